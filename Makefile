@@ -1,0 +1,34 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test wheel clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/kornia-patchaug preview --animate
+
+test: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest -n 2
+
+# A wheel in an empty environment of its own: it must import and preview without the checkout.
+wheel: $(VENV)/demo.stamp
+	rm -rf out/wheel
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir out/wheel .
+	$(PYTHON) -m venv out/wheel/venv
+	out/wheel/venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt out/wheel/*.whl
+	cd out/wheel && venv/bin/python -I -c "import kornia_patchaug; print(kornia_patchaug.__version__)"
+	cd out/wheel && venv/bin/kornia-patchaug preview --draws 1 --out pictures
+
+clean:
+	rm -rf $(VENV) out
+
+$(VENV)/demo.stamp: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/test.stamp: $(VENV)/demo.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@

@@ -1,0 +1,83 @@
+"""Hands each child of a Kornia container the boxes as they are at its step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kornia.augmentation import (
+    AugmentationSequential,
+    ImageSequential,
+    RandomTransplantation,
+)
+from kornia.augmentation.container.ops import AugmentationSequentialOps
+from kornia.augmentation.container.params import ParamItem
+from kornia.constants import DataKey
+from kornia.geometry.boxes import Boxes
+from torch import Tensor, nn
+
+
+class PatchAugmentationSequential(AugmentationSequential):
+    """``kornia.augmentation.AugmentationSequential`` whose children see the objects, wherever they now are.
+
+    The objects are the rows of the first box key (``bbox``, ``bbox_xyxy`` or ``bbox_xywh``); a flip, crop or resize
+    before a patch augmentation moves them along. Every box key has one row an object. Padding is no object: rows that a
+    list of boxes lacks, and all-zero rows of a padded tensor, which stay zero.
+
+    Takes the arguments of ``AugmentationSequential`` and stands in its place, nested containers included.
+
+    Example:
+        >>> import kornia.augmentation as K, kornia_patchaug as kp
+        >>> seq = kp.PatchAugmentationSequential(
+        ...     K.RandomHorizontalFlip(p=1.0), kp.RandomPatchAffine(20.0, p=1.0), data_keys=["input", "bbox_xyxy"]
+        ... )
+        >>> images, boxes = seq(torch.rand(1, 3, 32, 48), torch.tensor([[[4.0, 4.0, 19.0, 27.0]]]))
+        >>> images.shape, boxes.shape
+        (torch.Size([1, 3, 32, 48]), torch.Size([1, 1, 4]))
+    """
+
+    def __init__(self, *args: nn.Module, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.transform_op = _ObjectOps(self.data_keys)
+
+    def _preproc_boxes(self, arg: Any, dcate: DataKey) -> Boxes:
+        boxes = super()._preproc_boxes(arg, dcate)
+        if isinstance(arg, Tensor):
+            boxes._valid = boxes._valid & (arg != 0).flatten(boxes._valid.ndim).any(-1)
+        return boxes
+
+
+class _ObjectOps(AugmentationSequentialOps):
+    """Offers ``params_from_input``, which Kornia keeps for ``RandomTransplantation``, to every child that has it."""
+
+    def transform(
+        self,
+        *arg: Any,
+        module: nn.Module,
+        param: ParamItem,
+        extra_args: dict[DataKey, dict[str, Any]],
+        data_keys: Any = None,
+    ) -> Any:
+        keys = self.preproc_datakeys(data_keys)
+        if isinstance(module, ImageSequential) and any(map(_wants_objects, module.modules())):
+            return self._transform_nested(arg, module, param, extra_args, keys)
+        if _wants_objects(module):
+            module.params_from_input(*arg, data_keys=keys, params=param.data, extra_args=extra_args)
+        return super().transform(*arg, module=module, param=param, extra_args=extra_args, data_keys=keys)
+
+    def _transform_nested(
+        self, inputs: tuple[Any, ...], module: ImageSequential, param: ParamItem, extra_args: Any, keys: list[DataKey]
+    ) -> Any:
+        """Take all inputs through a nested container step by step; Kornia takes one after the other through all of it."""
+        module.clear_state()
+        for child_param in param.data:
+            child = module.get_submodule(child_param.name)
+            outputs = self.transform(*inputs, module=child, param=child_param, extra_args=extra_args, data_keys=keys)
+            inputs = (outputs,) if len(keys) == 1 else tuple(outputs)
+            if isinstance(module, AugmentationSequential):
+                module._update_transform_matrix_by_module(child)
+        module._params = param.data
+        return inputs[0] if len(keys) == 1 else list(inputs)
+
+
+def _wants_objects(module: nn.Module) -> bool:
+    return hasattr(module, "params_from_input") and not isinstance(module, RandomTransplantation)

@@ -1,0 +1,137 @@
+"""The definition of *sample* and *composite*, in plain PyTorch: any device, any dtype, differentiable by autograd."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kornia_patchaug.windows import Windows
+
+
+def sample(
+    source: Tensor,
+    index: Tensor,
+    src_from_dst: Tensor,
+    src_centre: Tensor,
+    dst_centre: Tensor,
+    src_origin: Tensor,
+    limits: Tensor,
+    windows: Windows,
+    *,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+) -> tuple[Tensor, Tensor]:
+    """Read a value for every window pixel: ``q = src_from_dst (p - dst_centre) + src_centre``.
+
+    Args:
+        source: ``(S, C, H, W)``; index ``(N,)`` says which of the S each object reads.
+        src_from_dst: ``(N, 2, 3)`` in pixels from the centres; its dtype is the one computed in.
+        src_centre: ``(N, 2)`` counted from ``src_origin (N, 2)``, a pixel of the source, so that floating coordinates
+            stay small; dst_centre ``(N, 2)`` counted from the window's origin.
+        limits: ``(N, 4)`` first and last pixel x0 y0 x1 y1 that may be read, counted from ``src_origin``.
+        windows: the pixels to fill.
+        mode: ``bilinear`` or ``nearest``. padding_mode: ``zeros``, ``border`` or ``reflection``, what is beyond the
+            limits, as in ``grid_sample``. Within the limits but outside the source there is zero under ``zeros``, else
+            the nearest pixel.
+
+    Returns:
+        values ``(C, P)``, and reach ``(P,)``, the sum of the weights of the taps that exist (1 unless ``zeros``).
+    """
+    obj, x, y = windows.pixels
+    _, channels, height, width = source.shape
+    dtype = src_from_dst.dtype
+
+    floats = torch.cat([src_from_dst.flatten(1), src_centre, dst_centre], dim=1)  # (N, 10)
+    a, b, tx, c, d, ty, src_x, src_y, dst_x, dst_y = floats.mT[:, obj]
+    dx, dy = (x.to(dtype) + 0.5) - dst_x, (y.to(dtype) + 0.5) - dst_y
+    # Pixel centres are at whole numbers from here on, as taps are.
+    qx = (a * dx + b * dy + tx) + src_x - 0.5
+    qy = (c * dx + d * dy + ty) + src_y - 0.5
+
+    bounds = torch.tensor([width - 1, height - 1], device=source.device)
+    low, high = limits[:, :2], limits[:, 2:]
+    readable_low, readable_high = torch.maximum(low, -src_origin), torch.minimum(high, bounds - src_origin)
+    integers = torch.cat([low, high, readable_low, readable_high, src_origin, index[:, None]], dim=1)  # (N, 11)
+    low_x, low_y, high_x, high_y, first_x, first_y, last_x, last_y, origin_x, origin_y, image = integers.mT[:, obj]
+
+    taps_x = _taps(_fold(qx, low_x, high_x, padding_mode, align_corners), low_x, mode)
+    taps_y = _taps(_fold(qy, low_y, high_y, padding_mode, align_corners), low_y, mode)
+    offsets, weights = [], []
+    for tap_y, weight_y in taps_y:
+        row = image * channels * height + (tap_y.clamp(first_y, last_y) + origin_y)
+        for tap_x, weight_x in taps_x:
+            weight = weight_x * weight_y
+            if padding_mode == "zeros":
+                exists = (tap_x >= first_x) & (tap_x <= last_x) & (tap_y >= first_y) & (tap_y <= last_y)
+                weight = weight * exists
+            weights.append(weight)
+            offsets.append(row * width + (tap_x.clamp(first_x, last_x) + origin_x))
+    weight = torch.stack(weights)  # (taps, P)
+    planes = torch.arange(channels, device=source.device)[:, None] * (height * width)
+    offset = torch.stack(offsets)[:, None] + planes  # (taps, C, P)
+    texels = source.reshape(-1).gather(0, offset.flatten()).view(offset.shape).to(dtype)
+    return (weight[:, None] * texels).sum(0), weight.sum(0)
+
+
+def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, windows: Windows) -> Tensor:
+    """Paint every window over the canvas in row order: ``canvas = (1 - opacity) * canvas + paint``.
+
+    Each canvas pixel has a stack of entries, one for each window over it. The stacks are sorted by height, so that the
+    pixels which still have an entry at some depth are a prefix, and one step over that prefix paints one entry of each:
+    as many steps as the deepest overlap, and work in proportion to the window area, whatever the number of objects.
+
+    Args:
+        canvas: ``(B, C, H, W)``. paint: ``(C, P)``, premultiplied by its opacity. opacity: ``(P,)``.
+
+    Returns:
+        a new ``(B, C, H, W)`` in the canvas's dtype and memory format; pixels under no window keep their bits.
+    """
+    obj, x, y = windows.pixels
+    _, channels, height, width = canvas.shape
+    x, y = windows.origin[:, 0][obj] + x, windows.origin[:, 1][obj] + y
+    target, entry = ((windows.image[obj] * height + y) * width + x).sort(stable=True)
+    pixel, stack = target.unique_consecutive(return_counts=True)  # (U,)
+    bottom = stack.cumsum(0) - stack
+    stack, order = stack.sort(descending=True)
+    pixel, bottom = pixel[order], bottom[order]
+    # remaining[k]: how many pixels have more than k entries.
+    remaining = torch.bincount(stack).flip(0).cumsum(0).flip(0)[1:].tolist() if len(stack) else []
+
+    channel = torch.arange(channels, device=canvas.device)[:, None]
+    row = pixel.div(width, rounding_mode="floor")
+    where = (row.div(height, rounding_mode="floor"), channel, row % height, pixel % width)
+    state = canvas[where].to(paint.dtype)  # (C, U)
+    finished = [state[:, :0]]
+    for depth, (active, going_on) in enumerate(zip(remaining, remaining[1:] + [0], strict=True)):
+        painted = entry[bottom[:active] + depth]
+        state = (1 - opacity[painted]) * state + paint[:, painted]
+        finished.append(state[:, going_on:])
+        state = state[:, :going_on]
+    return canvas.index_put(where, torch.cat(finished[::-1], dim=1).to(canvas.dtype))
+
+
+def _fold(position: Tensor, low: Tensor, high: Tensor, padding_mode: str, align_corners: bool) -> Tensor:
+    """Bring positions beyond the limits back by the padding mode; far ones to where every tap is out of them."""
+    position = position.nan_to_num()  # infinite theta times pixel: any position far away will do
+    if padding_mode == "zeros":
+        return position.clamp(low - 1, high + 1)
+    if padding_mode == "reflection":
+        edge = 0.0 if align_corners else 0.5  # mirrors stand on the outermost pixel centres, or on their edges
+        mirror = low - edge
+        span = high - low + 2 * edge
+        turn = (position - mirror).remainder(2 * span.clamp(min=1))
+        position = mirror + span - (turn - span).abs()
+    return position.clamp(low, high)
+
+
+def _taps(position: Tensor, low: Tensor, mode: str) -> list[tuple[Tensor, Tensor]]:
+    """The one or two whole positions read around each position, with their weights."""
+    if mode == "nearest":
+        # Halves go to the even pixel of the patch, as they do in grid_sample on the crop.
+        nearest = (position.detach() - low).round().long() + low
+        return [(nearest, 0 * position + 1)]  # a zero gradient, as grid_sample gives
+    first = position.detach().floor()
+    fraction = position - first
+    first = first.long()
+    return [(first, 1 - fraction), (first + 1, fraction)]

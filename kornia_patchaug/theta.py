@@ -1,0 +1,261 @@
+"""Parameters -> theta; theta and boxes -> matrices in box-centred pixels; where points and boxes move.
+
+``theta`` maps output box-frame points to input ones, as ``torch.nn.functional.affine_grid`` takes it. Matrices are named
+by frames so that neighbours cancel: ``src_from_dst = src_from_box @ box_from_dst``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kornia_patchaug.boxes import check_boxes, check_theta
+
+
+def theta_from_components(
+    angle: Tensor,
+    scale: Tensor,
+    translate: Tensor,
+    shear: Tensor,
+    *,
+    boxes: Tensor | None = None,
+    align_corners: bool = False,
+) -> Tensor:
+    """Theta of a rotation, scale, shift and shear about the box centre, read as Kornia's ``RandomAffine`` does.
+
+    Content moves by ``T(translate) R(angle) S(scale) Shear(shear)``; theta is its inverse in the box frame.
+
+    Args:
+        angle: ``(N,)`` degrees; positive turns the content clockwise as displayed.
+        scale: ``(N,)`` or ``(N, 2)`` (x, y); above 1 enlarges.
+        translate: ``(N, 2)`` shift right and down as a share of the box's width and height.
+        shear: ``(N, 2)`` degrees along x, then y (Kornia's sign: positive x shear moves lower rows left).
+        boxes: ``(N, 4)``; given, angles and shears are true in pixels. Without, they are taken in the box frame, which
+            is the same for square boxes only.
+        align_corners: the box frame that theta will be used in; matters only with ``boxes``.
+
+    Returns:
+        theta ``(N, 2, 3)``, differentiable in every argument.
+
+    Raises:
+        TypeError, ValueError: not floating tensors of these shapes; boxes that are not boxes.
+
+    Example:
+        >>> one = torch.ones(1)
+        >>> theta_from_components(90 * one, one, torch.zeros(1, 2), torch.zeros(1, 2)).round().abs()
+        tensor([[[0., 1., 0.],
+                 [1., 0., 0.]]])
+    """
+    count = len(angle) if isinstance(angle, Tensor) and angle.ndim == 1 else -1
+    shapes = {"angle": ((count,),), "scale": ((count,), (count, 2)), "translate": ((count, 2),), "shear": ((count, 2),)}
+    for (name, allowed), value in zip(shapes.items(), (angle, scale, translate, shear), strict=True):
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            raise TypeError(f"{name}: expected a floating tensor, got {getattr(value, 'dtype', type(value).__name__)}.")
+        if tuple(value.shape) not in allowed:
+            expected = "(N,)" if count < 0 else " or ".join(map(str, allowed))
+            raise ValueError(f"{name}: expected shape {expected}, got {tuple(value.shape)}.")
+    scale = scale if scale.ndim == 2 else scale[:, None].expand(-1, 2)
+    if boxes is None:
+        size, half = scale.new_full((1, 2), 2.0), scale.new_ones((1, 2))
+    else:
+        boxes = check_boxes(boxes, count)
+        size, half = boxes[:, 2:] - boxes[:, :2], half_sizes(boxes, align_corners)
+    return theta_in_pixels(angle, scale, translate * size, shear, half)
+
+
+def theta_in_pixels(angle: Tensor, scale: Tensor, shift: Tensor, shear: Tensor, half: Tensor) -> Tensor:
+    """:func:`theta_from_components` unchecked: ``scale (N, 2)``, ``shift (N, 2)`` and half sizes ``half (N, 2)`` in pixels."""
+    radians = torch.deg2rad(angle)
+    cos, sin = radians.cos(), radians.sin()
+    tan_x, tan_y = torch.deg2rad(shear).tan().unbind(-1)
+    zero, one = torch.zeros_like(cos), torch.ones_like(cos)
+    # The inverses of the four steps, so that no matrix is inverted: unshear @ unscale @ unrotate @ shift back.
+    unshear = _matrix2(one + tan_x * tan_y, tan_x, tan_y, one)
+    unscale = _matrix2(1 / scale[:, 0], zero, zero, 1 / scale[:, 1])
+    unrotate = _matrix2(cos, sin, -sin, cos)
+    linear = unshear @ unscale @ unrotate  # input pixel offset from output pixel offset
+    box_from_box = torch.cat([linear, -linear @ shift[..., None]], dim=-1)  # in pixels
+    return _change_unit(box_from_box, safe_ratio(torch.ones_like(half), half))
+
+
+def theta_from_lie(params: Tensor) -> Tensor:
+    """Theta as the matrix exponential of an affine generator: always invertible, no constraint to keep.
+
+    ``theta_from_lie(0)`` is the identity and ``theta_from_lie(-p)`` is ``invert_theta(theta_from_lie(p))``.
+
+    Args:
+        params: ``(N, 6)`` or ``(N, 2, 3)``, the top two rows of the generator in the box frame.
+
+    Returns:
+        theta ``(N, 2, 3)``.
+
+    Raises:
+        TypeError, ValueError: not a floating tensor of that shape.
+
+    Example:
+        >>> theta_from_lie(torch.zeros(1, 6))
+        tensor([[[1., 0., 0.],
+                 [0., 1., 0.]]])
+    """
+    generator = torch.nn.functional.pad(check_theta(params), (0, 0, 0, 1))  # (N, 3, 3), last row zero
+    return torch.linalg.matrix_exp(generator)[:, :2]
+
+
+def invert_theta(theta: Tensor) -> Tensor:
+    """The theta that undoes ``theta``: ``compose_theta(theta, invert_theta(theta))`` is the identity.
+
+    Args:
+        theta: ``(N, 6)`` or ``(N, 2, 3)``.
+
+    Returns:
+        ``(N, 2, 3)``: ``[A^-1 | -A^-1 b]``.
+
+    Raises:
+        ValueError: a row is singular (to rounding) or not finite: it moves content nowhere.
+
+    Example:
+        >>> invert_theta(torch.tensor([[2.0, 0, 1, 0, 4, 0]]))
+        tensor([[[ 0.5000, -0.0000, -0.5000],
+                 [-0.0000,  0.2500, -0.0000]]])
+    """
+    theta = check_theta(theta)
+    (a, b, c), (d, e, f) = (row.unbind(-1) for row in theta.unbind(-2))
+    determinant = a * e - b * d
+    largest = theta[..., :2].detach().abs().amax((-1, -2))
+    singular = ~(determinant.detach().abs() > torch.finfo(theta.dtype).eps * largest**2)  # NaN counts as singular
+    if singular.any():
+        row = int(singular.nonzero()[0])
+        raise ValueError(
+            f"theta: expected an invertible matrix, got the singular {theta[row].tolist()} in row {row}. "
+            "theta_from_lie makes invertible ones only."
+        )
+    inverse = _matrix2(e, -b, -d, a) / determinant[:, None, None]
+    return torch.cat([inverse, -inverse @ torch.stack([c, f], -1)[..., None]], dim=-1)
+
+
+def compose_theta(first: Tensor, then: Tensor) -> Tensor:
+    """The theta of warping by ``first`` and the result by ``then``: ``first @ then`` as 3 x 3 matrices.
+
+    Args:
+        first, then: ``(N, 6)`` or ``(N, 2, 3)``.
+
+    Returns:
+        ``(N, 2, 3)``.
+
+    Raises:
+        TypeError, ValueError: not floating tensors of that shape, or different N.
+
+    Example:
+        >>> shift = torch.tensor([[1.0, 0, 0.5, 0, 1, 0]])
+        >>> compose_theta(shift, shift)[0, 0]
+        tensor([1., 0., 1.])
+    """
+    first = check_theta(first)
+    then = check_theta(then, len(first))
+    linear = first[..., :2]
+    return torch.cat([linear @ then[..., :2], linear @ then[..., 2:] + first[..., 2:]], dim=-1)
+
+
+def move_points(points: Tensor, boxes: Tensor, theta: Tensor, *, align_corners: bool = False) -> Tensor:
+    """Where the content at ``points`` goes when each object's patch is warped by its theta.
+
+    Args:
+        points: ``(N, 2)`` or ``(N, K, 2)``, (x, y) in image pixels (a pixel's centre is at + 0.5); row n moves with
+            object n, whether or not it lies in its box.
+        boxes: ``(N, 4)``. theta: ``(N, 6)`` or ``(N, 2, 3)``.
+        align_corners: the box frame of theta.
+
+    Returns:
+        as ``points``.
+
+    Raises:
+        TypeError, ValueError: wrong types, shapes or values; a singular theta, naming the row.
+
+    Example:
+        >>> half_turn = torch.tensor([[-1.0, 0, 0, 0, -1, 0]])
+        >>> move_points(torch.tensor([[3.0, 2.0]]), torch.tensor([[2, 2, 10, 6]]), half_turn)
+        tensor([[9., 6.]])
+    """
+    boxes = check_boxes(boxes)
+    if not isinstance(points, Tensor) or not points.is_floating_point():
+        raise TypeError(f"points: expected a floating tensor, got {getattr(points, 'dtype', type(points).__name__)}.")
+    if points.ndim not in (2, 3) or points.shape[-1] != 2 or len(points) != len(boxes):
+        raise ValueError(f"points: expected (N, 2) or (N, K, 2) with N = {len(boxes)}, got {tuple(points.shape)}.")
+    dst_from_src = centred_matrices(invert_theta(check_theta(theta, len(boxes))), half_sizes(boxes, align_corners))
+    centre = centres(boxes)[:, None]  # (N, 1, 2)
+    offset = (points if points.ndim == 3 else points[:, None]) - centre
+    moved = offset @ dst_from_src[..., :2].mT + dst_from_src[..., 2][:, None] + centre
+    return moved.reshape(points.shape)
+
+
+def move_boxes(boxes: Tensor, theta: Tensor, *, clip: bool = True, align_corners: bool = False) -> Tensor:
+    """The enclosing box of each box's moved corners.
+
+    Args:
+        boxes: ``(N, 4)``. theta: ``(N, 6)`` or ``(N, 2, 3)``.
+        clip: limit each to the window that is painted, the whole pixels that the box touches. Content that leaves it
+            altogether leaves an empty box on its border.
+        align_corners: the box frame of theta.
+
+    Returns:
+        ``(N, 4)``, floating.
+
+    Raises:
+        TypeError, ValueError: as :func:`move_points`.
+
+    Example:
+        >>> shift_right = torch.tensor([[1.0, 0, -0.5, 0, 1, 0]])  # a quarter of the width
+        >>> move_boxes(torch.tensor([[0, 0, 8, 4]]), shift_right)
+        tensor([[2., 0., 8., 4.]])
+        >>> move_boxes(torch.tensor([[0, 0, 8, 4]]), shift_right, clip=False)
+        tensor([[ 2.,  0., 10.,  4.]])
+    """
+    boxes = check_boxes(boxes)
+    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+    moved = move_points(corners, boxes, theta, align_corners=align_corners)
+    low, high = moved.amin(1), moved.amax(1)
+    if clip:
+        first, last = boxes[:, :2].detach().floor(), boxes[:, 2:].detach().ceil()
+        low, high = low.clamp(first, last), high.clamp(first, last)
+    return torch.cat([low, high], dim=1)
+
+
+def half_sizes(boxes: Tensor, align_corners: bool) -> Tensor:
+    """Half the box frame's extent in pixels, (x, y): edges, or with ``align_corners`` first and last pixel centres.
+
+    A box of one pixel or less has one column of centres, so that its frame has no width under ``align_corners``.
+    """
+    size = boxes[:, 2:] - boxes[:, :2]
+    return ((size - 1).clamp(min=0) if align_corners else size) / 2
+
+
+def centres(boxes: Tensor) -> Tensor:
+    """Box centres ``(N, 2)``, (x, y)."""
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def centred_matrices(theta: Tensor, half: Tensor) -> Tensor:
+    """``src_from_dst (N, 2, 3)`` in pixels from the box centre, of theta and the half sizes ``(N, 2)`` of its frame.
+
+    The diagonal does not depend on the box, so that the identity is exact and a frame without width is no special case.
+    """
+    return _change_unit(theta, half)
+
+
+def _change_unit(matrix: Tensor, unit: Tensor) -> Tensor:
+    """``D [A | t] diag(D^-1, 1)`` with ``D = diag(unit)``, ``(N, 2)``; a ratio over 0 is 0."""
+    x_over_y = safe_ratio(unit[:, 0], unit[:, 1])
+    y_over_x = safe_ratio(unit[:, 1], unit[:, 0])
+    one = torch.ones_like(x_over_y)
+    factors = torch.stack([one, x_over_y, unit[:, 0], y_over_x, one, unit[:, 1]], dim=-1)
+    return matrix * factors.reshape(-1, 2, 3)
+
+
+def safe_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """``numerator / denominator``, and 0 (with zero gradient) where the denominator is 0."""
+    zero = denominator == 0
+    return (numerator / denominator.masked_fill(zero, 1)).masked_fill(zero, 0)
+
+
+def _matrix2(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+    return torch.stack([torch.stack([a, b], -1), torch.stack([c, d], -1)], -2)

@@ -1,0 +1,123 @@
+"""Which whole pixels each object paints, the flat layout of all windows, and the coverage of fractional edges.
+
+The window of a box is the whole pixels that it touches, ``[floor x1, ceil x2) x [floor y1, ceil y2)``; what of it lies
+in the image is painted. All painted pixels of all objects lie one after another, object by object and row by row, in
+flat buffers ``(P,)`` and ``(C, P)``, so that memory is bounded by the boxes and never by N images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+# Pairs of objects compared at once when layers are made; bounds the memory of that step to some 16 MB.
+PAIRS_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The painted rectangles of N objects. Integer tensors, sizes and origins as (x, y)."""
+
+    image: Tensor  # (N,) which image is painted
+    origin: Tensor  # (N, 2) the first painted pixel
+    size: Tensor  # (N, 2) painted pixels across and down; 0 where nothing is painted
+    limits: Tensor  # (N, 4) first and last pixel x0 y0 x1 y1 of the whole window, counted from origin
+    start: Tensor  # (N,) where the object's pixels begin in the flat buffers
+    total: int  # P
+
+    @cached_property
+    def pixels(self) -> tuple[Tensor, Tensor, Tensor]:
+        """``obj, x, y``, each ``(P,)``: whose the flat pixel is, and its column and row counted from origin."""
+        area = self.size.prod(1)
+        obj = torch.arange(len(area), device=area.device).repeat_interleave(area, output_size=self.total)
+        within = torch.arange(self.total, device=area.device) - self.start[obj]
+        width = self.size[:, 0][obj]
+        y = within.div(width, rounding_mode="floor")
+        return obj, within - y * width, y
+
+
+def make_windows(host_boxes: Tensor, host_image: Tensor, height: int, width: int, device: torch.device) -> Windows:
+    """Windows of checked float64 boxes on the host, as tensors on ``device``."""
+    first, stop = host_boxes[:, :2].floor(), host_boxes[:, 2:].ceil()
+    low = first.clamp(min=0)
+    high = torch.minimum(stop, stop.new_tensor([width, height]))
+    has_area = (host_boxes[:, 2:] > host_boxes[:, :2]).all(1) & (high > low).all(1)
+    low, high = low * has_area[:, None], high * has_area[:, None]
+    limits = torch.cat([first - low, stop - 1 - low], dim=1)
+    return _lay_out(host_image, low, high - low, limits, device)
+
+
+def regular_windows(count: int, height: int, width: int, device: torch.device) -> Windows:
+    """Windows that paint the whole of ``count`` images of one size: the flat buffer is ``(count, height, width)``."""
+    size = torch.tensor([width, height]).expand(count, 2)
+    limits = torch.tensor([0, 0, width - 1, height - 1]).expand(count, 4)
+    return _lay_out(torch.arange(count), torch.zeros(count, 2), size, limits, device)
+
+
+def select_windows(windows: Windows, rows: Tensor) -> Windows:
+    """The windows of some objects, laid out anew."""
+    size = windows.size[rows]
+    area = size.prod(1)
+    chosen = {name: getattr(windows, name)[rows] for name in ("image", "origin", "limits")}
+    return replace(windows, **chosen, size=size, start=area.cumsum(0) - area, total=int(area.sum()))
+
+
+def coverage(windows: Windows, local_boxes: Tensor) -> Tensor:
+    """The share of each flat pixel's square inside its box, ``(P,)``; ``local_boxes (N, 4)`` count from the origins.
+
+    1 inside and exactly 1 on integer boxes, whose gradient is that of the pixel losing coverage.
+    """
+    obj, *position = windows.pixels
+    edges = local_boxes.mT[:, obj]  # (4, P)
+    covered = 1
+    for axis in (0, 1):
+        before_stop = (edges[axis + 2] - position[axis]).clamp(0, 1)
+        after_start = (position[axis] + 1 - edges[axis]).clamp(0, 1)
+        covered = covered * (before_stop + after_start - 1)
+    return covered
+
+
+def layers(windows: Windows, reads: Tensor | None = None) -> list[Tensor]:
+    """Split objects into layers, row order kept where it matters: who reads what another paints comes in a later layer.
+
+    ``reads (N, 4)``, host, first and last pixel that each object may read, x0 y0 x1 y1 in image pixels; left out, it is
+    its own window. Objects that paint nothing are in no layer. The number of layers is the longest chain of overlaps.
+    """
+    image, origin, size = windows.image.cpu(), windows.origin.cpu(), windows.size.cpu()
+    painted = torch.cat([origin, origin + size - 1], dim=1)
+    reads = painted if reads is None else reads
+    count = len(image)
+    order = torch.arange(count)
+    pairs, steps = [], []
+    for rows in order.split(max(1, PAIRS_AT_ONCE // max(count, 1))):
+        before = (image[rows, None] == image) & (order < rows[:, None])
+        waits = _meet(reads[rows], painted) & before  # the row reads what the column paints: a layer later
+        follows = _meet(painted[rows], reads) & before  # the column reads what the row paints: not a layer earlier
+        row, column = (waits | follows).nonzero().unbind(1)
+        pairs.append(torch.stack([rows[row], column]))
+        steps.append(waits[row, column].long())
+    (row, column), step = torch.cat(pairs, dim=1), torch.cat(steps)
+    layer, settled = torch.zeros_like(image), None
+    while settled is None or not torch.equal(layer, settled):
+        settled = layer
+        layer = layer.scatter_reduce(0, row, layer[column] + step, "amax")
+    layer = layer.masked_fill(size.prod(1) == 0, -1)
+    depth = int(layer.amax()) + 1 if count else 0
+    return [(layer == k).nonzero()[:, 0].to(windows.image.device) for k in range(depth)]
+
+
+def _meet(a: Tensor, b: Tensor) -> Tensor:
+    """Which inclusive rectangles ``a (R, 4)`` and ``b (N, 4)`` share a pixel: ``(R, N)``."""
+    a = a[:, None]
+    return ((a[..., :2] <= b[:, 2:]) & (b[:, :2] <= a[..., 2:])).all(-1)
+
+
+def _lay_out(image: Tensor, origin: Tensor, size: Tensor, limits: Tensor, device: torch.device) -> Windows:
+    area = size.long().prod(1)
+    start = area.cumsum(0) - area
+    table = torch.cat([image[:, None], origin.long(), size.long(), limits.long(), start[:, None]], dim=1)  # one copy
+    table = table.to(device, non_blocking=True)
+    return Windows(table[:, 0], table[:, 1:3], table[:, 3:5], table[:, 5:9], table[:, 9], int(area.sum()))
