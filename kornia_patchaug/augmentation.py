@@ -1,279 +1,14 @@
-"""The Kornia augmentations: draw, then call :mod:`kornia_patchaug.functional`."""
+"""The two Kornia augmentations: theta given, and theta drawn."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from kornia.augmentation import RigidAffineAugmentationBase2D
-from kornia.constants import DataKey, Resample
-from kornia.geometry.boxes import Boxes
-from kornia.geometry.keypoints import Keypoints
+from kornia.constants import Resample
 from torch import Tensor
 
-from kornia_patchaug.boxes import (
-    BoxesLike,
-    as_flat,
-    boxes_are_objects,
-    check_option,
-    check_size,
-    check_theta,
-    flatten_boxes,
-)
-from kornia_patchaug.functional import EDGE_PADDINGS, PADDINGS, Padding, affine_patches
+from kornia_patchaug.base import PatchAugmentation
+from kornia_patchaug.functional import Padding
 from kornia_patchaug.generators import AffineGenerator, RangeLike
-from kornia_patchaug.theta import move_boxes, move_points
-
-Params = dict[str, Any]
-
-NO_OBJECTS = (
-    "{name} has no boxes to work on. Give them in one of three ways: a bbox, bbox_xyxy or bbox_xywh data key in "
-    "kornia_patchaug.PatchAugmentationSequential; {name}.bind(boxes=..., obj_to_img=...) before the call; or "
-    "boxes= in a direct call, or in params."
-)
-
-
-class PatchAugmentation(RigidAffineAugmentationBase2D):
-    """What the augmentations of this package share; a subclass says where theta comes from.
-
-    The image's frame does not move, so the transformation matrix is the identity, and each label follows its own object.
-    The draw in ``_params`` holds all it takes to replay: ``boxes (1, N, 4)``, ``theta (1, N, 2, 3)``,
-    ``obj_to_img (1, N)``, ``patch_prob (1, N)`` and ``image (B,)``. The leading 1 keeps Kornia, which slices whatever has
-    B rows when masks come as a list, from taking objects for images; ``image`` is there to be sliced.
-    """
-
-    def __init__(
-        self,
-        *,
-        p: float,
-        p_batch: float,
-        p_patch: float,
-        resample: str | int | Resample,
-        padding_mode: Padding,
-        align_corners: bool,
-        sequential: bool,
-        patch_size: tuple[int, int] | None,
-        same_on_batch: bool,
-        keepdim: bool,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(p=p, p_batch=p_batch, same_on_batch=same_on_batch, keepdim=keepdim)
-        for name, value in (("p", p), ("p_batch", p_batch), ("p_patch", p_patch)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name}: expected a probability in [0, 1], got {value!r}.")
-        check_option("align_corners", align_corners, (False, True))
-        check_option("sequential", sequential, (False, True))
-        check_option("padding_mode", padding_mode, PADDINGS if patch_size is None else (*EDGE_PADDINGS, "transparent"))
-        self.p_patch = p_patch
-        self.generator = generator
-        self.flags = {
-            "resample": Resample.get(resample),
-            "padding_mode": padding_mode,
-            "align_corners": align_corners,
-            "sequential": sequential,
-            "patch_size": None if patch_size is None else check_size("patch_size", patch_size),
-        }
-        check_option("resample", self.flags["resample"], (Resample.BILINEAR, Resample.NEAREST))
-        self._bound: Params = {}
-
-    def draw_theta(self, boxes: Tensor) -> Tensor:
-        """Theta ``(N, 2, 3)`` for flat ``boxes (N, 4)`` that came without one."""
-        raise NotImplementedError
-
-    def bind(
-        self, boxes: BoxesLike | None = None, theta: Tensor | None = None, obj_to_img: Tensor | None = None
-    ) -> PatchAugmentation:
-        """Set the objects of the calls to come, for containers that hand on the image alone. Returns the module.
-
-        Stays until the next ``bind``; ``bind()`` clears it. Boxes are those at this augmentation's step: a flip or crop
-        before it moves the image, not what is bound. In :class:`PatchAugmentationSequential` boxes come from the data,
-        and only theta is taken from here.
-        """
-        given = {"boxes": boxes, "theta": theta, "obj_to_img": obj_to_img}
-        self._bound = {name: value for name, value in given.items() if value is not None}
-        return self
-
-    def forward(
-        self,
-        input: Tensor,
-        boxes: BoxesLike | None = None,
-        theta: Tensor | None = None,
-        obj_to_img: Tensor | None = None,
-        *,
-        params: Params | None = None,
-        **kwargs: Any,
-    ) -> Tensor:
-        """Warp the objects of a batch.
-
-        Args:
-            input: ``(B, C, H, W)``, ``(C, H, W)`` or ``(H, W)``, floating.
-            boxes, theta, obj_to_img: as :func:`affine_patches` takes them; what is left out comes from ``params``, then
-                from :meth:`bind`, then (theta of a random augmentation) from a draw.
-            params: a draw to replay, as kept in ``_params``.
-
-        Raises:
-            TypeError: an integer image. ValueError: no boxes, or as :func:`affine_patches`.
-        """
-        images = self.transform_tensor(input)  # raises Kornia's own errors for a wrong dtype or rank
-        if params is None:
-            params = self.forward_parameters(images.shape)
-        self._complete(params, len(images), images.device, boxes, theta, obj_to_img)
-        return super().forward(input, params=params, **kwargs)
-
-    def params_from_input(
-        self, *inputs: Any, data_keys: list[DataKey], params: Params, extra_args: Params | None = None
-    ) -> Params:
-        """Fill in the draw from all inputs of a container's step: the objects are the first box key's rows."""
-        boxes = next((i for i, key in zip(inputs, data_keys, strict=True) if isinstance(i, Boxes)), None)
-        if boxes is not None and "boxes" not in params:
-            flat, obj_to_img = flatten_boxes(boxes)
-            batch_size = len(boxes.data) if boxes._is_batched else 1
-            self._complete(params, batch_size, flat.device, flat, None, obj_to_img)
-        return params
-
-    def _complete(
-        self,
-        params: Params,
-        batch_size: int,
-        device: torch.device,
-        boxes: BoxesLike | None,
-        theta: Tensor | None,
-        obj_to_img: Tensor | None,
-    ) -> None:
-        """Write into ``params`` what the draw still lacks, in place: the container keeps this very dict for replay."""
-        if boxes is None and "boxes" not in params:
-            boxes, obj_to_img = self._bound.get("boxes"), self._bound.get("obj_to_img", obj_to_img)
-            if boxes is None:
-                raise ValueError(NO_OBJECTS.format(name=type(self).__name__))
-        if boxes is None:  # replayed, or written by hand
-            boxes = params["boxes"]
-            boxes = boxes[0] if isinstance(boxes, Tensor) and boxes.ndim == 3 and "image" in params else boxes
-            obj_to_img = params.get("obj_to_img", obj_to_img)
-            obj_to_img = obj_to_img[0] if obj_to_img is not None and obj_to_img.ndim == 2 else obj_to_img
-        boxes, obj_to_img = as_flat(boxes, obj_to_img, batch_size)
-        boxes, obj_to_img = boxes.to(device), obj_to_img.to(device)
-
-        if theta is None:
-            theta = params.get("theta", self._bound.get("theta"))
-            theta = theta[0] if theta is not None and theta.ndim == 4 else theta
-        theta = self.draw_theta(boxes) if theta is None else check_theta(theta, len(boxes)).to(device)
-        gate = params.get("patch_prob")
-        if gate is None:
-            gate = self._draw_gate(len(boxes), self.p_patch).to(device)
-        params.update(
-            boxes=boxes[None],
-            theta=theta[None],
-            obj_to_img=obj_to_img[None],
-            patch_prob=gate.reshape(1, -1),
-            image=torch.arange(batch_size, device=device),
-        )
-
-    def _draw_gate(self, count: int, p: float) -> Tensor:
-        device = "cpu" if self.generator is None else self.generator.device
-        noise = torch.rand(1 if self.same_on_batch else count, generator=self.generator, device=device)
-        return (noise < p).to(torch.float32).expand(count)
-
-    def __batch_prob_generator__(
-        self, batch_shape: tuple[int, ...], p: float, p_batch: float, same_on_batch: bool
-    ) -> Tensor:
-        return self._draw_gate(batch_shape[0], p) * self._draw_gate(1, p_batch)
-
-    def _objects(self, params: Params) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """``boxes, theta, obj_to_img, active`` of the images in ``params``; an inactive object has an empty box."""
-        boxes, theta, obj_to_img = params["boxes"][0], params["theta"][0], params["obj_to_img"][0]
-        image = params["image"]  # all of the batch, or the one image of a mask in a list
-        row = torch.searchsorted(image, obj_to_img).clamp(max=max(len(image) - 1, 0))
-        active = (params["patch_prob"][0] > 0.5) & (image[row] == obj_to_img)
-        active = active & self._gate(params).to(row.device)[row]
-        identity = torch.eye(2, 3, dtype=theta.dtype, device=theta.device)
-        boxes, theta = boxes.where(active[:, None], 0), theta.where(active[:, None, None], identity)
-        return boxes, theta, row, active
-
-    def compute_transformation(self, input: Tensor, params: Params, flags: Params) -> Tensor:
-        return self.identity_matrix(input)
-
-    def apply_transform(self, input: Tensor, params: Params, flags: Params, transform: Tensor | None = None) -> Tensor:
-        boxes, theta, obj_to_img, _ = self._objects(params)
-        return affine_patches(
-            input,
-            boxes,
-            theta,
-            obj_to_img,
-            mode=flags["resample"].name.lower(),
-            padding_mode=flags["padding_mode"],
-            align_corners=self._align_corners(flags),
-            sequential=flags["sequential"],
-            patch_size=flags["patch_size"],
-        )
-
-    def transform_masks(
-        self, input: Tensor, params: Params, flags: Params, transform: Tensor | None = None, **kwargs: Any
-    ) -> Tensor:
-        kwargs.setdefault("resample", Resample.NEAREST)
-        return super().transform_masks(input, params, flags, transform=transform, **kwargs)
-
-    def apply_transform_mask(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
-        return self.apply_transform(input, params, flags, transform)
-
-    def apply_non_transform_mask(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
-        return input
-
-    def apply_transform_class(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
-        return input
-
-    def apply_transform_box(self, input: Boxes, params: Params, flags: Params, transform: Any = None) -> Boxes:
-        """Each row becomes the enclosing box of its object's moved corners; one that moved out of sight is removed."""
-        boxes, theta, obj_to_img, active = self._objects(params)
-        rows = boxes_are_objects(input).nonzero()  # (N, 2) image, row of the image
-        order = obj_to_img.argsort(stable=True)
-        if not torch.equal(rows[:, 0], obj_to_img[order]):
-            raise ValueError(
-                f"bbox: expected one row an object, so that each box follows its own ({len(boxes)} objects in images "
-                f"{obj_to_img[order].tolist()}), got {len(rows)} rows in images {rows[:, 0].tolist()}."
-            )
-        moved = move_boxes(boxes, theta, align_corners=self._align_corners(flags))[order].to(input.dtype)
-        low, high = moved[:, :2], moved[:, 2:]
-        last = (high - 1).maximum(low)  # Kornia's boxes hold their last pixel, so that one pixel is the least
-        corners = torch.cat([low, last], dim=1)[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
-        active = active[order]
-        seen = (high > low).all(1) | ~active
-
-        output = input.clone()
-        data, valid = input.data.reshape(-1, input.data.shape[-3], 4, 2), torch.atleast_2d(input._valid)
-        where = rows.unbind(1)
-        data = data.index_put(where, corners.where(active[:, None, None], data[where]))
-        output._data = data.reshape(input.data.shape)
-        output._valid = valid.index_put(where, valid[where] & seen).reshape(input._valid.shape)
-        return output
-
-    def apply_transform_keypoint(
-        self, input: Keypoints, params: Params, flags: Params, transform: Any = None
-    ) -> Keypoints:
-        boxes, theta, obj_to_img, _ = self._objects(params)
-        points = input.data.reshape(-1, *input.data.shape[-2:]) + 0.5  # Kornia's points count in pixel centres
-        image = torch.arange(len(points), device=boxes.device).repeat_interleave(points.shape[1])
-        moved = _follow(
-            points.reshape(-1, 2), image, boxes, theta, obj_to_img, flags["sequential"], self._align_corners(flags)
-        )
-        output = input.clone()
-        output._data = (moved - 0.5).reshape(input.data.shape).to(input.dtype)
-        return output
-
-    def _align_corners(self, flags: Params) -> bool:
-        value = flags["align_corners"]
-        return self.flags["align_corners"] if value is None else value  # containers hand None to masks: as the image
-
-    def __getstate__(self) -> Params:
-        """Everything but the graph of the last call, which can be neither pickled nor copied."""
-        state = self.__dict__.copy()
-        for name in ("_params", "_bound"):
-            state[name] = {k: v.detach() if isinstance(v, Tensor) else v for k, v in state[name].items()}
-        for name in ("_transform_matrix_params", "_transform_matrix_params_snapshot", "_lazy_matrix_args"):
-            state[name] = None
-        return state
-
-    def __repr__(self) -> str:
-        return super().__repr__().replace("same_on_batch=", f"p_patch={self.p_patch}, same_on_batch=", 1)
 
 
 class PatchAffine(PatchAugmentation):
@@ -292,33 +27,6 @@ class PatchAffine(PatchAugmentation):
         tensor([[[[2., 1., 3.]]]])
     """
 
-    def __init__(
-        self,
-        *,
-        p: float = 1.0,
-        p_batch: float = 1.0,
-        p_patch: float = 1.0,
-        resample: str | int | Resample = Resample.BILINEAR,
-        padding_mode: Padding = "zeros",
-        align_corners: bool = False,
-        sequential: bool = False,
-        patch_size: tuple[int, int] | None = None,
-        same_on_batch: bool = False,
-        keepdim: bool = False,
-    ) -> None:
-        super().__init__(
-            p=p,
-            p_batch=p_batch,
-            p_patch=p_patch,
-            resample=resample,
-            padding_mode=padding_mode,
-            align_corners=align_corners,
-            sequential=sequential,
-            patch_size=patch_size,
-            same_on_batch=same_on_batch,
-            keepdim=keepdim,
-        )
-
     def draw_theta(self, boxes: Tensor) -> Tensor:
         raise ValueError(
             "PatchAffine has no theta for its boxes. Pass theta=, put it in params, or bind(theta=...); "
@@ -329,8 +37,8 @@ class PatchAffine(PatchAugmentation):
 class RandomPatchAffine(PatchAugmentation):
     """Warp each object by its own random affine transform.
 
-    ``degrees``, ``translate``, ``scale`` and ``shear`` mean what they mean in ``kornia.augmentation.RandomAffine``, with
-    the box in the place of the image.
+    ``degrees``, ``translate``, ``scale`` and ``shear`` mean what they mean in ``kornia.augmentation.RandomAffine``,
+    with the box in the place of the image.
 
     Args:
         degrees: ``d`` for (-d, d), or (low, high); positive turns clockwise as displayed.
@@ -384,8 +92,8 @@ class RandomPatchAffine(PatchAugmentation):
             patch_size=patch_size,
             same_on_batch=same_on_batch,
             keepdim=keepdim,
-            generator=generator,
         )
+        self.generator = generator
         self.ranges = AffineGenerator(degrees, translate, scale, shear, learnable=learnable)
 
     def draw_theta(self, boxes: Tensor) -> Tensor:
@@ -395,34 +103,3 @@ class RandomPatchAffine(PatchAugmentation):
 
     def __repr__(self) -> str:
         return super().__repr__().replace("(", f"({self.ranges!r}, ", 1)
-
-
-def _follow(
-    points: Tensor,
-    image: Tensor,
-    boxes: Tensor,
-    theta: Tensor,
-    obj_to_img: Tensor,
-    sequential: bool,
-    align_corners: bool,
-) -> Tensor:
-    """Move each point ``(Q, 2)`` with the topmost patch of its image that holds it.
-
-    Sequential patches pick up what earlier ones left: there the point moves with each patch that holds it, in row order,
-    until one of them takes it out of sight.
-    """
-    order = torch.arange(len(boxes), device=boxes.device)
-    first, last = boxes[:, :2].floor(), boxes[:, 2:].ceil()
-    next_row = torch.zeros_like(image)
-    while True:
-        inside = ((points[:, None] >= boxes[:, :2]) & (points[:, None] < boxes[:, 2:])).all(-1)  # (Q, N)
-        holds = inside & (image[:, None] == obj_to_img) & (order >= next_row[:, None])
-        held = holds.any(1)
-        if not held.any():
-            return points
-        ranked = holds * (len(order) - order if sequential else order + 1)
-        holder = ranked.argmax(1)
-        moved = move_points(points, boxes[holder], theta[holder], align_corners=align_corners)
-        points = moved.where(held[:, None], points)
-        in_sight = sequential & ((points >= first[holder]) & (points < last[holder])).all(1)
-        next_row = torch.where(held & in_sight, holder + 1, len(order))

@@ -1,7 +1,7 @@
 """Parameters -> theta; theta and boxes -> matrices in box-centred pixels; where points and boxes move.
 
-``theta`` maps output box-frame points to input ones, as ``torch.nn.functional.affine_grid`` takes it. Matrices are named
-by frames so that neighbours cancel: ``src_from_dst = src_from_box @ box_from_dst``.
+``theta`` maps output box-frame points to input ones, as ``torch.nn.functional.affine_grid`` takes it. Matrices are
+named by frames so that neighbours cancel: ``src_from_dst = src_from_box @ box_from_dst``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kornia_patchaug.boxes import check_boxes, check_theta
+from kornia_patchaug.checks import check_boxes, check_theta
 
 
 def theta_from_components(
@@ -64,7 +64,7 @@ def theta_from_components(
 
 
 def theta_in_pixels(angle: Tensor, scale: Tensor, shift: Tensor, shear: Tensor, half: Tensor) -> Tensor:
-    """:func:`theta_from_components` unchecked: ``scale (N, 2)``, ``shift (N, 2)`` and half sizes ``half (N, 2)`` in pixels."""
+    """:func:`theta_from_components` unchecked: ``scale``, ``shift`` in pixels and half sizes ``half``, each (N, 2)."""
     radians = torch.deg2rad(angle)
     cos, sin = radians.cos(), radians.sin()
     tan_x, tan_y = torch.deg2rad(shear).tan().unbind(-1)
@@ -211,8 +211,7 @@ def move_boxes(boxes: Tensor, theta: Tensor, *, clip: bool = True, align_corners
         tensor([[ 2.,  0., 10.,  4.]])
     """
     boxes = check_boxes(boxes)
-    corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
-    moved = move_points(corners, boxes, theta, align_corners=align_corners)
+    moved = move_points(corners_of(boxes), boxes, theta, align_corners=align_corners)
     low, high = moved.amin(1), moved.amax(1)
     if clip:
         first, last = boxes[:, :2].detach().floor(), boxes[:, 2:].detach().ceil()
@@ -232,6 +231,16 @@ def half_sizes(boxes: Tensor, align_corners: bool) -> Tensor:
 def centres(boxes: Tensor) -> Tensor:
     """Box centres ``(N, 2)``, (x, y)."""
     return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def corners_of(boxes: Tensor) -> Tensor:
+    """The four corners ``(N, 4, 2)``, (x, y), clockwise as displayed from the top left."""
+    return boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+
+
+def identity_theta(boxes: Tensor) -> Tensor:
+    """The theta that moves nothing, ``(N, 2, 3)``."""
+    return torch.eye(2, 3, dtype=boxes.dtype, device=boxes.device).expand(len(boxes), 2, 3)
 
 
 def centred_matrices(theta: Tensor, half: Tensor) -> Tensor:

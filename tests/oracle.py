@@ -51,7 +51,8 @@ def crop_point(k: int, n: int, low: float, high: float, align_corners: bool) -> 
     """The point that pixel k of n reads when the box is cropped at n pixels."""
     if not align_corners:
         return low + (k + 0.5) * (high - low) / n
-    return low + 0.5 + k / (n - 1) * max(high - low - 1.0, 0.0) if n > 1 else (low + high) / 2
+    from_centre = 2 * k / (n - 1) - 1 if n > 1 else 0.0
+    return (low + high) / 2 + from_centre * half_size(low, high, align_corners)
 
 
 def reflect(x: float, n: int, align_corners: bool) -> float:

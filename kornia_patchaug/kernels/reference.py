@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -95,15 +97,15 @@ def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, windows: Windows) 
     bottom = stack.cumsum(0) - stack
     stack, order = stack.sort(descending=True)
     pixel, bottom = pixel[order], bottom[order]
-    # remaining[k]: how many pixels have more than k entries.
-    remaining = torch.bincount(stack).flip(0).cumsum(0).flip(0)[1:].tolist() if len(stack) else []
+    # remaining[k]: how many pixels have more than k entries, down to 0.
+    remaining = [*torch.bincount(stack).flip(0).cumsum(0).flip(0)[1:].tolist(), 0]
 
     channel = torch.arange(channels, device=canvas.device)[:, None]
     row = pixel.div(width, rounding_mode="floor")
     where = (row.div(height, rounding_mode="floor"), channel, row % height, pixel % width)
     state = canvas[where].to(paint.dtype)  # (C, U)
     finished = [state[:, :0]]
-    for depth, (active, going_on) in enumerate(zip(remaining, remaining[1:] + [0], strict=True)):
+    for depth, (active, going_on) in enumerate(pairwise(remaining)):
         painted = entry[bottom[:active] + depth]
         state = (1 - opacity[painted]) * state + paint[:, painted]
         finished.append(state[:, going_on:])

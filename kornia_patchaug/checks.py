@@ -1,0 +1,133 @@
+"""The checks of single arguments: name, what was expected, what came, the first wrong row, the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+# float32 cannot tell neighbouring pixels apart beyond this coordinate.
+MAX_COORDINATE = 2.0**24
+
+
+def check_images(name: str, images: Tensor) -> None:
+    """Raise unless ``images`` is a floating ``(B, C, H, W)`` tensor."""
+    if not isinstance(images, Tensor):
+        raise TypeError(f"{name}: expected a (B, C, H, W) tensor, got {type(images).__name__}.")
+    if not images.is_floating_point():
+        raise TypeError(f"{name}: expected a floating dtype, got {images.dtype}. Use {name}.float() / 255 for bytes.")
+    if images.ndim != 4:
+        raise ValueError(f"{name}: expected shape (B, C, H, W), got {tuple(images.shape)}.")
+
+
+def check_theta(theta: Tensor, count: int | None = None) -> Tensor:
+    """Return ``theta`` as ``(N, 2, 3)``, or raise."""
+    if not isinstance(theta, Tensor) or not theta.is_floating_point():
+        raise TypeError(f"theta: expected a floating (N, 6) or (N, 2, 3) tensor, got {describe(theta)}.")
+    if theta.shape[1:] not in ((6,), (2, 3)):
+        raise ValueError(f"theta: expected shape (N, 6) or (N, 2, 3), got {tuple(theta.shape)}.")
+    if count is not None and len(theta) != count:
+        raise ValueError(f"theta: expected one row a box ({count}), got {len(theta)}.")
+    return theta.reshape(-1, 2, 3)
+
+
+def check_boxes(boxes: Tensor, count: int | None = None) -> Tensor:
+    """Return flat ``boxes`` as floating ``(N, 4)``, or raise; values are checked too."""
+    check_numeric("boxes", boxes)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes: expected shape (N, 4), got {tuple(boxes.shape)}.")
+    if count is not None and len(boxes) != count:
+        raise ValueError(f"boxes: expected one row a theta ({count}), got {len(boxes)}.")
+    boxes = boxes.to(working_dtype(boxes))
+    check_box_values(boxes.detach().cpu().double())
+    return boxes
+
+
+def check_option(name: str, value: object, allowed: Sequence[object]) -> None:
+    """Raise unless ``value`` is one of ``allowed``."""
+    if not any(value is option or value == option for option in allowed):
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}.")
+
+
+def check_size(name: str, size: object) -> tuple[int, int]:
+    """Return ``size`` as ``(height, width)`` ints, or raise."""
+    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(s, int) and s > 0 for s in size):
+        raise ValueError(f"{name}: expected (height, width), two integers above 0, got {size!r}.")
+    return int(size[0]), int(size[1])
+
+
+def check_numeric(name: str, value: object) -> None:
+    """Raise unless ``value`` is an integer or floating tensor."""
+    if not isinstance(value, Tensor) or value.dtype == torch.bool or value.is_complex():
+        raise TypeError(f"{name}: expected an integer or floating tensor, got {describe(value)}.")
+
+
+def check_index(obj_to_img: Tensor, count: int) -> Tensor:
+    """Return ``obj_to_img`` as int64 ``(N,)``, or raise."""
+    integer = isinstance(obj_to_img, Tensor) and not (
+        obj_to_img.is_floating_point() or obj_to_img.is_complex() or obj_to_img.dtype == torch.bool
+    )
+    if not integer:
+        raise TypeError(f"obj_to_img: expected an integer (N,) tensor, got {describe(obj_to_img)}.")
+    if obj_to_img.shape != (count,):
+        raise ValueError(
+            f"obj_to_img: expected shape ({count},), one image index a box, got {tuple(obj_to_img.shape)}."
+        )
+    return obj_to_img.long()
+
+
+def check_alpha(alpha: Tensor, count: int) -> None:
+    """Raise unless ``alpha`` is a floating ``(N,)`` or ``(N, 1, h, w)``."""
+    if not isinstance(alpha, Tensor) or not alpha.is_floating_point():
+        raise TypeError(f"alpha: expected a floating (N,) or (N, 1, h, w) tensor, got {describe(alpha)}.")
+    matte = alpha.ndim == 4 and alpha.shape[:2] == (count, 1) and min(alpha.shape[2:]) > 0
+    if alpha.shape != (count,) and not matte:
+        raise ValueError(f"alpha: expected shape ({count},) or ({count}, 1, h, w), got {tuple(alpha.shape)}.")
+
+
+def check_box_values(host: Tensor) -> None:
+    """Raise unless the float64 ``(N, 4)`` boxes on the host are finite, ordered and countable."""
+    bad = first_row(~host.isfinite().all(1))
+    if bad is not None:
+        raise ValueError(f"boxes: expected finite values, got {host[bad].tolist()} in row {bad}.")
+    bad = first_row((host[:, 2:] < host[:, :2]).any(1))
+    if bad is not None:
+        raise ValueError(
+            f"boxes: expected x1 y1 x2 y2 with x2 >= x1 and y2 >= y1, got {host[bad].tolist()} in row {bad}. "
+            "Boxes as corner and size go through convert_boxes(boxes, 'xywh', 'xyxy')."
+        )
+    bad = first_row((host.abs() > MAX_COORDINATE).any(1))
+    if bad is not None:
+        raise ValueError(
+            f"boxes: expected pixels within +-{MAX_COORDINATE:.0f}, got {host[bad].tolist()} in row {bad}."
+        )
+
+
+def check_range(host: Tensor, batch_size: int) -> None:
+    """Raise unless every image index on the host is one of ``batch_size`` images."""
+    bad = first_row((host < 0) | (host >= batch_size))
+    if bad is not None:
+        raise ValueError(
+            f"obj_to_img: expected the index of one of {batch_size} images, 0 to B - 1, got {int(host[bad])} in row {bad}."
+        )
+
+
+def working_dtype(*tensors: Tensor | None) -> torch.dtype:
+    """The dtype to compute in: the widest of the floating ones, and float32 at least."""
+    floating = [t.dtype for t in tensors if t is not None and t.is_floating_point()]
+    return reduce(torch.promote_types, floating, torch.float32)
+
+
+def first_row(bad: Tensor) -> int | None:
+    """The index of the first True in ``bad (N,)``, or None."""
+    rows = bad.nonzero()
+    return int(rows[0]) if len(rows) else None
+
+
+def describe(value: object) -> str:
+    """What came, for an error text."""
+    return (
+        f"a {value.dtype} tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    )

@@ -1,0 +1,169 @@
+"""What lies between checked arguments and the primitives: two ways to warp, laying over, opacity, painting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from kornia.geometry.transform import crop_and_resize, warp_affine
+from torch import Tensor
+
+from kornia_patchaug.boxes import Objects, split_boxes
+from kornia_patchaug.kernels import composite, sample
+from kornia_patchaug.theta import (
+    centred_matrices,
+    centres,
+    corners_of,
+    half_sizes,
+    identity_theta,
+    invert_theta,
+    safe_ratio,
+)
+from kornia_patchaug.windows import Windows, coverage
+
+
+class Reading(NamedTuple):
+    """How to read a picture: the options that every stage hands on."""
+
+    mode: str
+    padding_mode: str
+    align_corners: bool
+
+
+# (source, objects, windows, how) -> values (C, P), reach (P,)
+Warp = Callable[[Tensor, Objects, Windows, Reading], tuple[Tensor, Tensor]]
+
+
+def paint(canvas: Tensor, objects: Objects, windows: Windows, how: Reading, warp: Warp) -> Tensor:
+    """Warp the objects' patches as they are in the canvas, and paint them over it."""
+    values, reach = warp(canvas, objects, windows, how)
+    covered = opacity(objects, windows, how)
+    values = covered * values
+    if how.padding_mode == "transparent":
+        covered = covered * reach  # the values are premultiplied by the reach already
+    return composite(canvas, values, covered, windows)
+
+
+def warp_in_one_pass(source: Tensor, objects: Objects, windows: Windows, how: Reading) -> tuple[Tensor, Tensor]:
+    """Read the source at ``q`` for every window pixel: one resampling."""
+    boxes = local_boxes(objects, windows)
+    centre = centres(boxes)
+    limits = windows.limits
+    if how.padding_mode == "image":
+        limits = last_pixels(source) - windows.origin.repeat(1, 2)
+    return sample(
+        source,
+        windows.image,
+        centred_matrices(objects.theta, half_sizes(boxes, how.align_corners)),
+        centre,
+        centre,
+        windows.origin,
+        limits,
+        windows,
+        mode=how.mode,
+        padding_mode={"image": "border", "transparent": "zeros"}.get(how.padding_mode, how.padding_mode),
+        align_corners=how.align_corners,
+    )
+
+
+def warp_in_steps(size: tuple[int, int]) -> Warp:
+    """The plain reading of the job on Kornia's own functions: crop to ``size``, warp, then lay over the window."""
+
+    def warp(source: Tensor, objects: Objects, windows: Windows, how: Reading) -> tuple[Tensor, Tensor]:
+        count, dtype = len(objects.boxes), objects.boxes.dtype
+        beyond_patch = "zeros" if how.padding_mode == "transparent" else how.padding_mode
+        beyond_image = "zeros" if beyond_patch == "zeros" else "border"
+        unit = objects.boxes.new_tensor([0, 0, 1, 1])  # Kornia takes no empty box; nobody sees what becomes of this one
+        boxes = objects.boxes.where(windows.size.prod(1, keepdim=True) > 0, unit)
+        patch = boxes.new_tensor([[0, 0, size[1], size[0]]]).expand(count, 4)
+        patch_half = half_sizes(patch, how.align_corners)
+
+        # Kornia counts in pixel centres: the patch's outermost ones lie this far from the box's centre.
+        reach = safe_ratio(half_sizes(boxes, how.align_corners), patch_half) * half_sizes(patch, align_corners=True)
+        centre = centres(boxes) - 0.5
+        corners = corners_of(torch.cat([centre - reach, centre + reach], dim=1))
+        crops = boxes.new_zeros(count, source.shape[1] + 1, *size)
+        for image, rows in enumerate(split_boxes(torch.arange(count), objects.host_image, len(source))):
+            if len(rows):  # one image at a time, expanded and not copied: N images would be held otherwise
+                picture = source[image : image + 1].to(dtype)
+                picture = torch.cat([picture, torch.ones_like(picture[:, :1])], dim=1)  # the last channel is the reach
+                rows = rows.to(source.device)
+                picture = picture.expand(len(rows), -1, -1, -1)
+                cut = crop_and_resize(picture, corners[rows], size, how.mode, beyond_image, how.align_corners)
+                crops = crops.index_put((rows,), cut)
+
+        dst_from_src = centred_matrices(invert_theta(objects.theta), patch_half)
+        linear, centre = dst_from_src[..., :2], centres(patch)[..., None] - 0.5
+        motion = torch.cat([linear, dst_from_src[..., 2:] + centre - linear @ centre], dim=2)
+        if count:
+            crops = warp_affine(crops, motion, size, how.mode, beyond_patch, how.align_corners)
+        values = lay_over(crops, identity_theta(boxes), objects, windows, how._replace(padding_mode="border"))
+        return values[:-1], values[-1]
+
+    return warp
+
+
+def lay_over(patches: Tensor, theta: Tensor, objects: Objects, windows: Windows, how: Reading) -> Tensor:
+    """Read patches ``(N, C, h, w)`` that are stretched over the boxes and moved by theta: values ``(C, P)``."""
+    count, _, height, width = patches.shape
+    boxes = local_boxes(objects, windows)
+    patch = boxes.new_tensor([[0, 0, width, height]]).expand(count, 4)
+    box_half, patch_half = half_sizes(boxes, how.align_corners), half_sizes(patch, how.align_corners)
+    values, _ = sample(
+        patches,
+        torch.arange(count, device=patches.device),
+        safe_ratio(patch_half, box_half)[..., None] * centred_matrices(theta, box_half),
+        centres(patch),
+        centres(boxes),
+        torch.zeros_like(windows.origin),
+        last_pixels(patches).expand(count, 4),
+        windows,
+        mode=how.mode,
+        padding_mode=how.padding_mode,
+        align_corners=how.align_corners,
+    )
+    return values
+
+
+def opacity(objects: Objects, windows: Windows, how: Reading) -> Tensor:
+    """``K * A`` of every window pixel, ``(P,)``. A matte continues beyond its edge, or is mirrored with its patch."""
+    covered = coverage(windows, local_boxes(objects, windows))
+    if objects.alpha is None:
+        return covered
+    if objects.alpha.ndim == 1:
+        return covered * objects.alpha[windows.pixels[0]]
+    beyond = "reflection" if how.padding_mode == "reflection" else "border"
+    return covered * lay_over(objects.alpha, objects.theta, objects, windows, how._replace(padding_mode=beyond))[0]
+
+
+def surroundings(images: Tensor, objects: Objects, windows: Windows, align_corners: bool) -> Tensor:
+    """The pixels each object may read when its surroundings are read too: first and last, ``(N, 4)`` on the host."""
+    boxes, origin, size = objects.host_boxes, windows.origin.cpu(), windows.size.cpu()
+    src_from_dst = centred_matrices(objects.host_theta, half_sizes(boxes, align_corners))
+    centre = centres(boxes)
+    outermost = corners_of(torch.cat([origin + 0.5, origin + size - 0.5], dim=1)) - centre[:, None]  # (N, 4, 2)
+    read = outermost @ src_from_dst[..., :2].mT + (src_from_dst[..., 2] + centre)[:, None] - 0.5
+    low, high = read.amin(1).floor() - 1, read.amax(1).ceil() + 1  # a pixel of margin: the device rounds differently
+    first, last = last_pixels(images).cpu().double().split(2)
+    return torch.cat([low.clamp(first, last), high.clamp(first, last)], dim=1)
+
+
+def select_objects(objects: Objects, rows: Tensor) -> Objects:
+    """Some rows of the objects."""
+    on_host = rows.cpu()
+    parts = objects._asdict()
+    for name, value in parts.items():
+        if value is not None:
+            parts[name] = value[on_host if name.startswith("host") else rows]
+    return Objects(**parts)
+
+
+def local_boxes(objects: Objects, windows: Windows) -> Tensor:
+    """Boxes counted from their window's origin: small numbers, and exact."""
+    return objects.boxes - windows.origin.repeat(1, 2)
+
+
+def last_pixels(images: Tensor) -> Tensor:
+    """``0 0 W-1 H-1``: the first and last pixel of a picture."""
+    return torch.tensor([0, 0, images.shape[3] - 1, images.shape[2] - 1], device=images.device)

@@ -1,0 +1,293 @@
+"""affine_patches against the scalar oracle, against torch's grid_sample on the crop, and by its laws."""
+
+import oracle
+import pytest
+import torch
+from scenes import BOXES, CROP_PADDINGS, MODES, PADDINGS, assert_close, mattes, scene
+from torch.nn.functional import affine_grid, grid_sample
+
+import kornia_patchaug as kp
+
+TRUTH = [False, True]
+
+
+@pytest.mark.parametrize("sequential", TRUTH)
+@pytest.mark.parametrize("align_corners", TRUTH)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("padding_mode", PADDINGS)
+@pytest.mark.parametrize("kind", BOXES)
+def test_every_option_equals_the_oracle(kind, padding_mode, mode, align_corners, sequential):
+    images, boxes, theta, obj_to_img = scene(kind)
+    for alpha in mattes(len(boxes)).values():
+        options = {
+            "alpha": alpha,
+            "mode": mode,
+            "padding_mode": padding_mode,
+            "align_corners": align_corners,
+            "sequential": sequential,
+        }
+        actual = kp.affine_patches(images, boxes, theta, obj_to_img, **options)
+        assert_close(actual, oracle.affine_patches(images, boxes, theta, obj_to_img, **options), 1e-9)
+
+
+def test_the_comparison_notices_half_a_pixel():
+    images, boxes, theta, obj_to_img = scene()
+    expected = oracle.affine_patches(images, boxes, theta, obj_to_img)
+    with pytest.raises(AssertionError):
+        assert_close(kp.affine_patches(images, boxes + 0.5, theta, obj_to_img), expected, 1e-2)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_any_number_of_channels(channels):
+    images, boxes, theta, obj_to_img = scene("fractional", channels=channels)
+    assert_close(
+        kp.affine_patches(images, boxes, theta, obj_to_img),
+        oracle.affine_patches(images, boxes, theta, obj_to_img),
+        1e-9,
+    )
+
+
+@pytest.mark.parametrize("align_corners", TRUTH)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("padding_mode", CROP_PADDINGS)
+@pytest.mark.parametrize("sequential", TRUTH)
+def test_integer_boxes_equal_the_loop_of_grid_sample(padding_mode, mode, align_corners, sequential):
+    images, boxes, theta, obj_to_img = scene()
+    expected = images.clone()
+    for (x1, y1, x2, y2), matrix, b in zip(boxes.int().tolist(), theta, obj_to_img.tolist(), strict=True):
+        crop = (expected if sequential else images)[b : b + 1, :, y1:y2, x1:x2].clone()
+        grid = affine_grid(matrix[None], list(crop.shape), align_corners=align_corners)
+        warped = grid_sample(crop, grid, mode=mode, padding_mode=padding_mode, align_corners=align_corners)
+        expected[b, :, y1:y2, x1:x2] = warped[0]
+    options = {"mode": mode, "padding_mode": padding_mode, "align_corners": align_corners, "sequential": sequential}
+    assert_close(kp.affine_patches(images, boxes.int(), theta, obj_to_img, **options), expected, 1e-12)
+
+
+@pytest.mark.parametrize("align_corners", TRUTH)
+@pytest.mark.parametrize("sequential", TRUTH)
+@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection", "transparent"])
+@pytest.mark.parametrize("alpha", ["none", "number", "matte"])
+def test_kornia_step_by_step_agrees_with_one_pass(padding_mode, sequential, align_corners, alpha):
+    """Where the two must agree: integer boxes of one size, and patches of that size."""
+    images, _, theta, obj_to_img = scene()
+    corners = torch.tensor([[2, 3], [5, 1], [4, 4], [-3, 5], [12, 9]])
+    boxes = torch.cat([corners, corners + torch.tensor([9, 7])], dim=1)
+    options = {"padding_mode": padding_mode, "sequential": sequential, "align_corners": align_corners}
+    options["alpha"] = mattes(5)[alpha]
+    one_pass = kp.affine_patches(images, boxes, theta, obj_to_img, **options)
+    in_steps = kp.affine_patches(images, boxes, theta, obj_to_img, patch_size=(7, 9), **options)
+    assert_close(in_steps, one_pass, 1e-9)
+
+
+def test_steps_need_an_invertible_theta_and_have_no_surroundings():
+    images, boxes, theta, obj_to_img = scene()
+    with pytest.raises(ValueError, match=r"theta: .*invertible.*row 2"):
+        flat = theta * torch.tensor([1, 1, 0, 1, 1])[:, None, None]
+        kp.affine_patches(images, boxes, flat, obj_to_img, patch_size=(4, 4))
+    with pytest.raises(ValueError, match="with patch_size"):
+        kp.affine_patches(images, boxes, theta, obj_to_img, padding_mode="image", patch_size=(4, 4))
+
+
+def test_steps_take_empty_boxes_and_no_boxes():
+    images, boxes, theta, obj_to_img = scene("empty")
+    warped = kp.affine_patches(images, boxes[:3], theta[:3], obj_to_img[:3], patch_size=(4, 4))
+    assert torch.equal(warped, images)
+    assert torch.equal(kp.affine_patches(images, boxes[:0], theta[:0], obj_to_img[:0], patch_size=(4, 4)), images)
+
+
+# --- laws -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("align_corners", TRUTH)
+@pytest.mark.parametrize("sequential", TRUTH)
+@pytest.mark.parametrize("padding_mode", PADDINGS)
+def test_identity_on_integer_boxes_returns_the_input_bit_for_bit(padding_mode, sequential, align_corners, dtype):
+    images, boxes, _, obj_to_img = scene(dtype=dtype)
+    identity = torch.eye(2, 3).expand(len(boxes), 2, 3)
+    options = {"padding_mode": padding_mode, "sequential": sequential, "align_corners": align_corners}
+    assert torch.equal(kp.affine_patches(images, boxes, identity, obj_to_img, **options), images)
+
+
+@pytest.mark.parametrize("kind", ["fractional", "partly outside", "one pixel"])
+@pytest.mark.parametrize("align_corners", TRUTH)
+def test_identity_on_any_box_returns_the_input_to_rounding(kind, align_corners):
+    images, boxes, _, obj_to_img = scene(kind)
+    identity = torch.eye(2, 3, dtype=torch.float64).expand(len(boxes), 2, 3)
+    assert_close(kp.affine_patches(images, boxes, identity, obj_to_img, align_corners=align_corners), images, 1e-12)
+
+
+@pytest.mark.parametrize("padding_mode", PADDINGS)
+def test_pixels_under_no_window_keep_their_bits(padding_mode):
+    images, boxes, theta, obj_to_img = scene("fractional", dtype=torch.float32)
+    untouched = torch.ones(3, 13, 17, dtype=torch.bool)
+    for (x1, y1, x2, y2), b in zip(boxes.tolist(), obj_to_img.tolist(), strict=True):
+        untouched[b, int(y1) : int(-(-y2 // 1)), int(x1) : int(-(-x2 // 1))] = False
+    assert 0 < untouched[:2].sum() < untouched[:2].numel()
+    images[2, 0, 3, 4] = float("nan")  # whatever it is
+    warped = kp.affine_patches(images, boxes, theta, obj_to_img, padding_mode=padding_mode)
+    where = untouched[:, None].expand_as(images)
+    assert torch.equal(warped[where].view(torch.int32), images[where].view(torch.int32))
+
+
+def test_a_ramp_stays_a_ramp():
+    """Bilinear interpolation reproduces linear pictures, so every value read is known without interpolation."""
+    y, x = torch.meshgrid(torch.arange(20.0) + 0.5, torch.arange(30.0) + 0.5, indexing="ij")
+    ramp = (3 * x - 2 * y)[None, None].double()
+    box, shift = torch.tensor([[6, 5, 16, 11]]), torch.tensor([[1, 0, 0.3, 0, 1, -0.5]], dtype=torch.float64)
+    expected = ramp.clone()
+    expected[..., 5:11, 6:16] += 3 * 0.3 * 5 - 2 * -0.5 * 3  # half sizes 5 and 3
+    assert_close(kp.affine_patches(ramp, box, shift, padding_mode="image"), expected, 1e-9)
+
+
+def test_alpha_zero_paints_nothing_and_a_constant_matte_is_its_number():
+    images, boxes, theta, obj_to_img = scene("fractional")
+    zero = torch.zeros(len(boxes), dtype=torch.float64)
+    assert torch.equal(kp.affine_patches(images, boxes, theta, obj_to_img, alpha=zero), images)
+    for padding_mode in PADDINGS:
+        number = torch.full((len(boxes),), 0.7, dtype=torch.float64)
+        matte = torch.full((len(boxes), 1, 3, 5), 0.7, dtype=torch.float64)
+        one, other = (
+            kp.affine_patches(images, boxes, theta, obj_to_img, alpha=alpha, padding_mode=padding_mode)
+            for alpha in (number, matte)
+        )
+        assert_close(one, other, 1e-12)
+
+
+def test_later_rows_paint_over_earlier_ones_whatever_their_order_in_images():
+    images = torch.zeros(2, 1, 6, 8)
+    images[0, 0, :, :4], images[1] = 1.0, 5.0
+    boxes = torch.tensor([[0, 0, 4, 6], [2, 0, 6, 6]])
+    swap = torch.tensor([[-1.0, 0, 0, 0, 1, 0]]).expand(2, 6)
+    painted = kp.affine_patches(images, boxes, swap, torch.tensor([0, 0]))
+    assert painted[0, 0, 0].tolist() == [1, 1, 0, 0, 1, 1, 0, 0]
+    flipped = kp.affine_patches(images, boxes.flip(0), swap, torch.tensor([0, 0]))
+    assert flipped[0, 0, 0].tolist() == [1, 1, 1, 1, 1, 1, 0, 0]
+    assert torch.equal(painted[1], images[1])
+
+
+def test_no_objects_returns_the_images():
+    images = scene().images
+    none = torch.zeros(0, 4), torch.zeros(0, 6), torch.zeros(0, dtype=torch.int64)
+    for sequential in TRUTH:
+        painted = kp.affine_patches(images, *none, sequential=sequential)
+        assert torch.equal(painted, images)
+        assert painted.data_ptr() != images.data_ptr()
+
+
+def test_no_images_returns_no_images():
+    none = torch.zeros(0, 4), torch.zeros(0, 6), torch.zeros(0, dtype=torch.int64)
+    assert kp.affine_patches(torch.zeros(0, 3, 5, 7), *none).shape == (0, 3, 5, 7)
+
+
+@pytest.mark.parametrize("sequential", TRUTH)
+def test_the_layers_of_sequential_are_few(sequential, monkeypatch):
+    """40 disjoint objects are one layer; a chain of three overlaps is three; order within an image is kept."""
+    from kornia_patchaug import functional
+
+    counted = []
+    monkeypatch.setattr(functional, "paint", lambda canvas, objects, *_: counted.append(len(objects.boxes)) or canvas)
+    x, y = torch.meshgrid(torch.arange(0, 80, 10), torch.arange(0, 50, 10), indexing="ij")
+    corner = torch.stack([x.flatten(), y.flatten()], dim=1)
+    boxes = torch.cat([corner, corner + 9], dim=1)
+    theta = torch.eye(2, 3).expand(40, 2, 3)
+    kp.affine_patches(torch.zeros(1, 1, 60, 90), boxes, theta, sequential=sequential)
+    assert counted == [40]
+    counted.clear()
+    boxes[:3] = torch.tensor([[0, 0, 6, 6], [5, 0, 12, 6], [11, 0, 14, 6]])
+    boxes[3:] += 20
+    kp.affine_patches(torch.zeros(1, 1, 80, 120), boxes, theta, sequential=sequential)
+    assert counted == ([38, 1, 1] if sequential else [40])
+
+
+# --- inputs -----------------------------------------------------------------------------------------------------------
+
+# float16 keeps 11 bits and bfloat16 8: half a unit in the last place of a value in [0, 1], and as much for the input.
+TOLERANCE = {torch.float16: 2**-11, torch.bfloat16: 2**-8, torch.float32: 1e-5}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("padding_mode", PADDINGS)
+def test_lower_precision_is_that_of_the_images_only(dtype, padding_mode):
+    images, boxes, theta, obj_to_img = scene("fractional", dtype=torch.float32)
+    images = images.to(dtype)
+    warped = kp.affine_patches(images, boxes, theta, obj_to_img, padding_mode=padding_mode)
+    assert warped.dtype == dtype
+    expected = oracle.affine_patches(images, boxes, theta, obj_to_img, padding_mode=padding_mode)
+    assert_close(warped, expected, TOLERANCE[dtype])
+
+
+def test_float32_keeps_its_accuracy_in_large_images():
+    """Values within 1e-4 of the oracle, theta gradients within 1e-4 relative, far from the origin of 1024 pixels."""
+    generator = torch.Generator().manual_seed(3)
+    y, x = torch.meshgrid(torch.arange(1000.0), torch.arange(1024.0), indexing="ij")
+    images = (0.5 + 0.5 * torch.sin(x / 7.3) * torch.cos(y / 5.9))[None, None]
+    boxes = torch.tensor([[930.3, 900.6, 1010.9, 960.2], [850.7, 20.1, 1000.2, 60.9]])
+    theta = (torch.eye(2, 3) + 0.1 * torch.randn(2, 2, 3, generator=generator)).requires_grad_()
+    warped = kp.affine_patches(images, boxes, theta, padding_mode="image")
+    assert_close(warped, oracle.affine_patches(images, boxes, theta, [0, 0], padding_mode="image"), 1e-4)
+
+    weight = torch.rand(images.shape, generator=generator)
+    (gradient,) = torch.autograd.grad((warped * weight).sum(), theta)
+    exact = theta.detach().double().requires_grad_()
+    in_double = kp.affine_patches(images.double(), boxes.double(), exact, padding_mode="image")
+    (expected,) = torch.autograd.grad((in_double * weight.double()).sum(), exact)
+    assert (gradient.double() - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+def test_boxes_and_indices_of_any_integer_dtype(dtype):
+    images, boxes, theta, obj_to_img = scene()
+    expected = kp.affine_patches(images, boxes, theta, obj_to_img)
+    assert torch.equal(kp.affine_patches(images, boxes.to(dtype), theta, obj_to_img.to(dtype)), expected)
+
+
+def test_memory_format_is_kept_and_strides_do_not_matter():
+    images, boxes, theta, obj_to_img = scene("fractional")
+    expected = kp.affine_patches(images, boxes, theta, obj_to_img)
+    last = images.to(memory_format=torch.channels_last)
+    warped = kp.affine_patches(last, boxes, theta, obj_to_img)
+    assert warped.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(warped, expected)
+    views = (
+        torch.stack([images, images], dim=-1)[..., 0],
+        torch.stack([boxes, boxes], dim=-1)[..., 0],
+        torch.stack([theta.flatten(1)] * 2, dim=-1)[..., 0],
+        torch.stack([obj_to_img, obj_to_img], dim=-1)[..., 0],
+    )
+    assert not any(view.is_contiguous() for view in views)
+    assert torch.equal(kp.affine_patches(*views), expected)
+    one = images[:1].expand(3, -1, -1, -1)
+    assert torch.equal(
+        kp.affine_patches(one, boxes, theta, obj_to_img),
+        kp.affine_patches(one.contiguous(), boxes, theta, obj_to_img),
+    )
+
+
+@pytest.mark.parametrize("sequential", TRUTH)
+def test_nothing_that_was_passed_is_modified(sequential):
+    tensors = [t.clone() for t in (*scene("fractional"), mattes(4)["matte"])]
+    before = [(t.clone(), t._version) for t in tensors]
+    *arguments, alpha = tensors
+    kp.affine_patches(*arguments, alpha=alpha, sequential=sequential)
+    for tensor, (values, version) in zip(tensors, before, strict=True):
+        assert torch.equal(tensor, values)
+        assert tensor._version == version
+
+
+def test_boxes_come_flat_per_image_padded_or_as_kornia_boxes():
+    from kornia.geometry.boxes import Boxes
+
+    images, boxes, theta, _ = scene()
+    obj_to_img = torch.tensor([0, 0, 1, 1, 1])
+    expected = kp.affine_patches(images, boxes, theta, obj_to_img)
+    rows = [boxes[:2], boxes[2:], boxes[:0]]
+    assert torch.equal(kp.affine_patches(images, rows, theta), expected)
+    assert torch.equal(kp.affine_patches(images, Boxes.from_tensor(rows), theta), expected)
+    padded, padded_theta = torch.zeros(3, 3, 4, dtype=torch.float64), torch.zeros(9, 2, 3, dtype=torch.float64)
+    padded[0, :2], padded[1] = boxes[:2], boxes[2:]
+    padded_theta[[0, 1, 3, 4, 5]] = theta
+    assert torch.equal(kp.affine_patches(images, padded, padded_theta), expected)
+    assert torch.equal(
+        kp.affine_patches(images[:1], boxes[:2], theta[:2]), expected[:1]
+    )  # one image needs no obj_to_img
