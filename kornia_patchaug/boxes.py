@@ -208,7 +208,8 @@ def check_objects(
     for name, value in named:
         if value is not None and value.device != images.device:
             raise ValueError(
-                f"{name}: expected the images' device {images.device}, got {value.device}. Use {name}.to(images.device)."
+                f"{name}: expected the images' device {images.device}, got {value.device}. "
+                f"Use {name}.to(images.device)."
             )
     dtype = working_dtype(images, boxes, theta, alpha)
     boxes, theta = boxes.to(dtype), theta.to(dtype)

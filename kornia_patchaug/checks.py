@@ -110,7 +110,7 @@ def check_range(host: Tensor, batch_size: int) -> None:
     bad = first_row((host < 0) | (host >= batch_size))
     if bad is not None:
         raise ValueError(
-            f"obj_to_img: expected the index of one of {batch_size} images, 0 to B - 1, got {int(host[bad])} in row {bad}."
+            f"obj_to_img: expected an image index in [0, {batch_size}), got {int(host[bad])} in row {bad}."
         )
 
 

@@ -67,7 +67,7 @@ class _ObjectOps(AugmentationSequentialOps):
     def _transform_nested(
         self, inputs: tuple[Any, ...], module: ImageSequential, param: ParamItem, extra_args: Any, keys: list[DataKey]
     ) -> Any:
-        """Take all inputs through a nested container step by step; Kornia takes one after the other through all of it."""
+        """Take all inputs through a nested container step by step; Kornia takes them through it one by one."""
         module.clear_state()
         for child_param in param.data:
             child = module.get_submodule(child_param.name)

@@ -91,8 +91,8 @@ class AffineGenerator(nn.Module):
     ) -> Tensor:
         """Theta ``(N, 2, 3)`` for ``boxes (N, 4)``; ``same`` draws once for all.
 
-        The noise is drawn on the generator's device, on the CPU without one, so that a seed means the same draw wherever
-        the images are.
+        The noise is drawn on the generator's device, on the CPU without one, so that a seed means the same draw
+        wherever the images are.
         """
         centre = self.degrees.centre
         boxes = boxes.to(torch.promote_types(boxes.dtype, torch.promote_types(centre.dtype, torch.float32)))

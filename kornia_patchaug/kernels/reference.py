@@ -98,7 +98,7 @@ def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, windows: Windows) 
     stack, order = stack.sort(descending=True)
     pixel, bottom = pixel[order], bottom[order]
     # remaining[k]: how many pixels have more than k entries, down to 0.
-    remaining = [*torch.bincount(stack).flip(0).cumsum(0).flip(0)[1:].tolist(), 0]
+    remaining = [*torch.bincount(stack, minlength=2).flip(0).cumsum(0).flip(0)[1:].tolist(), 0]
 
     channel = torch.arange(channels, device=canvas.device)[:, None]
     row = pixel.div(width, rounding_mode="floor")
