@@ -79,14 +79,14 @@ def convert_boxes(boxes: Tensor, source: str, target: str, size: tuple[int, int]
     elif source.startswith("xywh"):
         low, high = first, first + second
     else:
-        low, high = first, second + (source == "xyxy_plus")
+        low, high = first, second + int(source == "xyxy_plus")
 
     if target.startswith("cxcywh"):
         first, second = (low + high) / 2, high - low
     elif target.startswith("xywh"):
         first, second = low, high - low
     else:
-        first, second = low, high - (target == "xyxy_plus")
+        first, second = low, high - int(target == "xyxy_plus")
     if target.endswith("n"):
         first, second = first / unit, second / unit
     return torch.cat([first, second], dim=-1)
@@ -230,11 +230,10 @@ def as_flat(boxes: BoxesLike, obj_to_img: Tensor | None, batch_size: int) -> tup
     """``boxes (N, 4)`` and int64 ``obj_to_img (N,)`` of boxes in any of the forms a caller may use, or raise."""
     per_image = not isinstance(boxes, Tensor) or boxes.ndim == 3
     if per_image:
+        flat, index = flatten_boxes(boxes)
         if obj_to_img is not None:
             raise ValueError("obj_to_img: boxes that come per image already say their image; leave obj_to_img out.")
-        given = boxes.data if isinstance(boxes, Boxes) else boxes
-        images = len(given) if not isinstance(boxes, Boxes) or boxes._is_batched else 1
-        flat, index = flatten_boxes(boxes)
+        images = len(torch.atleast_2d(boxes._valid)) if isinstance(boxes, Boxes) else len(boxes)
         if images != batch_size:
             raise ValueError(f"boxes: expected boxes of {batch_size} images, as many as images, got {images}.")
         return flat, index

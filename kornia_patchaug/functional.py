@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.boxes import BoxesLike, Objects, check_objects
-from kornia_patchaug.checks import check_images, check_option, check_size
+from kornia_patchaug.checks import check_images, check_option, check_size, check_theta
 from kornia_patchaug.kernels import composite, sample
 from kornia_patchaug.stages import (
     Reading,
@@ -89,12 +89,12 @@ def affine_patches(
     if patch_size is not None:
         warp = warp_in_steps(check_size("patch_size", patch_size))
         check_option("padding_mode (with patch_size)", padding_mode, STEP_PADDINGS)
-    objects = check_objects(images, boxes, obj_to_img, theta, alpha)
+    objects = check_objects(images, boxes, obj_to_img, check_theta(theta), alpha)
     windows = _windows(images, objects)
     if not sequential:
         return paint(images, objects, windows, how, warp)
     reads = surroundings(images, objects, windows, align_corners) if padding_mode == "image" else None
-    canvas = images.clone()
+    canvas = images
     for rows in layers(windows, reads):
         canvas = paint(canvas, select_objects(objects, rows), select_windows(windows, rows), how, warp)
     return canvas

@@ -81,10 +81,11 @@ def coverage(windows: Windows, local_boxes: Tensor) -> Tensor:
 
 
 def layers(windows: Windows, reads: Tensor | None = None) -> list[Tensor]:
-    """Split objects into layers, row order kept where it matters: who reads what another paints comes in a later layer.
+    """Split objects into layers, so that who reads what an earlier row paints comes in a later layer.
 
-    ``reads (N, 4)``, host, first and last pixel that each object may read, x0 y0 x1 y1 in image pixels; left out, it is
-    its own window. Objects that paint nothing are in no layer. The number of layers is the longest chain of overlaps.
+    ``reads (N, 4)`` on the host: first and last pixel x0 y0 x1 y1 of its image that each object may read; left out, its
+    own window. Objects that paint nothing are in no layer. There are as many layers as the longest chain of overlaps
+    has links, and at least one.
     """
     image, origin, size = windows.image.cpu(), windows.origin.cpu(), windows.size.cpu()
     painted = torch.cat([origin, origin + size - 1], dim=1)
@@ -105,7 +106,7 @@ def layers(windows: Windows, reads: Tensor | None = None) -> list[Tensor]:
         settled = layer
         layer = layer.scatter_reduce(0, row, layer[column] + step, "amax")
     layer = layer.masked_fill(size.prod(1) == 0, -1)
-    depth = int(layer.amax()) + 1 if count else 0
+    depth = int(layer.amax().clamp(min=0)) + 1 if count else 1
     return [(layer == k).nonzero()[:, 0].to(windows.image.device) for k in range(depth)]
 
 

@@ -45,7 +45,7 @@ def random_patch_affine(**options):
 
 def drawn(augmentation, count=2000):
     """Angle, shift and so on are read off theta: what it does to pixels of `count` boxes of 8 x 12, (N, 2, 3)."""
-    boxes = torch.tensor([[4, 2, 16, 10]]).expand(count, 4)
+    boxes = torch.tensor([[94, 2, 106, 10]]).expand(count, 4)  # outside the image, where there is nothing to paint
     augmentation(torch.zeros(1, 1, HEIGHT, WIDTH), boxes)
     in_box = augmentation._params["theta"][0].detach().double()
     return in_box * torch.tensor([[1, 6 / 4, 6], [4 / 6, 1, 4]])  # half sizes 6 and 4
@@ -113,9 +113,8 @@ def test_a_wrong_rank_is_rejected_with_kornias_error(make):
         make()(torch.rand(1, 2, 3, HEIGHT, WIDTH))
 
 
-@both
-def test_a_sequence_does_what_its_members_do_one_by_one_under_the_same_seed(make):
-    first, second = make(p=1.0), kp.RandomPatchAffine(40.0, p=1.0).bind(RECTANGLES, obj_to_img=OBJ_TO_IMG)
+def test_a_sequence_does_what_its_members_do_one_by_one_under_the_same_seed():
+    first, second = (kp.RandomPatchAffine(40.0, p=1.0).bind(RECTANGLES, obj_to_img=OBJ_TO_IMG) for _ in range(2))
     torch.manual_seed(42)
     one_by_one = second(first(picture()))
     torch.manual_seed(42)
@@ -132,7 +131,9 @@ def test_same_on_batch_shares_one_draw(make):
         warped = augmentation(images, boxes)
         same(warped, warped[:1].expand_as(warped))
         assert len(augmentation._params["patch_prob"].unique()) == len(augmentation._params["batch_prob"].unique()) == 1
-    shares = [bool((make(p=0.5, same_on_batch=True)(picture()) != picture()).flatten(1).any(1).all()) for _ in range(30)]
+    shares = [
+        bool((make(p=0.5, same_on_batch=True)(picture()) != picture()).flatten(1).any(1).all()) for _ in range(30)
+    ]
     assert 5 < sum(shares) < 25
 
 
@@ -176,7 +177,10 @@ def test_what_is_given_directly_comes_before_params_and_what_is_bound():
     turned = kp.affine_patches(picture(), SQUARES, TURN.expand(3, 6), OBJ_TO_IMG)
     same(augmentation(picture()), bound)
     same(augmentation(picture(), SQUARES, TURN.expand(3, 6), OBJ_TO_IMG), turned)
-    same(augmentation(picture(), SQUARES, obj_to_img=OBJ_TO_IMG), kp.affine_patches(picture(), SQUARES, THETA, OBJ_TO_IMG))
+    same(
+        augmentation(picture(), SQUARES, obj_to_img=OBJ_TO_IMG),
+        kp.affine_patches(picture(), SQUARES, THETA, OBJ_TO_IMG),
+    )
     by_hand = {"boxes": SQUARES, "theta": TURN.expand(3, 6), "obj_to_img": OBJ_TO_IMG}
     same(augmentation(picture(), params=by_hand), turned)
     same(augmentation(picture()), bound)
@@ -223,11 +227,11 @@ def test_a_bad_option_is_named(make, options, message):
 DEGENERATE = {
     "angle": {"degrees": (33.0, 33.0)},
     "negative angle": {"degrees": (-101.0, -101.0)},
-    "scale": {"degrees": 0.0, "scale": (0.8, 0.8)},
-    "two scales": {"degrees": 0.0, "scale": (1.3, 1.3, 0.6, 0.6)},
+    "scale": {"degrees": 0.0, "scale": (0.83, 0.83)},
+    "two scales": {"degrees": 0.0, "scale": (1.37, 1.37, 0.61, 0.61)},
     "shear": {"degrees": 0.0, "shear": (17.0, 17.0)},
     "two shears": {"degrees": 0.0, "shear": (17.0, 17.0, -9.0, -9.0)},
-    "all": {"degrees": (33.0, 33.0), "scale": (1.3, 1.3, 0.6, 0.6), "shear": (17.0, 17.0, -9.0, -9.0)},
+    "all": {"degrees": (33.0, 33.0), "scale": (1.37, 1.37, 0.61, 0.61), "shear": (17.0, 17.0, -9.0, -9.0)},
 }
 
 
@@ -497,7 +501,7 @@ def test_an_optimizer_moves_the_drawn_range():
     """The angles are centre + half_width * noise; both move along the gradient of the mean angle."""
     augmentation = kp.RandomPatchAffine((10.0, 20.0), p=1.0, learnable=True)
     optimizer = torch.optim.SGD(augmentation.parameters(), lr=8.0)
-    boxes = SQUARES[:1].expand(50, 4)
+    boxes = SQUARES[:1].expand(20, 4)
 
     def draw():
         torch.manual_seed(2)

@@ -1,4 +1,4 @@
-"""Time and memory at the size people work at: 400 objects in 4 images of 3 x 1024 x 1024, measured in fresh processes."""
+"""Time and memory at the size people work at: 400 objects in 4 images of 3 x 1024 x 1024."""
 
 import subprocess
 import sys
@@ -24,7 +24,9 @@ def clone_and_assign(images, boxes, theta, obj_to_img):
     """The best loop that autograd accepts."""
     for (x1, y1, x2, y2), matrix, b in zip(boxes.tolist(), theta, obj_to_img.tolist(), strict=True):
         crop = images[b : b + 1, :, y1:y2, x1:x2]
-        warped = grid_sample(crop, affine_grid(matrix[None], list(crop.shape), align_corners=False), align_corners=False)
+        warped = grid_sample(
+            crop, affine_grid(matrix[None], list(crop.shape), align_corners=False), align_corners=False
+        )
         images = images.clone()
         images[b, :, y1:y2, x1:x2] = warped[0]
     return images

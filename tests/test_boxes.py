@@ -1,0 +1,131 @@
+"""Box formats against values written out and against Kornia; flat <-> per image."""
+
+import pytest
+import torch
+from kornia.geometry.boxes import Boxes
+
+import kornia_patchaug as kp
+
+# The same two boxes of an image of 20 x 40 (height x width) pixels in every format.
+SIZE = (20, 40)
+SAME = {
+    "xyxy": [[4, 2, 12, 8], [0, 10, 40, 20]],
+    "xyxy_plus": [[4, 2, 11, 7], [0, 10, 39, 19]],
+    "xywh": [[4, 2, 8, 6], [0, 10, 40, 10]],
+    "cxcywh": [[8, 5, 8, 6], [20, 15, 40, 10]],
+    "xyxyn": [[0.1, 0.1, 0.3, 0.4], [0, 0.5, 1, 1]],
+    "xywhn": [[0.1, 0.1, 0.2, 0.3], [0, 0.5, 1, 0.5]],
+    "cxcywhn": [[0.2, 0.25, 0.2, 0.3], [0.5, 0.75, 1, 0.5]],
+}
+
+
+@pytest.mark.parametrize("target", SAME)
+@pytest.mark.parametrize("source", SAME)
+def test_every_format_becomes_every_other(source, target):
+    boxes = torch.tensor(SAME[source], dtype=torch.float64)
+    torch.testing.assert_close(
+        kp.convert_boxes(boxes, source, target, SIZE), torch.tensor(SAME[target], dtype=torch.float64)
+    )
+
+
+@pytest.mark.parametrize(("ours", "kornias"), [("xyxy", "xyxy"), ("xyxy_plus", "xyxy_plus"), ("xywh", "xywh")])
+def test_the_formats_mean_what_they_mean_in_kornia(ours, kornias):
+    boxes = Boxes.from_tensor(torch.tensor(SAME["xyxy"]).float(), mode="xyxy")
+    converted = kp.convert_boxes(torch.tensor(SAME["xyxy"]).float(), "xyxy", ours)
+    torch.testing.assert_close(converted, boxes.to_tensor(kornias))
+
+
+def test_integers_stay_integers_between_pixel_corners_only():
+    boxes = torch.tensor(SAME["xywh"])
+    assert kp.convert_boxes(boxes, "xywh", "xyxy_plus").dtype == torch.int64
+    assert kp.convert_boxes(torch.tensor([[0, 0, 3, 3]]), "xyxy", "cxcywh").tolist() == [[1.5, 1.5, 3, 3]]
+    torch.testing.assert_close(kp.convert_boxes(boxes, "xywh", "xywhn", SIZE), torch.tensor(SAME["xywhn"]))
+
+
+def test_conversion_takes_any_leading_shape_and_gradients():
+    boxes = torch.rand(2, 3, 5, 4, requires_grad=True)
+    kp.convert_boxes(boxes, "cxcywh", "xyxy").sum().backward()
+    assert torch.equal(boxes.grad, torch.tensor([2.0, 2, 0, 0]).expand(2, 3, 5, 4))
+    assert kp.convert_boxes(torch.zeros(0, 4), "xywh", "xyxy").shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ((torch.zeros(3, 5), "xywh", "xyxy"), ValueError, r"boxes: expected shape \(..., 4\), got \(3, 5\)"),
+        ((torch.zeros(3, 4), "xyhw", "xyxy"), ValueError, "source: expected one of xyxy, .*got 'xyhw'"),
+        ((torch.zeros(3, 4), "xywh", "yolo"), ValueError, "target: .*got 'yolo'"),
+        ((torch.zeros(3, 4), "xywhn", "xyxy"), ValueError, r"size: .*\(height, width\) in pixels, got None"),
+        ((torch.zeros(3, 4), "xywhn", "xyxy", (4, 0)), ValueError, "size: "),
+        (([[0, 0, 1, 1]], "xywh", "xyxy"), TypeError, "boxes: .*list"),
+    ],
+)
+def test_bad_conversions_say_what_is_wrong(arguments, error, text):
+    with pytest.raises(error, match=text):
+        kp.convert_boxes(*arguments)
+
+
+def test_a_list_becomes_flat_and_a_list_again():
+    rows = [torch.tensor([[0, 0, 2, 3], [4, 4, 1, 1]]), torch.zeros(0, 4).long(), torch.tensor([[1, 2, 3, 4]])]
+    boxes, obj_to_img = kp.flatten_boxes(rows, mode="xywh")
+    assert boxes.tolist() == [[0, 0, 2, 3], [4, 4, 5, 5], [1, 2, 4, 6]]
+    assert obj_to_img.tolist() == [0, 0, 2]
+    parts = kp.split_boxes(boxes, obj_to_img, 3)
+    assert [part.tolist() for part in parts] == [[[0, 0, 2, 3], [4, 4, 5, 5]], [], [[1, 2, 4, 6]]]
+    assert [len(part) for part in kp.split_boxes(boxes, obj_to_img, 5)] == [2, 0, 1, 0, 0]
+
+
+def test_splitting_keeps_the_order_within_an_image():
+    rows = torch.arange(5.0)[:, None].expand(5, 4)
+    parts = kp.split_boxes(rows, torch.tensor([1, 0, 1, 0, 1], dtype=torch.uint8), 2)
+    assert [part[:, 0].tolist() for part in parts] == [[1, 3], [0, 2, 4]]
+
+
+@pytest.mark.parametrize("mode", ["xyxy", "xyxy_plus", "xywh"])
+def test_all_zero_rows_of_a_padded_tensor_are_empty_boxes(mode):
+    padded = torch.zeros(2, 3, 4)
+    padded[0, 0] = torch.tensor([1, 2, 3, 4])
+    boxes, obj_to_img = kp.flatten_boxes(padded, mode=mode)
+    assert obj_to_img.tolist() == [0, 0, 0, 1, 1, 1]
+    assert boxes[1:].abs().max() == 0
+    assert boxes[0].tolist() == {"xyxy": [1, 2, 3, 4], "xyxy_plus": [1, 2, 4, 5], "xywh": [1, 2, 4, 6]}[mode]
+
+
+def test_kornia_boxes_leave_out_their_padding_and_what_was_removed():
+    rows = [torch.tensor([[0.0, 0, 4, 4], [2, 2, 9, 9]]), torch.tensor([[1.0, 1, 3, 3]])]
+    boxes = Boxes.from_tensor(rows)
+    flat, obj_to_img = kp.flatten_boxes(boxes)
+    assert flat.tolist() == [[0, 0, 4, 4], [2, 2, 9, 9], [1, 1, 3, 3]]
+    assert obj_to_img.tolist() == [0, 0, 1]
+    large = boxes.filter_boxes_by_area(min_area=5)
+    assert kp.flatten_boxes(large)[1].tolist() == [0, 0]
+    assert kp.flatten_boxes(Boxes.from_tensor(rows[0]))[1].tolist() == [0, 0]  # not batched: one image
+
+
+def test_nothing_becomes_nothing():
+    boxes, obj_to_img = kp.flatten_boxes([])
+    assert boxes.shape == (0, 4)
+    assert obj_to_img.shape == (0,)
+    assert kp.split_boxes(boxes, obj_to_img, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("boxes", "mode", "error", "text"),
+    [
+        (torch.zeros(3, 4), "xyxy", ValueError, r"padded \(B, M, 4\) tensor, got \(3, 4\)"),
+        ([torch.zeros(3, 3)], "xyxy", ValueError, r"boxes\[0\]: expected shape \(n, 4\), got \(3, 3\)"),
+        ([[0, 0, 1, 1]], "xyxy", TypeError, r"boxes\[0\]: .*list"),
+        (7, "xyxy", TypeError, "boxes: .*int"),
+        ([torch.zeros(3, 4)], "xyxyn", ValueError, "mode: .*convert_boxes with size"),
+    ],
+)
+def test_bad_boxes_say_what_is_wrong(boxes, mode, error, text):
+    with pytest.raises(error, match=text):
+        kp.flatten_boxes(boxes, mode)
+
+
+def test_splitting_checks_its_indices():
+    with pytest.raises(ValueError, match=r"obj_to_img: .*\[0, 2\), got 2 in row 1"):
+        kp.split_boxes(torch.zeros(2, 4), torch.tensor([0, 2]), 2)
+    with pytest.raises(TypeError, match="obj_to_img: expected an integer"):
+        kp.split_boxes(torch.zeros(2, 4), torch.zeros(2), 2)
