@@ -100,6 +100,3 @@ class RandomPatchAffine(PatchAugmentation):
         return self.ranges(
             boxes, align_corners=self.flags["align_corners"], same=self.same_on_batch, generator=self.generator
         )
-
-    def __repr__(self) -> str:
-        return super().__repr__().replace("(", f"({self.ranges!r}, ", 1)

@@ -64,9 +64,8 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
             "patch_size": None if patch_size is None else check_size("patch_size", patch_size),
         }
         check_option("resample", self.flags["resample"], (Resample.BILINEAR, Resample.NEAREST))
+        self.generator: torch.Generator | None = None  # of the gates and draws; the global one if None
         self._bound: Params = {}
-
-    generator: torch.Generator | None = None  # of the gates and draws; the global one if None
 
     def draw_theta(self, boxes: Tensor) -> Tensor:
         """Theta ``(N, 2, 3)`` for flat ``boxes (N, 4)`` that came without one."""
@@ -243,4 +242,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         return state
 
     def __repr__(self) -> str:
-        return super().__repr__().replace("same_on_batch=", f"p_patch={self.p_patch}, same_on_batch=", 1)
+        options = {name: getattr(self, name) for name in ("p", "p_batch", "p_patch", "same_on_batch", "keepdim")}
+        options |= {**self.flags, "resample": self.flags["resample"].name.lower()}
+        ranges = [repr(child) for child in self.children()]
+        return f"{type(self).__name__}({', '.join(ranges + [f'{name}={value}' for name, value in options.items()])})"

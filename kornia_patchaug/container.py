@@ -26,7 +26,7 @@ class PatchAugmentationSequential(AugmentationSequential):
     Takes the arguments of ``AugmentationSequential`` and stands in its place, nested containers included.
 
     Example:
-        >>> import kornia.augmentation as K, kornia_patchaug as kp
+        >>> import torch, kornia.augmentation as K, kornia_patchaug as kp
         >>> seq = kp.PatchAugmentationSequential(
         ...     K.RandomHorizontalFlip(p=1.0), kp.RandomPatchAffine(20.0, p=1.0), data_keys=["input", "bbox_xyxy"]
         ... )

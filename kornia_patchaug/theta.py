@@ -114,9 +114,9 @@ def invert_theta(theta: Tensor) -> Tensor:
         ValueError: a row is singular (to rounding) or not finite: it moves content nowhere.
 
     Example:
-        >>> invert_theta(torch.tensor([[2.0, 0, 1, 0, 4, 0]]))
-        tensor([[[ 0.5000, -0.0000, -0.5000],
-                 [-0.0000,  0.2500, -0.0000]]])
+        >>> invert_theta(torch.tensor([[2.0, 0, 1, 0, 4, 2]])) + 0
+        tensor([[[ 0.5000,  0.0000, -0.5000],
+                 [ 0.0000,  0.2500, -0.5000]]])
     """
     theta = check_theta(theta)
     (a, b, c), (d, e, f) = (row.unbind(-1) for row in theta.unbind(-2))

@@ -19,9 +19,9 @@ SQUARES = torch.tensor([[9, 7, 17, 15], [14, 9, 24, 19], [10, 8, 22, 20]])
 OBJ_TO_IMG = torch.tensor([0, 0, 1])
 # The same for Kornia: the last pixel included, one row of padding.
 PADDED = torch.tensor([[[9.0, 7, 16, 14], [14, 9, 23, 18]], [[10, 8, 21, 19], [0, 0, 0, 0]]])
-POINTS = torch.tensor([[[10.0, 8], [15, 12], [30, 2]], [[11, 10], [20, 19], [3, 24]]])
-# Under clockwise quarter turns: in one square, in two (the later row is on top), in none; image 1 has one square.
-TURNED_POINTS = torch.tensor([[[15.0, 8], [20, 10], [30, 2]], [[19, 9], [10, 18], [3, 24]]])
+# In the first square, in both, in none; in the square of image 1, twice, and where only image 0 has one.
+POINTS = torch.tensor([[[10.0, 8], [15, 12], [30, 2]], [[11, 10], [20, 19], [9, 7]]])
+TURNED_POINTS = torch.tensor([[[15.0, 8], [20, 10], [30, 2]], [[19, 9], [10, 18], [9, 7]]])
 
 QUARTER = {"degrees": (90.0, 90.0)}  # clockwise as displayed, as in Kornia's RandomAffine
 
@@ -56,6 +56,17 @@ def painted(images: Tensor, boxes: Tensor, obj_to_img: Tensor, *warps: Callable,
         source = output if sequential else images
         output[b, :, y1:y2, x1:x2] = warp(source[b : b + 1, :, y1:y2, x1:x2].clone())[0]
     return output
+
+
+def turned_points(points: Tensor, boxes: Tensor, obj_to_img: Tensor) -> Tensor:
+    """Points (B, K, 2) after clockwise quarter turns: each with the last square of its image that holds it."""
+    moved = points.clone()
+    for image, x, y in ((b, *point.tolist()) for b, rows in enumerate(points) for point in rows):
+        for (x1, y1, x2, y2), b in zip(boxes.tolist(), obj_to_img.tolist(), strict=True):
+            if b == image and x1 <= x < x2 and y1 <= y < y2:
+                row = (points[image] == torch.tensor([x, y])).all(1)
+                moved[image, row] = torch.tensor([x1 + x2 - 1 - (y - y1 + x1), y1 + x - x1])
+    return moved
 
 
 def half_open(boxes: Tensor) -> Tensor:
