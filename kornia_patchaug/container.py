@@ -40,9 +40,13 @@ class PatchAugmentationSequential(AugmentationSequential):
         self.transform_op = _ObjectOps(self.data_keys)
 
     def _preproc_boxes(self, arg: Any, dcate: DataKey) -> Boxes:
-        boxes = super()._preproc_boxes(arg, dcate)
-        if isinstance(arg, Tensor):
-            boxes._valid = boxes._valid & (arg != 0).flatten(boxes._valid.ndim).any(-1)
+        if not isinstance(arg, Tensor) or self.contains_video_sequential:
+            return super()._preproc_boxes(arg, dcate)
+        of_row = arg.ndim - (2 if dcate == DataKey.BBOX else 1)
+        real = (arg != 0).flatten(of_row).any(-1)  # (B, M)
+        # Kornia refuses boxes without area; a stand-in that is marked as no box is exported as zeros again.
+        boxes = super()._preproc_boxes(arg.where(real.reshape(*real.shape, *[1] * (arg.ndim - of_row)), 1), dcate)
+        boxes._valid = boxes._valid & real
         return boxes
 
 

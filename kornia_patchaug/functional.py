@@ -21,7 +21,7 @@ from kornia_patchaug.stages import (
     warp_in_one_pass,
     warp_in_steps,
 )
-from kornia_patchaug.theta import centres, half_sizes, safe_ratio
+from kornia_patchaug.theta import centres, full_precision, half_sizes, safe_ratio
 from kornia_patchaug.windows import Windows, layers, make_windows, regular_windows, select_windows
 
 MODES = ("bilinear", "nearest")
@@ -34,6 +34,7 @@ EdgePadding = Literal["zeros", "border", "reflection"]
 Padding = Literal["zeros", "border", "reflection", "image", "transparent"]
 
 
+@full_precision
 def affine_patches(
     images: Tensor,
     boxes: BoxesLike,
@@ -100,11 +101,12 @@ def affine_patches(
     return canvas
 
 
+@full_precision
 def crop_patches(
     images: Tensor,
     boxes: BoxesLike,
     obj_to_img: Tensor | None = None,
-    size: tuple[int, int] = (64, 64),
+    size: tuple[int, int] | None = None,
     *,
     mode: Mode = "bilinear",
     padding_mode: EdgePadding = "zeros",
@@ -116,7 +118,7 @@ def crop_patches(
 
     Args:
         images, boxes, obj_to_img, mode: as :func:`affine_patches`.
-        size: ``(h, w)`` of the patches.
+        size: ``(h, w)`` of the patches; needed.
         padding_mode: what lies beyond the *image*: ``zeros``, ``border`` or ``reflection``. Pixels next to the box are
             read where interpolation needs them.
         align_corners: False maps box edges to patch edges, True outermost pixel centres to pixel centres.
@@ -161,6 +163,7 @@ def crop_patches(
     return patches.where(has_area[:, None, None, None], 0).to(images.dtype).contiguous()
 
 
+@full_precision
 def warp_patches(
     patches: Tensor,
     theta: Tensor,
@@ -198,6 +201,7 @@ def warp_patches(
     return warped.to(patches.dtype)
 
 
+@full_precision
 def paste_patches(
     images: Tensor,
     patches: Tensor,

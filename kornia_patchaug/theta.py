@@ -6,12 +6,34 @@ named by frames so that neighbours cancel: ``src_from_dst = src_from_box @ box_f
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
 import torch
 from torch import Tensor
 
 from kornia_patchaug.checks import check_boxes, check_theta
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
+
+def full_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Run outside autocast, which would round matrix products, and coordinates with them, to half precision."""
+
+    @wraps(function)
+    def outside_autocast(*args: P.args, **kwargs: P.kwargs) -> R:
+        device = next((a.device.type for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), "cpu")
+        if not torch.is_autocast_enabled(device):
+            return function(*args, **kwargs)
+        with torch.autocast(device, enabled=False):
+            return function(*args, **kwargs)
+
+    return outside_autocast
+
+
+@full_precision
 def theta_from_components(
     angle: Tensor,
     scale: Tensor,
@@ -63,6 +85,7 @@ def theta_from_components(
     return theta_in_pixels(angle, scale, translate * size, shear, half)
 
 
+@full_precision
 def theta_in_pixels(angle: Tensor, scale: Tensor, shift: Tensor, shear: Tensor, half: Tensor) -> Tensor:
     """:func:`theta_from_components` unchecked: ``scale``, ``shift`` in pixels and half sizes ``half``, each (N, 2)."""
     radians = torch.deg2rad(angle)
@@ -78,6 +101,7 @@ def theta_in_pixels(angle: Tensor, scale: Tensor, shift: Tensor, shear: Tensor, 
     return _change_unit(box_from_box, safe_ratio(torch.ones_like(half), half))
 
 
+@full_precision
 def theta_from_lie(params: Tensor) -> Tensor:
     """Theta as the matrix exponential of an affine generator: always invertible, no constraint to keep.
 
@@ -101,6 +125,7 @@ def theta_from_lie(params: Tensor) -> Tensor:
     return torch.linalg.matrix_exp(generator)[:, :2]
 
 
+@full_precision
 def invert_theta(theta: Tensor) -> Tensor:
     """The theta that undoes ``theta``: ``compose_theta(theta, invert_theta(theta))`` is the identity.
 
@@ -119,7 +144,7 @@ def invert_theta(theta: Tensor) -> Tensor:
                  [ 0.0000,  0.2500, -0.5000]]])
     """
     theta = check_theta(theta)
-    (a, b, c), (d, e, f) = (row.unbind(-1) for row in theta.unbind(-2))
+    (a, b, _), (d, e, _) = (row.unbind(-1) for row in theta.unbind(-2))
     determinant = a * e - b * d
     largest = theta[..., :2].detach().abs().amax((-1, -2))
     singular = ~(determinant.detach().abs() > torch.finfo(theta.dtype).eps * largest**2)  # NaN counts as singular
@@ -130,9 +155,10 @@ def invert_theta(theta: Tensor) -> Tensor:
             "theta_from_lie makes invertible ones only."
         )
     inverse = _matrix2(e, -b, -d, a) / determinant[:, None, None]
-    return torch.cat([inverse, -inverse @ torch.stack([c, f], -1)[..., None]], dim=-1)
+    return torch.cat([inverse, -inverse @ theta[..., 2:]], dim=-1)
 
 
+@full_precision
 def compose_theta(first: Tensor, then: Tensor) -> Tensor:
     """The theta of warping by ``first`` and the result by ``then``: ``first @ then`` as 3 x 3 matrices.
 
@@ -156,6 +182,7 @@ def compose_theta(first: Tensor, then: Tensor) -> Tensor:
     return torch.cat([linear @ then[..., :2], linear @ then[..., 2:] + first[..., 2:]], dim=-1)
 
 
+@full_precision
 def move_points(points: Tensor, boxes: Tensor, theta: Tensor, *, align_corners: bool = False) -> Tensor:
     """Where the content at ``points`` goes when each object's patch is warped by its theta.
 
@@ -188,6 +215,7 @@ def move_points(points: Tensor, boxes: Tensor, theta: Tensor, *, align_corners: 
     return moved.reshape(points.shape)
 
 
+@full_precision
 def move_boxes(boxes: Tensor, theta: Tensor, *, clip: bool = True, align_corners: bool = False) -> Tensor:
     """The enclosing box of each box's moved corners.
 

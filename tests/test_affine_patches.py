@@ -291,3 +291,28 @@ def test_boxes_come_flat_per_image_padded_or_as_kornia_boxes():
     assert torch.equal(
         kp.affine_patches(images[:1], boxes[:2], theta[:2]), expected[:1]
     )  # one image needs no obj_to_img
+
+
+def test_autocast_changes_nothing():
+    """Coordinates in half precision would be off by pixels."""
+    images, boxes, theta, obj_to_img = scene("fractional", dtype=torch.float32)
+    points = torch.rand(len(boxes), 5, 2) * 10
+
+    def everything():
+        angle, scale, translate, shear = theta[:, 0, 0], theta[:, :, 1] + 2, theta[:, :, 2], theta[:, 1, :2]
+        turn = kp.theta_from_components(angle, scale, translate, shear, boxes=boxes)
+        chain = kp.compose_theta(kp.theta_from_lie(theta), kp.invert_theta(turn))
+        crops = kp.crop_patches(images, boxes, obj_to_img, (5, 4))
+        return (
+            kp.affine_patches(images, boxes, chain, obj_to_img, alpha=mattes(len(boxes))["matte"].float()),
+            kp.affine_patches(images, boxes, turn, obj_to_img, patch_size=(6, 9)),
+            kp.paste_patches(images, kp.warp_patches(crops, chain), boxes, obj_to_img),
+            kp.move_points(points, boxes, chain),
+            kp.move_boxes(boxes, turn),
+        )
+
+    expected = everything()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actual = everything()
+    for a, e in zip(actual, expected, strict=True):
+        assert torch.equal(a, e)
