@@ -146,8 +146,10 @@ def invert_theta(theta: Tensor) -> Tensor:
     theta = check_theta(theta)
     (a, b, _), (d, e, _) = (row.unbind(-1) for row in theta.unbind(-2))
     determinant = a * e - b * d
-    largest = theta[..., :2].detach().abs().amax((-1, -2))
-    singular = ~(determinant.detach().abs() > torch.finfo(theta.dtype).eps * largest**2)  # NaN counts as singular
+    # What rounding alone can leave of it. No measure of the entries' size would do: a slim box, turned, has ratios of
+    # its sides and their inverses for entries, and is not singular.
+    rounding = 4 * torch.finfo(theta.dtype).eps * ((a * e).abs() + (b * d).abs())
+    singular = ~(determinant.abs() > rounding)  # NaN counts as singular
     if singular.any():
         row = int(singular.nonzero()[0])
         raise ValueError(

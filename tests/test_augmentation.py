@@ -629,9 +629,10 @@ def test_channels_last_stays_channels_last(make, p):
     near(warped, painted(picture(), SQUARES, OBJ_TO_IMG, quarter_turn), 1e-5)
 
 
+@pytest.mark.parametrize("patch_size", [None, (9, 12)])
 @pytest.mark.parametrize("p", [1.0, 0.999])
-def test_autocast_does_not_blunt_the_draw(p):
-    augmentation = kp.RandomPatchAffine(**DEGENERATE["all"], translate=(0.0, 0.0), p=p)
+def test_autocast_does_not_blunt_the_draw(p, patch_size):
+    augmentation = kp.RandomPatchAffine(**DEGENERATE["all"], translate=(0.0, 0.0), p=p, patch_size=patch_size)
     augmentation.bind(RECTANGLES, obj_to_img=OBJ_TO_IMG)
     expected = augmentation(picture())
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -32,7 +32,7 @@ import kornia_patchaug as kp
 
 # Two squares an image, no padding, as each box key takes them.
 XYXY = torch.tensor([[[9.0, 7, 16, 14], [14, 9, 23, 18]], [[10, 8, 21, 19], [12, 14, 17, 19]]])
-XYWH = XYXY - torch.tensor([[0.0], [0.0]]) @ torch.zeros(1, 4) + torch.cat([0 * XYXY[..., :2], 1 - XYXY[..., :2]], -1)
+XYWH = torch.cat([XYXY[..., :2], XYXY[..., 2:] - XYXY[..., :2] + 1], dim=-1)
 CORNERS = XYXY[..., [0, 1, 2, 1, 2, 3, 0, 3]].reshape(2, 2, 4, 2)
 TWO_EACH = torch.tensor([0, 0, 1, 1])
 MASKS = torch.randint(0, 5, (2, 1, HEIGHT, WIDTH), generator=torch.Generator().manual_seed(2))
@@ -78,6 +78,10 @@ def upside_down():
     return K.RandomVerticalFlip(p=1.0)
 
 
+def jitter():
+    return K.ColorJiggle(0.2, 0.2, 0.2, 0.2, p=1.0)
+
+
 # --- PatchAugmentationSequential: the patch is taken where the object now is ---------------------------------------------
 
 # The sizes make corner pixels land on whole pixels: 33 -> 66 and 25 -> 50 steps between them; after the crop 25 and 19.
@@ -87,7 +91,7 @@ GEOMETRY = {
     "a crop": lambda: [K.RandomCrop((20, 26), p=1.0)],
     "a resize": lambda: [K.Resize((51, 67))],
     "all three": lambda: [flip(), K.RandomCrop((20, 26), p=1.0), K.Resize((39, 51))],
-    "a jitter": lambda: [K.ColorJiggle(0.2, 0.2, 0.2, 0.2, p=1.0)],
+    "a jitter": lambda: [jitter()],
 }
 AFTER = {
     "nothing": list,
@@ -283,6 +287,13 @@ def test_a_box_key_with_other_rows_than_the_objects_is_an_error():
         container(picture(), XYXY, [XYXY[0], XYXY[1, :1]])
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_boxes_of_another_number_of_images_are_an_error(count):
+    container = kp.PatchAugmentationSequential(turn(), data_keys=["input", "bbox_xyxy"])
+    with pytest.raises(ValueError, match=rf"^boxes: expected boxes of 2 images.*got {count}"):
+        container(picture(), XYXY[[0, 1, 1][:count]])
+
+
 def test_boxes_keep_their_dtype():
     container = kp.PatchAugmentationSequential(turn(), data_keys=["input", "bbox_xyxy", "keypoints"])
     images, boxes, points = container(picture(), XYXY.double(), POINTS.double())
@@ -423,8 +434,8 @@ def test_same_on_batch_of_the_container_shares_one_draw():
 MIRRORED = torch.tensor([WIDTH, 0, WIDTH, 0]) + half_open(XYXY).long()[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1])
 POSITIONS = {
     "alone": ([], []),
-    "first": ([], [flip, K.ColorJiggle]),
-    "last": ([K.ColorJiggle, flip], []),
+    "first": ([], [flip, jitter]),
+    "last": ([jitter, flip], []),
     "between": ([flip], [upside_down]),
 }
 

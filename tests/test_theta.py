@@ -118,7 +118,7 @@ def test_composition_is_one_warp_after_another():
     assert_close(kp.move_points(points, BOXES, kp.compose_theta(first, then)), one_by_one, 1e-9)
 
 
-SINGULAR = [[1, 2, 0, 2, 4, 1], [0, 0, 0, 0, 0, 0], [0, 1, 1, 0, 3, 1], [1e-30, 0, 0, 0, 1, 0], [float("nan")] * 6]
+SINGULAR = [[1, 2, 0, 2, 4, 1], [0, 0, 0, 0, 0, 0], [0, 1, 1, 0, 3, 1], [0.1, 0.3, 0, 0.2, 0.6, 0], [float("nan")] * 6]
 
 
 @pytest.mark.parametrize("bad", SINGULAR)
@@ -132,6 +132,14 @@ def test_a_singular_theta_is_refused_with_its_row(bad):
     ):
         with pytest.raises(ValueError, match=r"theta: expected an invertible matrix.*in row 1\..*theta_from_lie"):
             call()
+
+
+def test_a_slim_box_that_turns_is_not_singular():
+    boxes = torch.tensor([[0, 0, 5000, 1]])
+    none = torch.zeros(1, 2)
+    theta = kp.theta_from_components(torch.tensor([45.0]), torch.ones(1), none, none, boxes=boxes)
+    moved = kp.move_points(torch.tensor([[5000.0, 0.5]]), boxes, theta)
+    assert_close(moved, [[2500 + 2500 * 0.5**0.5, 0.5 + 2500 * 0.5**0.5]], 1e-2)
 
 
 def test_a_small_or_large_theta_is_not_singular():
