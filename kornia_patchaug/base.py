@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from kornia.augmentation import RigidAffineAugmentationBase2D
+from kornia.augmentation.container.params import ParamItem
 from kornia.constants import DataKey, Resample
 from kornia.geometry.boxes import Boxes
 from kornia.geometry.keypoints import Keypoints
 from torch import Tensor
 
-from kornia_patchaug.boxes import BoxesLike, as_flat, flatten_boxes
+from kornia_patchaug.boxes import BoxesLike, as_flat
 from kornia_patchaug.checks import check_option, check_size, check_theta
 from kornia_patchaug.functional import PADDINGS, STEP_PADDINGS, Padding, affine_patches
 from kornia_patchaug.labels import follow_boxes, follow_points
@@ -67,7 +68,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         self.generator: torch.Generator | None = None  # of the gates and draws; the global one if None
         self._bound: Params = {}
 
-    def draw_theta(self, boxes: Tensor) -> Tensor:
+    def draw_theta(self, boxes: Tensor, generator: torch.Generator) -> Tensor:
         """Theta ``(N, 2, 3)`` for flat ``boxes (N, 4)`` that came without one."""
         raise NotImplementedError
 
@@ -115,11 +116,9 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         self, *inputs: Any, data_keys: list[DataKey], params: Params, extra_args: Params | None = None
     ) -> Params:
         """Fill in the draw from all inputs of a container's step: the objects are the first box key's rows."""
-        boxes = next((i for i, key in zip(inputs, data_keys, strict=True) if isinstance(i, Boxes)), None)
+        boxes = next((value for value in inputs if isinstance(value, Boxes)), None)
         if boxes is not None and "boxes" not in params:
-            flat, obj_to_img = flatten_boxes(boxes)
-            batch_size = len(boxes.data) if boxes._is_batched else 1
-            self._complete(params, batch_size, flat.device, flat, None, obj_to_img)
+            self._complete(params, len(params["batch_prob"]), boxes.device, boxes, None, None)
         return params
 
     def _complete(
@@ -131,7 +130,11 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         theta: Tensor | None,
         obj_to_img: Tensor | None,
     ) -> None:
-        """Write into ``params`` what the draw still lacks, in place: the container keeps this very dict for replay."""
+        """Write into ``params`` what the draw still lacks, in place: the container keeps this very dict for replay.
+
+        How many objects there are is known here at last. What is drawn for them comes from the seed that was drawn with
+        the gates, so that containers, which draw for all children first, draw what the children would one by one.
+        """
         if boxes is None and "boxes" not in params:
             boxes, obj_to_img = self._bound.get("boxes"), self._bound.get("obj_to_img", obj_to_img)
             if boxes is None:
@@ -142,15 +145,20 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
             obj_to_img = params.get("obj_to_img", obj_to_img)
             obj_to_img = obj_to_img[0] if obj_to_img is not None and obj_to_img.ndim == 2 else obj_to_img
         boxes, obj_to_img = as_flat(boxes, obj_to_img, batch_size)
-        boxes, obj_to_img = boxes.to(device), obj_to_img.to(device)
+        boxes, obj_to_img = boxes.to(device, copy=True), obj_to_img.to(device, copy=True)  # kept for replay
 
+        seed = params["seed"] if "seed" in params else self._draw_seed()  # params written by hand have none
+        generator = torch.Generator().manual_seed(int(seed.flatten()[0]))  # videos repeat it, a row a frame
+        gate = params.get("patch_prob")
+        if gate is None:
+            gate = self._draw_gate(len(boxes), self.p_patch, generator).to(device)
         if theta is None:
             theta = params.get("theta", self._bound.get("theta"))
             theta = theta[0] if theta is not None and theta.ndim == 4 else theta
-        theta = self.draw_theta(boxes) if theta is None else check_theta(theta, len(boxes)).to(device)
-        gate = params.get("patch_prob")
-        if gate is None:
-            gate = self._draw_gate(len(boxes), self.p_patch).to(device)
+        if theta is None:
+            theta = self.draw_theta(boxes, generator)
+        else:
+            theta = check_theta(theta, len(boxes)).to(device, copy=True)
         params.update(
             boxes=boxes[None],
             theta=theta[None],
@@ -159,15 +167,23 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
             image=torch.arange(batch_size, device=device),
         )
 
-    def _draw_gate(self, count: int, p: float) -> Tensor:
-        device = "cpu" if self.generator is None else self.generator.device
-        noise = torch.rand(1 if self.same_on_batch else count, generator=self.generator, device=device)
-        return (noise < p).to(torch.float32).expand(count)
+    def forward_parameters(self, batch_shape: tuple[int, ...]) -> Params:
+        """The draw of gates for ``batch_shape``, and a seed for what is drawn once the objects are known."""
+        return {**super().forward_parameters(batch_shape), "seed": self._draw_seed()}
 
     def __batch_prob_generator__(
         self, batch_shape: tuple[int, ...], p: float, p_batch: float, same_on_batch: bool
     ) -> Tensor:
-        return self._draw_gate(batch_shape[0], p) * self._draw_gate(1, p_batch)
+        return self._draw_gate(batch_shape[0], p, self.generator) * self._draw_gate(1, p_batch, self.generator)
+
+    def _draw_gate(self, count: int, p: float, generator: torch.Generator | None) -> Tensor:
+        device = "cpu" if generator is None else generator.device
+        noise = torch.rand(1 if self.same_on_batch else count, generator=generator, device=device)
+        return (noise < p).to(torch.float32).expand(count)
+
+    def _draw_seed(self) -> Tensor:
+        device = "cpu" if self.generator is None else self.generator.device
+        return torch.randint(2**62, (1,), generator=self.generator, device=device)
 
     def _objects(self, params: Params) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """``boxes, theta, obj_to_img, active`` of the images in ``params``; an inactive object has an empty box."""
@@ -220,12 +236,13 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         self, input: Keypoints, params: Params, flags: Params, transform: Any = None
     ) -> Keypoints:
         boxes, theta, obj_to_img, _ = self._objects(params)
-        points = input.data.reshape(-1, *input.data.shape[-2:])  # (B, K, 2)
+        points = input.data if input.data.ndim == 3 else input.data[None]  # (B, K, 2)
         image = torch.arange(len(points), device=boxes.device).repeat_interleave(points.shape[1])
-        points = points.reshape(-1, 2) + 0.5  # Kornia counts in pixel centres
+        points = points.flatten(0, 1) + 0.5  # Kornia counts in pixel centres
         moved = follow_points(points, image, boxes, theta, obj_to_img, flags["sequential"], self._align_corners(flags))
         output = input.clone()
-        output._data = (moved - 0.5).reshape(input.data.shape).to(input.dtype)
+        still = (moved == points).reshape(input.data.shape)  # keeps its bits
+        output._data = input.data.where(still, (moved - 0.5).reshape(input.data.shape).to(input.dtype))
         return output
 
     def _align_corners(self, flags: Params) -> bool:
@@ -236,7 +253,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         """Everything but the graph of the last call, which can be neither pickled nor copied."""
         state = self.__dict__.copy()
         for name in ("_params", "_bound"):
-            state[name] = {k: v.detach() if isinstance(v, Tensor) else v for k, v in state[name].items()}
+            state[name] = detached(state[name])
         for name in ("_transform_matrix_params", "_transform_matrix_params_snapshot", "_lazy_matrix_args"):
             state[name] = None
         return state
@@ -246,3 +263,14 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         options |= {**self.flags, "resample": self.flags["resample"].name.lower()}
         ranges = [repr(child) for child in self.children()]
         return f"{type(self).__name__}({', '.join(ranges + [f'{name}={value}' for name, value in options.items()])})"
+
+
+def detached(params: Any) -> Any:
+    """The same draw, of one module or nested, without a graph."""
+    if isinstance(params, Tensor):
+        return params.detach()
+    if isinstance(params, ParamItem):
+        return ParamItem(params.name, detached(params.data))
+    if isinstance(params, dict):
+        return {name: detached(value) for name, value in params.items()}
+    return [detached(value) for value in params] if isinstance(params, list) else params

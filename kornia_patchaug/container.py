@@ -7,13 +7,17 @@ from typing import Any
 from kornia.augmentation import (
     AugmentationSequential,
     ImageSequential,
+    PatchSequential,
     RandomTransplantation,
+    VideoSequential,
 )
 from kornia.augmentation.container.ops import AugmentationSequentialOps
 from kornia.augmentation.container.params import ParamItem
 from kornia.constants import DataKey
 from kornia.geometry.boxes import Boxes
 from torch import Tensor, nn
+
+from kornia_patchaug.base import detached
 
 
 class PatchAugmentationSequential(AugmentationSequential):
@@ -39,6 +43,9 @@ class PatchAugmentationSequential(AugmentationSequential):
         super().__init__(*args, **kwargs)
         self.transform_op = _ObjectOps(self.data_keys)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_params": detached(self._params)}
+
     def _preproc_boxes(self, arg: Any, dcate: DataKey) -> Boxes:
         if not isinstance(arg, Tensor) or self.contains_video_sequential:
             return super()._preproc_boxes(arg, dcate)
@@ -62,7 +69,8 @@ class _ObjectOps(AugmentationSequentialOps):
         data_keys: Any = None,
     ) -> Any:
         keys = self.preproc_datakeys(data_keys)
-        if isinstance(module, ImageSequential) and any(map(_wants_objects, module.modules())):
+        steps = isinstance(module, ImageSequential) and not isinstance(module, (PatchSequential, VideoSequential))
+        if steps and any(map(_wants_objects, module.modules())):
             return self._transform_nested(arg, module, param, extra_args, keys)
         if _wants_objects(module):
             module.params_from_input(*arg, data_keys=keys, params=param.data, extra_args=extra_args)

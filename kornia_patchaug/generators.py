@@ -87,18 +87,13 @@ class AffineGenerator(nn.Module):
         *,
         align_corners: bool = False,
         same: bool = False,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator,
     ) -> Tensor:
-        """Theta ``(N, 2, 3)`` for ``boxes (N, 4)``; ``same`` draws once for all.
-
-        The noise is drawn on the generator's device, on the CPU without one, so that a seed means the same draw
-        wherever the images are.
-        """
+        """Theta ``(N, 2, 3)`` for ``boxes (N, 4)``; ``same`` draws once for all."""
         centre = self.degrees.centre
         boxes = boxes.to(torch.promote_types(boxes.dtype, torch.promote_types(centre.dtype, torch.float32)))
         count = len(boxes)
-        device = "cpu" if generator is None else generator.device
-        noise = torch.rand(1 if same else count, 7, generator=generator, device=device) * 2 - 1
+        noise = torch.rand(1 if same else count, 7, generator=generator, device=generator.device) * 2 - 1
         noise = noise.to(boxes.device, boxes.dtype).expand(count, 7)
         ones, zeros = torch.ones_like(noise[:, :2]), torch.zeros_like(noise[:, :2])
         angle = self.degrees(noise[:, :1])[:, 0]

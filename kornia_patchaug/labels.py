@@ -7,15 +7,16 @@ from kornia.geometry.boxes import Boxes
 from torch import Tensor
 
 from kornia_patchaug.boxes import boxes_are_objects
-from kornia_patchaug.theta import corners_of, move_boxes, move_points
+from kornia_patchaug.checks import working_dtype
+from kornia_patchaug.theta import corners_of, move_points
 
 
 def follow_boxes(
     labels: Boxes, boxes: Tensor, theta: Tensor, obj_to_img: Tensor, active: Tensor, align_corners: bool
 ) -> Boxes:
-    """Labels, one row an object, become the enclosing boxes of their objects' moved corners.
+    """Labels, one row an object, become the enclosing boxes of their moved corners, clipped to the objects' windows.
 
-    A row whose object moved out of sight is marked as removed, which Kornia exports as zeros; a row whose object is not
+    A row that moved out of sight is marked as removed, which Kornia exports as zeros; a row whose object is not
     ``active (N,)`` stays.
     """
     rows = boxes_are_objects(labels).nonzero()  # (N, 2) image, row of the image
@@ -25,17 +26,22 @@ def follow_boxes(
             f"bbox: expected one row an object, so that each box follows its own ({len(boxes)} objects in images "
             f"{obj_to_img[order].tolist()}), got {len(rows)} rows in images {rows[:, 0].tolist()}."
         )
-    low, high = move_boxes(boxes, theta, align_corners=align_corners)[order].to(labels.dtype).split(2, dim=1)
+    active, where = active[order], rows.unbind(1)
+    batched = labels.data.ndim == 4
+    data, valid = (labels.data, labels._valid) if batched else (labels.data[None], labels._valid[None])
+    held = torch.cat([data.amin(2), data.amax(2) + 1], dim=-1)[where]  # (N, 4) half-open
+    boxes, theta = boxes[order].to(working_dtype(held, boxes)), theta[order]
+    moved = move_points(corners_of(held), boxes, theta, align_corners=align_corners)
+    first, stop = boxes[:, :2].floor(), boxes[:, 2:].ceil()
+    low, high = moved.amin(1).clamp(first, stop), moved.amax(1).clamp(first, stop)
     last = (high - 1).maximum(low)  # Kornia's boxes hold their last pixel, so that one pixel is the least
-    active = active[order]
+    corners = corners_of(torch.cat([low, last], dim=1)).to(data.dtype)
     seen = (high > low).all(1) | ~active
 
     followed = labels.clone()
-    data, valid = labels.data.reshape(-1, labels.data.shape[-3], 4, 2), torch.atleast_2d(labels._valid)
-    where = rows.unbind(1)
-    corners = corners_of(torch.cat([low, last], dim=1)).where(active[:, None, None], data[where])
-    followed._data = data.index_put(where, corners).reshape(labels.data.shape)
-    followed._valid = valid.index_put(where, valid[where] & seen).reshape(labels._valid.shape)
+    data = data.index_put(where, corners.where(active[:, None, None], data[where]))
+    valid = valid.index_put(where, valid[where] & seen)
+    followed._data, followed._valid = (data, valid) if batched else (data[0], valid[0])
     return followed
 
 

@@ -724,12 +724,34 @@ def test_integer_images_are_rejected_with_kornias_error():
         container((picture() * 255).byte(), XYXY)
 
 
-def test_kornias_own_children_that_read_all_inputs_still_do():
-    masks = MASKS[:, 0].float()
-    for container in (K.AugmentationSequential, kp.PatchAugmentationSequential):
+FRAMES = picture(6).reshape(2, 3, 3, HEIGHT, WIDTH), CORNERS[:, None].repeat(1, 3, 1, 1, 1)
+KORNIAS = {
+    "a transplantation": (lambda: K.RandomTransplantation(p=1.0), ["input", "mask"], (picture(), MASKS[:, 0].float())),
+    "a mosaic": (lambda: K.RandomMosaic((20, 30), p=0.7), ["input", "bbox_xyxy"], (picture(), XYXY)),
+    "boxes in a list": (flip, ["input", "bbox_xywh"], (picture(), [XYWH[0], XYWH[1, :1]])),
+    "a mask list": (upside_down, ["input", "mask", "bbox"], (picture(), [*MASKS.float()], CORNERS)),
+    "a video": (lambda: K.VideoSequential(flip(), K.RandomAffine(20.0, p=1.0)), ["input", "bbox"], FRAMES),
+}
+
+
+@pytest.mark.parametrize("name", KORNIAS)
+def test_without_patch_steps_it_is_kornias_container(name):
+    make, keys, data = KORNIAS[name]
+    results = []
+    for kind in (K.AugmentationSequential, kp.PatchAugmentationSequential):
         torch.manual_seed(0)
-        container = container(K.RandomTransplantation(p=1.0), data_keys=["input", "mask"])
-        images, _ = container(picture(), masks)
-        assert not torch.equal(images, picture())
-    torch.manual_seed(0)
-    same(images, K.AugmentationSequential(K.RandomTransplantation(p=1.0), data_keys=["input", "mask"])(picture(), masks)[0])
+        results.append(kind(make(), data_keys=keys)(*data))
+    for kornias, ours in zip(*results, strict=True):
+        same(ours, kornias)
+
+
+@pytest.mark.parametrize("kind", [K.AugmentationSequential, kp.PatchAugmentationSequential])
+def test_in_a_video_objects_are_bound_frame_by_frame(kind):
+    augmentation = turn()
+    container = kind(K.VideoSequential(augmentation))
+    with pytest.raises(ValueError, match="no boxes"):
+        container(FRAMES[0])
+    augmentation.bind(half_open(XYXY).tile(3, 1).reshape(6, 2, 4))
+    warped = container(FRAMES[0])
+    expected = painted(picture(6), half_open(XYXY).tile(3, 1), torch.arange(6).repeat_interleave(2), quarter_turn)
+    near(warped.reshape(6, 3, HEIGHT, WIDTH), expected, 1e-5)
