@@ -87,7 +87,7 @@ class _ObjectOps(AugmentationSequentialOps):
             inputs = (outputs,) if len(keys) == 1 else tuple(outputs)
             if isinstance(module, AugmentationSequential):
                 module._update_transform_matrix_by_module(child)
-        module._params = param.data
+        module._params = detached(param.data)  # for inspection; a graph could not be copied with the container
         return inputs[0] if len(keys) == 1 else list(inputs)
 
 

@@ -11,9 +11,12 @@ from kornia_scenes import (
     HEIGHT,
     OBJ_TO_IMG,
     QUARTER,
+    READ_OFF,
     SQUARES,
     WIDTH,
     WarpedPictures,
+    drawn,
+    fills,
     grid_warp,
     near,
     painted,
@@ -30,6 +33,11 @@ TURN = torch.tensor([[0.0, 1, 0, -1, 0, 0]]).expand(3, 6)  # clockwise quarter t
 THETA = torch.tensor([[0.9, 0.3, 0.1, -0.4, 1.1, 0.0], [1.2, -0.2, 0.0, 0.3, 0.8, -0.2], [0.7, 0.5, -0.1, 0.2, 1, 0.3]])
 RECTANGLES = torch.tensor([[3, 4, 15, 12], [9, 8, 29, 21], [14, 2, 23, 24]])
 EVERYTHING = {"degrees": 30.0, "translate": (0.2, 0.1), "scale": (0.7, 1.3, 0.8, 1.2), "shear": (-10, 10, -5, 5)}
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed():
+    torch.manual_seed(0)
 
 
 def patch_affine(**options):
@@ -87,11 +95,11 @@ UNFIT = [torch.ones(2, 3, 4, 5, dtype=dtype) for dtype in (torch.uint8, torch.in
 
 
 @both
-@pytest.mark.parametrize("images", [*UNFIT, torch.rand(1, 2, 3, 4, 5), torch.rand(5), [1.0]])
+@pytest.mark.parametrize("images", [*UNFIT, torch.rand(1, 2, 3, 4, 5), torch.rand(5)])
 def test_integers_and_wrong_ranks_are_rejected_with_kornias_errors(make, images):
     errors = []
     for augmentation in (K.RandomAffine(10.0, p=1.0), make()):
-        with pytest.raises((TypeError, ValueError, AttributeError)) as error:
+        with pytest.raises((TypeError, ValueError)) as error:
             augmentation(images)
         errors.append((error.type, str(error.value)))
     assert errors[0] == errors[1]
@@ -108,15 +116,15 @@ def test_a_sequence_does_what_its_members_do_one_by_one_under_the_same_seed():
 def test_same_on_batch_shares_one_draw():
     images, boxes = picture(1).expand(6, -1, -1, -1), RECTANGLES[None].expand(6, 3, 4)
     outcomes = set()
-    for seed in range(12):
+    for seed in range(16):
         torch.manual_seed(seed)
-        augmentation = kp.RandomPatchAffine(**EVERYTHING, p=0.7, p_patch=0.7, same_on_batch=True)
+        augmentation = kp.RandomPatchAffine(**EVERYTHING, p=0.5, p_patch=0.5, same_on_batch=True)
         warped = augmentation(images, boxes)
         same(warped, warped[:1].expand_as(warped))
         gates = augmentation._params["batch_prob"], augmentation._params["patch_prob"]
         assert [len(gate.unique()) for gate in gates] == [1, 1]
         outcomes.add(tuple(bool(gate.any()) for gate in gates))
-    assert len(outcomes) > 2
+    assert len(outcomes) == 4
 
 
 # --- one function, two modules ----------------------------------------------------------------------------------------
@@ -239,32 +247,6 @@ def test_what_random_affine_draws_does_the_same_to_the_box_as_to_the_crop(resamp
     near(ours(picture(), RECTANGLES, theta, OBJ_TO_IMG), expected, 2e-5)
 
 
-READ_OFF = {  # from theta in pixels, output to input
-    "angle": lambda theta: torch.rad2deg(torch.atan2(theta[:, 0, 1], theta[:, 0, 0])),
-    "x shift": lambda theta: -theta[:, 0, 2],
-    "y shift": lambda theta: -theta[:, 1, 2],
-    "x scale": lambda theta: 1 / theta[:, 0, 0],
-    "y scale": lambda theta: 1 / theta[:, 1, 1],
-    "x shear": lambda theta: torch.rad2deg(theta[:, 0, 1].atan()),
-    "y shear": lambda theta: torch.rad2deg(theta[:, 1, 0].atan()),
-}
-
-
-def drawn(augmentation, name):
-    """What it draws for 2000 boxes of 8 x 12, outside the image, where there is nothing to paint."""
-    augmentation(torch.zeros(1, 1, HEIGHT, WIDTH), torch.tensor([[94, 2, 106, 10]]).expand(2000, 4))
-    in_box = augmentation._params["theta"][0].detach().double()
-    return READ_OFF[name](in_box * torch.tensor([[1, 6 / 4, 6], [4 / 6, 1, 4]]))  # half sizes 6 and 4
-
-
-def assert_fills(values, low, high):
-    """A uniform sample lies in its range, comes near both ends, and has the right mean."""
-    reach = high - low
-    assert low - 1e-4 <= values.min() <= low + 0.02 * reach + 1e-4
-    assert high - 0.02 * reach - 1e-4 <= values.max() <= high + 1e-4
-    assert abs(values.mean() - (low + high) / 2) <= 0.05 * reach + 1e-4
-
-
 FILLS = [
     ({"degrees": 30.0}, {"angle": (-30, 30)}),
     ({"degrees": (10.0, 80.0)}, {"angle": (10, 80)}),
@@ -285,7 +267,7 @@ def test_draws_fill_their_range_and_axes_are_independent(ranges, expected):
     for name, (low, high) in expected.items():
         torch.manual_seed(0)
         samples.append(drawn(kp.RandomPatchAffine(**{"degrees": 0.0, **ranges}, p=1.0), name))
-        assert_fills(samples[-1], low, high)
+        fills(samples[-1], low, high)
     if len(samples) == 2 and samples[1].std() > 0:
         tied = len(ranges.get("scale", ())) == 2  # one scale for both axes
         assert tied == (torch.corrcoef(torch.stack(samples))[0, 1].abs() > 0.1)
@@ -353,16 +335,6 @@ def test_a_kept_draw_survives_later_edits_of_what_was_passed():
         same(augmentation(picture(), params=augmentation._params), warped)
 
 
-@pytest.mark.parametrize("options", [{"p": 0.5}, {"p_patch": 0.5, "sequential": True}])
-def test_nothing_that_was_passed_is_modified(options):
-    arguments = picture(), RECTANGLES.float(), THETA.clone(), OBJ_TO_IMG.clone()
-    before = [argument.clone() for argument in arguments]
-    kp.PatchAffine(**options)(*arguments)
-    for argument, value in zip(arguments, before, strict=True):
-        same(argument, value)
-        assert argument._version == 0
-
-
 @pytest.mark.parametrize("name", ["p", "p_patch"])
 def test_p_gates_images_and_p_patch_objects_about_as_often_as_asked(name):
     torch.manual_seed(3)
@@ -384,7 +356,6 @@ def gradients(function, *values):
 
 @always
 def test_gradients_reach_images_theta_and_boxes(p):
-    torch.manual_seed(0)
     augmentation = kp.PatchAffine(p=p)
 
     def loop(images, theta):
@@ -399,7 +370,6 @@ def test_gradients_reach_images_theta_and_boxes(p):
 
 
 def test_gradients_reach_every_learnable_range():
-    torch.manual_seed(0)
     augmentation = kp.RandomPatchAffine(**EVERYTHING, p=1.0, learnable=True)
     (augmentation(picture(), RECTANGLES, obj_to_img=OBJ_TO_IMG) * picture(seed=1)).sum().backward()
     found = [parameter.grad for parameter in augmentation.parameters()]
@@ -444,17 +414,16 @@ COPIES = {
 @pytest.mark.parametrize("learnable", TRUTH)
 @pytest.mark.parametrize("name", COPIES)
 def test_the_range_of_a_copy_is_drawn_from_and_can_be_moved(name, learnable):
-    torch.manual_seed(0)
     original = kp.RandomPatchAffine((10.0, 20.0), p=1.0, learnable=learnable)
     original(picture(), RECTANGLES, obj_to_img=OBJ_TO_IMG)
     original.ranges.degrees.centre.data += 30
-    assert_fills(drawn(original, "angle"), 40, 50)
+    fills(drawn(original, "angle"), 40, 50)
     copied = COPIES[name](original)
-    assert_fills(drawn(copied, "angle"), 40, 50)
+    fills(drawn(copied, "angle"), 40, 50)
     copied.ranges.degrees.centre.data += 30
-    assert_fills(drawn(copied, "angle"), 70, 80)
+    fills(drawn(copied, "angle"), 70, 80)
     if copied is not original:
-        assert_fills(drawn(original, "angle"), 40, 50)
+        fills(drawn(original, "angle"), 40, 50)
     assert copied.ranges.degrees.centre.requires_grad is learnable
 
 

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -75,9 +76,9 @@ def test_importing_is_cheap():
         print(time.perf_counter() - start)
         print(sorted(name for name in set(sys.modules) - before if name.split(".")[0] in ("PIL", "tqdm", "matplotlib")))
     """
-    seconds, loaded = zip(*(fresh("\n".join(map(str.strip, code.splitlines()))).split("\n")[:2] for _ in range(3)))
-    assert min(map(float, seconds)) < 0.2
-    assert set(loaded) == {"[]"}
+    runs = [fresh(textwrap.dedent(code)).splitlines() for _ in range(3)]
+    assert min(float(seconds) for seconds, _ in runs) < 0.2
+    assert {loaded for _, loaded in runs} == {"[]"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,0 +1,300 @@
+"""Tensors -> contact sheets, animations, an HTML page.
+
+Lengths are pixels of a tile. Outlines and tags are drawn larger and then reduced, which is what smooths their edges.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+import torch
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+from torch import Tensor
+
+from kornia_patchaug.augmentation import RandomPatchAffine
+from kornia_patchaug.theta import move_points, theta_from_components
+
+TILE, GIF_TILE = 480, 440  # the longer side of a picture on a sheet and in an animation
+NARROWEST = 240  # a tile's room on the sheet, so that the caption of a slim picture fits
+MARGIN, GAP, LINE = 28, 20, 24  # around the sheet, between tiles, from one line of text to the next
+HEADER_SIZE, TEXT_SIZE, TAG_SIZE = 17, 15, 13
+BACKGROUND, INK, FAINT, HALO = "#ffffff", "#1b1b1f", "#62626b", "#101014"
+# After Okabe and Ito, which colour-blind eyes tell apart: without black, which the halo has, and with a lighter blue,
+# which theirs (#0072b2) needs on a night sky.
+COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#2a7fd0", "#d55e00", "#cc79a7")
+WHITE_NUMBERS = ("#009e73", "#2a7fd0", "#d55e00")  # the darker ones
+LINE_WIDTH, HALO_WIDTH, BOX_WIDTH, TAG_PADDING = 2.5, 1.0, 1.0, 4.0
+SMOOTH, BOX_OPACITY = 4, 160  # how many times larger outlines are drawn; of 255
+NOTE = "Thick outline: where the object's corners moved. Thin: its box, which bounds what is painted."
+
+FRAMES, FRAME_MS, MAX_GIF_BYTES = 32, 80, 3_000_000
+# Bayer's thresholds times half a level, which hide the steps of a palette.
+DITHER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 2 - 3.75
+
+_font = cache(ImageFont.load_default)  # size -> font
+
+
+class Picture(NamedTuple):
+    """A picture and its objects."""
+
+    name: str
+    image: Tensor  # (3, H, W) in [0, 1]
+    boxes: Tensor  # (N, 4)
+    labels: tuple[str, ...]  # what each object is
+
+
+class Ranges(NamedTuple):
+    """What parameters are drawn from, as :class:`RandomPatchAffine` takes them."""
+
+    degrees: float
+    translate: tuple[float, float]
+    scale: tuple[float, float]
+    shear: float
+    padding_mode: str
+
+    def augmentation(self, seed: int) -> RandomPatchAffine:
+        """The augmentation that draws from these ranges, always, from a seed of its own."""
+        return RandomPatchAffine(**self._asdict(), p=1.0, generator=torch.Generator().manual_seed(seed))
+
+    def code(self) -> str:
+        """The same as a line of Python."""
+        (x, y), (low, high) = self.translate, self.scale
+        ranges = f"degrees={self.degrees:g}, translate=({x:g}, {y:g}), scale=({low:g}, {high:g}), shear={self.shear:g}"
+        return f'RandomPatchAffine({ranges}, p=1.0, padding_mode="{self.padding_mode}")'
+
+
+def contact_sheet(picture: Picture, ranges: Ranges, *, draws: int, seed: int) -> Image.Image:
+    """The picture with its numbered boxes, then ``draws`` random draws with the outline of every moved object.
+
+    A picture's draws depend on the seed alone, whatever else is previewed.
+    """
+    augment = ranges.augmentation(seed)
+    height, width = picture.image.shape[1:]
+    size, zoom = _fit(picture.image, TILE)
+    boxes = _corners(picture.boxes)
+    views = [(f"{picture.name}, {width} x {height}", picture.image, boxes)]
+    for k in range(draws):
+        image = augment(picture.image[None], picture.boxes)[0]
+        views.append((f"draw {k + 1}", image, move_points(boxes, picture.boxes, augment._params["theta"][0])))
+    tiles = [_annotate(_to_pil(image, size), boxes * zoom, quads * zoom) for _, image, quads in views]
+    return _lay_out(tiles, [caption for caption, *_ in views], f"{ranges.code()}, seed {seed}", picture.labels)
+
+
+def sweep(picture: Picture, ranges: Ranges) -> bytes:
+    """A looping GIF in which every parameter runs through its range; every other object turns the other way."""
+    longer = GIF_TILE
+    while len(data := _encode_gif(_sweep_frames(picture, ranges, longer))) > MAX_GIF_BYTES:
+        longer = int(longer * 0.97 * math.sqrt(MAX_GIF_BYTES / len(data)))
+    return data
+
+
+def page(command: str, entries: Sequence[tuple[Picture, str, str | None]]) -> str:
+    """An HTML page of sheets and animations, each by its file's name, with the command that made them."""
+    return PAGE.format(command=html.escape(command), sections="\n".join(_section(*entry) for entry in entries))
+
+
+def picture_tensor(image: Image.Image) -> Tensor:
+    """An RGB picture as ``(3, H, W)`` in [0, 1]."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+
+
+def _sweep_frames(picture: Picture, ranges: Ranges, longer: int) -> list[Image.Image]:
+    size, zoom = _fit(picture.image, longer)
+    image = picture_tensor(_to_pil(picture.image, size))
+    corners, count = _corners(picture.boxes) * zoom, len(picture.boxes)
+    boxes = (picture.boxes * zoom.repeat(2)).repeat(FRAMES, 1)
+    obj_to_img = torch.arange(FRAMES).repeat_interleave(count)  # (F * N,), one image a frame
+    phase = obj_to_img * (2 * math.pi / FRAMES)
+    once, twice = phase.sin(), (2 * phase).sin()  # the picture itself comes first, where both are 0
+    sign = 1 - 2 * (torch.arange(count) % 2).repeat(FRAMES)
+    low, high = ranges.scale
+    theta = theta_from_components(
+        ranges.degrees * sign * once,
+        (low + high) / 2 + (high - low) / 2 * twice,
+        torch.stack([once, sign * twice], dim=1) * torch.tensor(ranges.translate),
+        torch.stack([ranges.shear * sign * twice, 0 * twice], dim=1),
+        boxes=boxes,
+    )
+    images = ranges.augmentation(0)(image.expand(FRAMES, -1, -1, -1), boxes, theta, obj_to_img)
+    quads = move_points(corners.repeat(FRAMES, 1, 1), boxes, theta).reshape(FRAMES, count, 4, 2)
+    spots = _choose_spots(corners, size)  # one choice for all frames: tags must not jump
+    return [_annotate(_to_pil(image, size), corners, quad, spots) for image, quad in zip(images, quads, strict=True)]
+
+
+def _encode_gif(frames: list[Image.Image]) -> bytes:
+    """One palette for all frames and a dither pattern that stands still: what does not move does not flicker."""
+    fixed = [level for colour in (*COLOURS, HALO, "#ffffff") for level in ImageColor.getrgb(colour)]
+    some = Image.fromarray(np.concatenate([np.asarray(frame)[::2, ::2] for frame in frames[:: FRAMES // 4]]))
+    colours = some.quantize(255 - len(fixed) // 3, kmeans=2).getpalette()  # 255: one is left for "as before"
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(colours + fixed)
+    pattern = np.tile(DITHER, (GIF_TILE // 4, GIF_TILE // 4))[: frames[0].height, : frames[0].width, None]
+    dithered = ((np.asarray(frame) + pattern).round().clip(0, 255).astype(np.uint8) for frame in frames)
+    first, *rest = [Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in dithered]
+    first.save(buffer := io.BytesIO(), "GIF", save_all=True, append_images=rest, duration=FRAME_MS, loop=0)
+    return buffer.getvalue()
+
+
+def _annotate(tile: Image.Image, boxes: Tensor, quads: Tensor, spots: Sequence[int] | None = None) -> Image.Image:
+    """Draw the corners of boxes and moved objects, ``(N, 4, 2)``, over a tile, and numbers at ``spots (N,)``."""
+    rings = [(box, (*ImageColor.getrgb(_colour(n)), BOX_OPACITY), BOX_WIDTH) for n, box in enumerate(boxes)]
+    for n, quad in enumerate(quads):
+        rings += [(quad, HALO, LINE_WIDTH + 2 * HALO_WIDTH), (quad, _colour(n), LINE_WIDTH)]
+    overlay = Image.new("RGBA", (tile.width * SMOOTH, tile.height * SMOOTH))
+    draw = ImageDraw.Draw(overlay)
+    for corners, colour, width in rings:
+        # A corner on the tile's border is moved in by half a line, which would be cut off otherwise.
+        moved = corners.clamp(min=LINE_WIDTH / 2).minimum(torch.tensor(tile.size) - LINE_WIDTH / 2)
+        corners = moved.where((moved - corners).abs() <= LINE_WIDTH / 2 + 1e-3, corners)
+        points = [tuple(point) for point in (corners * SMOOTH).tolist()]
+        points += points[:2]  # one edge more than there are: the joint at the first corner is round too
+        draw.line(points, fill=colour, width=round(width * SMOOTH), joint="curve")
+    centres = _tag_places(quads, tile.size)[0].tolist()
+    for n, spot in enumerate(_choose_spots(quads, tile.size) if spots is None else spots):
+        _draw_tag(draw, n, centres[n][spot])
+    return Image.alpha_composite(tile.convert("RGBA"), overlay.reduce(SMOOTH)).convert("RGB")
+
+
+def _draw_tag(draw: ImageDraw.ImageDraw, n: int, centre: Sequence[float]) -> None:
+    (x, y), (reach_x, reach_y) = (v * SMOOTH for v in centre), (v * SMOOTH / 2 for v in _tag_size(n))
+    box = (x - reach_x, y - reach_y, x + reach_x, y + reach_y)
+    draw.rounded_rectangle(box, 4 * SMOOTH, fill=_colour(n), outline=HALO, width=round(HALO_WIDTH * SMOOTH))
+    ink = "#ffffff" if _colour(n) in WHITE_NUMBERS else HALO
+    draw.text((x, y), str(n + 1), fill=ink, font=_font(TAG_SIZE * SMOOTH), anchor="mm")
+
+
+def _tag_size(n: int) -> tuple[float, float]:
+    height = TAG_SIZE + TAG_PADDING
+    return max(height, _font(TAG_SIZE).getlength(str(n + 1)) + 2 * TAG_PADDING), height
+
+
+def _tag_places(quads: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Nine spots for each tag's centre, ``(N, 9, 2)``: corners, mid edges, centre; how far the border pushed each."""
+    middles = (quads + quads.roll(-1, 1)) / 2
+    wanted = torch.cat([quads, middles, quads.mean(1, keepdim=True)], dim=1)
+    half = torch.tensor([_tag_size(n) for n in range(len(quads))]).reshape(-1, 1, 2) / 2 + 1
+    places = wanted.maximum(half).minimum(torch.tensor(size) - half)
+    return places, (places - wanted).norm(dim=-1)
+
+
+def _choose_spots(quads: Tensor, size: tuple[int, int]) -> list[int]:
+    """A spot for each tag: the first that keeps clear of the tags before it and is not pushed far."""
+    places, pushed = _tag_places(quads, size)
+    spots: list[int] = []
+    for n in range(len(quads)):
+        room = torch.tensor(_tag_size(n)) + TAG_PADDING  # tags differ little in size
+        taken = places[torch.arange(n), torch.tensor(spots, dtype=torch.long)]  # (n, 2)
+        overlap = (room - (places[n, :, None] - taken).abs()).clamp(min=0).prod(-1).sum(-1)
+        cost = 100 * overlap + (pushed[n] - TAG_SIZE).clamp(min=0) + 0.01 * torch.arange(9)
+        spots.append(int(cost.argmin()))
+    return spots
+
+
+def _lay_out(tiles: list[Image.Image], captions: list[str], header: str, labels: Sequence[str]) -> Image.Image:
+    """Tiles in rows with captions below, a header above and a legend at the foot."""
+    columns = len(tiles) if len(tiles) <= 3 else math.ceil(math.sqrt(len(tiles)))
+    cell_width, cell_height = max(tiles[0].width, NARROWEST) + GAP, tiles[0].height + LINE + GAP
+    inner = columns * cell_width - GAP
+    header, legend = textwrap.fill(header, inner // 9), _legend(labels, inner)
+    top = MARGIN + (header.count("\n") + 1) * LINE + GAP // 2
+    foot = top + math.ceil(len(tiles) / columns) * cell_height
+    sheet = Image.new("RGB", (inner + 2 * MARGIN, foot + legend.height + MARGIN), BACKGROUND)
+    sheet.paste(legend, (MARGIN, foot))
+    draw = ImageDraw.Draw(sheet)
+    draw.text((MARGIN, MARGIN - 4), header, fill=INK, font=_font(HEADER_SIZE), spacing=LINE - HEADER_SIZE)
+    for k, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
+        x, y = MARGIN + k % columns * cell_width, top + k // columns * cell_height
+        sheet.paste(tile, (x, y))
+        text = _shorten(caption, cell_width - GAP)
+        draw.text((x, y + tile.height + 6), text, fill=FAINT if k else INK, font=_font(TEXT_SIZE))
+    return sheet
+
+
+def _legend(labels: Sequence[str], width: int) -> Image.Image:
+    """Every object's number and name in its colour, and how to read the outlines."""
+    texts = [_shorten(label, NARROWEST / 2) for label in labels]
+    widest = max(map(_font(TEXT_SIZE).getlength, texts), default=0)
+    cell = _tag_size(len(texts))[0] + 6 + widest + GAP
+    columns = max(1, int((width + GAP) // cell))
+    lines, notes = math.ceil(len(texts) / columns), textwrap.wrap(NOTE if texts else "no objects", width // 8)
+    legend = Image.new("RGB", (width * SMOOTH, (lines + len(notes)) * LINE * SMOOTH), BACKGROUND)
+    draw, font = ImageDraw.Draw(legend), _font(TEXT_SIZE * SMOOTH)
+    for n, text in enumerate(texts):
+        x, y, tag = n % columns * cell, (n // columns + 0.5) * LINE, _tag_size(n)[0]
+        _draw_tag(draw, n, (x + tag / 2, y))
+        draw.text(((x + tag + 6) * SMOOTH, y * SMOOTH), text, fill=INK, font=font, anchor="lm")
+    for k, note in enumerate(notes, lines):
+        draw.text((0, (k + 0.5) * LINE * SMOOTH), note, fill=FAINT, font=font, anchor="lm")
+    return legend.reduce(SMOOTH)
+
+
+def _colour(n: int) -> str:
+    return COLOURS[n % len(COLOURS)]
+
+
+def _shorten(text: str, width: float) -> str:
+    """Text that fits, in the letters of Pillow's own font, which is ASCII: they lose their accents."""
+    letters = unicodedata.normalize("NFKD", " ".join(text.split()))
+    text = short = "".join(c if c.isascii() else "?" for c in letters if not unicodedata.combining(c))
+    while text and _font(TEXT_SIZE).getlength(short) > width:
+        text = text[:-1]
+        short = f"{text}..."
+    return short
+
+
+def _fit(image: Tensor, longer: int) -> tuple[tuple[int, int], Tensor]:
+    """The (width, height) at which the image's longer side is ``longer``, and what its points are multiplied with."""
+    height, width = image.shape[1:]
+    ratio = longer / max(height, width)
+    size = max(1, round(width * ratio)), max(1, round(height * ratio))
+    return size, torch.tensor([size[0] / width, size[1] / height])
+
+
+def _corners(boxes: Tensor) -> Tensor:
+    return boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+
+
+def _to_pil(image: Tensor, size: tuple[int, int]) -> Image.Image:
+    levels = (image.clamp(0, 1) * 255).round().byte()
+    return Image.fromarray(levels.permute(1, 2, 0).numpy()).resize(size, Image.Resampling.LANCZOS)
+
+
+def _section(picture: Picture, sheet: str, animation: str | None) -> str:
+    name = html.escape(picture.name)
+    objects = html.escape(", ".join(f"{n} {label}" for n, label in enumerate(picture.labels, 1)) or "none")
+    lines = [f"<h2>{name}</h2>", f"<p>Objects: {objects}</p>"]
+    sheet_text, sweep_text = "with its numbered boxes, then random draws", "while each parameter runs through its range"
+    for kind, file, text in (("sheet", sheet, sheet_text), ("sweep", animation, sweep_text)):
+        if file:
+            link, alt = quote(file, errors="surrogateescape"), f"{name} {text}. Objects: {objects}"
+            lines.append(f'<a href="{link}"><img class="{kind}" src="{link}" alt="{alt}"></a>')
+    return "\n".join(lines)
+
+
+PAGE = """\
+<!DOCTYPE html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>kornia_patchaug preview</title>
+<style>
+:root {{ color-scheme: light dark; --ground: #f6f6f8; --ink: #1b1b1f; --faint: #5b5b66; --edge: #d9d9e0 }}
+@media (prefers-color-scheme: dark) {{ :root {{ --ground: #16161a; --ink: #eee; --faint: #a5a5b2; --edge: #3a3a44 }} }}
+body {{ margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 96rem; overflow-wrap: anywhere;
+  background: var(--ground); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif }}
+h1, h2, p, pre {{ margin: 0 0 .5rem }} h2 {{ margin-top: 2.5rem }} p {{ color: var(--faint) }}
+pre {{ padding: .75rem 1rem; white-space: pre-wrap; border: 1px solid var(--edge); border-radius: .5rem }}
+a, img {{ display: block }} a {{ overflow-x: auto; margin: 1rem 0 }} img {{ max-width: 100%; border-radius: .5rem }}
+@media (max-width: 48rem) {{ .sheet {{ max-width: 60rem }} }} /* slide it sideways: six tiles do not fit a phone */
+</style>
+<h1>kornia_patchaug preview</h1>
+<p>Each object's patch is warped by its own random affine transform. The command that made this page:</p>
+<pre><code>{command}</code></pre>
+{sections}
+"""

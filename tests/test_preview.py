@@ -1,0 +1,255 @@
+"""Contact sheets, animations and the page: what is drawn, where, in which colours."""
+
+import io
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageSequence
+
+import kornia_patchaug as kp
+from kornia_patchaug.preview import Picture, Ranges, contact_sheet, page, sweep
+
+GROUND = (60, 110, 70)
+WIDTH, HEIGHT = 240, 160  # a tile is twice that
+# Okabe and Ito's orange, sky blue, green and yellow, by the number of the object.
+COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66)]
+BOXES = [[30.0, 40.0, 90.0, 110.0], [140.0, 50.0, 200.0, 100.0]]
+STILL = Ranges(0.0, (0.0, 0.0), (1.0, 1.0), 0.0, "image")
+LIVELY = Ranges(20.0, (0.05, 0.1), (0.8, 0.9), 10.0, "image")
+
+
+def picture(boxes=BOXES, name="ground.png", labels=None, width=WIDTH, height=HEIGHT):
+    """A flat picture with a bright bar in every object, near its left edge."""
+    image = torch.tensor(GROUND).float()[:, None, None].repeat(1, height, width) / 255
+    for x1, y1, x2, y2 in boxes:
+        image[:, int(y1 + 0.2 * (y2 - y1)) : int(y1 + 0.8 * (y2 - y1)), int(x1 + 6) : int((x1 + x2) / 2)] = 0.8
+    labels = tuple("thing" for _ in boxes) if labels is None else labels
+    return Picture(name, image, torch.tensor(boxes).reshape(-1, 4), labels)
+
+
+def tiles_of(sheet, ground=GROUND):
+    """The tiles of a sheet in reading order, found as the rectangles in whose rows and columns the ground shows."""
+    pixels = np.asarray(sheet)
+    shows = (pixels == ground).all(-1)
+    spans = []
+    for seen in (shows.sum(1) > 40, shows.sum(0) > 40):
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], seen, [False]]).astype(int)))
+        spans.append(edges.reshape(-1, 2))
+    found = [pixels[top:bottom, left:right] for top, bottom in spans[0] for left, right in spans[1]]
+    return [tile for tile in found if (tile == ground).all(-1).mean() > 0.2]
+
+
+def where(pixels, colour):
+    """Centres (x, y) of the pixels of exactly this colour."""
+    y, x = np.nonzero((pixels == colour).all(-1))
+    return np.stack([x, y], axis=1) + 0.5
+
+
+def to_outline(points, quad):
+    """The distance of each point to the nearest edge of a quadrilateral."""
+    nearest = np.full(len(points), np.inf)
+    for a, b in zip(quad, np.roll(quad, -1, axis=0), strict=True):
+        share = ((points - a) @ (b - a) / ((b - a) @ (b - a))).clip(0, 1)
+        nearest = np.minimum(nearest, np.linalg.norm(points - a - share[:, None] * (b - a), axis=1))
+    return nearest
+
+
+def moved_by_hand(box, theta):
+    """Where the corners of a box go: theta maps output to input in a frame of -1 .. 1, and content the other way."""
+    x1, y1, x2, y2 = box
+    centre, half = np.array([x1 + x2, y1 + y2]) / 2, np.array([x2 - x1, y2 - y1]) / 2
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    return centre + half * ((corners - theta[:, 2]) @ np.linalg.inv(theta[:, :2]).T)
+
+
+@pytest.mark.parametrize("draws", [1, 2, 3, 5, 8])
+def test_a_sheet_has_the_input_and_k_tiles(draws):
+    sheet = contact_sheet(picture([]), STILL, draws=draws, seed=0)
+    tiles = tiles_of(sheet)
+    assert [tile.shape for tile in tiles] == (1 + draws) * [(320, 480, 3)]
+    assert (np.asarray(sheet) == GROUND).all(-1).sum() == (1 + draws) * 320 * 480
+
+
+TILES = [(30, 90, (480, 160)), (1000, 500, (240, 480)), (64, 64, (480, 480))]
+
+
+@pytest.mark.parametrize(("width", "height", "tile"), TILES)
+def test_a_tile_keeps_the_proportions_and_is_480_pixels_long(width, height, tile):
+    sheet = contact_sheet(picture([], width=width, height=height), STILL, draws=1, seed=0)
+    assert [t.shape[:2] for t in tiles_of(sheet)] == 2 * [tile]
+
+
+def test_every_object_has_its_own_colour_in_every_tile():
+    for tile in tiles_of(contact_sheet(picture(), LIVELY, draws=5, seed=0)):
+        counts = [len(where(tile, colour)) for colour in COLOURS]
+        assert min(counts[:2]) > 300 and counts[2:] == [0, 0]
+
+
+def test_the_input_tile_shows_the_boxes():
+    tile = tiles_of(contact_sheet(picture(), LIVELY, draws=1, seed=0))[0]
+    for colour, (x1, y1, x2, y2) in zip(COLOURS, BOXES, strict=False):
+        box = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]) * 2
+        check_outline(tile, colour, box)
+
+
+def check_outline(tile, colour, quad):
+    """Pixels of the colour lie on the outline and all along it; the tag sits on the first corner."""
+    points = where(tile, colour)
+    points = points[np.linalg.norm(points - quad[0], axis=1) > 20]
+    assert to_outline(points, quad).max() < 2
+    for a, b in zip(quad, np.roll(quad, -1, axis=0), strict=True):
+        for point in a + np.linspace(0.1, 0.9, 17)[:, None] * (b - a):
+            if np.linalg.norm(point - quad[0]) > 22:
+                assert np.linalg.norm(points - point, axis=1).min() < 2
+
+
+def test_moved_outlines_are_where_the_theta_of_the_draw_takes_the_corners():
+    tiles = tiles_of(contact_sheet(picture(), LIVELY, draws=3, seed=11))
+    twin = kp.RandomPatchAffine(
+        20.0, (0.05, 0.1), (0.8, 0.9), 10.0, p=1.0, generator=torch.Generator().manual_seed(11), padding_mode="image"
+    )
+    for tile in tiles[1:]:
+        twin(picture().image[None], torch.tensor(BOXES))
+        for n, theta in enumerate(twin._params["theta"][0].double().numpy()):
+            quad = 2 * moved_by_hand(BOXES[n], theta)
+            check_outline(tile, COLOURS[n], quad)
+            with pytest.raises(AssertionError):
+                check_outline(tile, COLOURS[n], quad + 4)
+
+
+def test_a_fixed_scale_shrinks_the_outline_about_the_centre():
+    half = Ranges(0.0, (0.0, 0.0), (0.5, 0.5), 0.0, "image")
+    tile = tiles_of(contact_sheet(picture([[40.0, 20.0, 200.0, 140.0]]), half, draws=1, seed=0))[1]
+    check_outline(tile, COLOURS[0], 2.0 * np.array([[80, 50], [160, 50], [160, 110], [80, 110]]))
+
+
+def test_without_motion_a_draw_is_the_input():
+    first, *rest = tiles_of(contact_sheet(picture(), STILL, draws=2, seed=0))
+    assert all((tile == first).all() for tile in rest)
+    first, *rest = tiles_of(contact_sheet(picture(), LIVELY, draws=2, seed=0))
+    assert not any((tile == first).all() for tile in rest)
+
+
+def test_the_patch_turns_with_its_outline():
+    """The bar lies in the left half of its box, so also in the left half of the moved outline."""
+    tile = tiles_of(contact_sheet(picture(BOXES[:1]), LIVELY, draws=1, seed=3))[1]
+    twin = kp.RandomPatchAffine(20.0, (0.05, 0.1), (0.8, 0.9), 10.0, p=1.0, generator=torch.Generator().manual_seed(3))
+    twin(picture().image[None], torch.tensor(BOXES[:1]))
+    quad = 2 * moved_by_hand(BOXES[0], twin._params["theta"][0, 0].double().numpy())
+    bar = where(tile, (204, 204, 204)).mean(0)  # 0.8 * 255
+    left, right = (quad[0] + quad[3]) / 2, (quad[1] + quad[2]) / 2
+    # The bar spans 0.1 .. 0.5 of the width and is centred on the height.
+    expected = left + 0.3 * (right - left)
+    assert np.linalg.norm(bar - expected) < 3
+
+
+def test_tags_of_objects_with_one_box_keep_apart():
+    """The second outline covers the first; the first tag must still be seen, whole."""
+    tile = tiles_of(contact_sheet(picture([BOXES[0], BOXES[0]]), STILL, draws=1, seed=0))[0]
+    points = where(tile, COLOURS[0])
+    assert len(points) > 100
+    assert np.ptp(points, axis=0).max() < 24
+
+
+def test_outlines_on_the_border_of_the_picture_are_whole():
+    """Two of the line's 2.5 pixels are of the pure colour; if it were centred on the border, one would be."""
+    sheet = contact_sheet(picture([[0.0, 0.0, 240.0, 160.0]]), STILL, draws=1, seed=0)
+    perimeter = 2 * (480 + 320)
+    assert len(where(np.asarray(sheet), COLOURS[0])) > 2 * 1.6 * perimeter
+
+
+@pytest.mark.parametrize("draws", [1, 5])
+def test_the_margins_stay_free_of_text(draws):
+    many = [[5.0 + 20 * (n % 11), 5.0 + 30 * (n // 11), 20.0 + 20 * (n % 11), 30.0 + 30 * (n // 11)] for n in range(44)]
+    labels = tuple("W" * n for n in range(44))
+    sheet = contact_sheet(picture(many, "W" * 300 + ".png", labels), LIVELY, draws=draws, seed=0)
+    pixels = np.asarray(sheet)
+    for strip in (pixels[:20], pixels[-20:], pixels[:, :20], pixels[:, -20:]):
+        assert (strip == 255).all()
+
+
+def test_names_in_any_script_can_be_written():
+    contact_sheet(picture(name="猫 naïve \udce9.png", labels=("é\n", "")), STILL, draws=1, seed=0)
+
+
+def test_a_line_thin_box_turned_upright_is_no_error():
+    thin = picture([[0.0, 3.0, 4000.0, 4.0]], width=4000, height=8)
+    ranges = Ranges(360.0, (0.0, 0.0), (0.5, 2.0), 0.0, "zeros")
+    assert contact_sheet(thin, ranges, draws=8, seed=0).width > 480
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(monkeypatch):
+    monkeypatch.setattr("kornia_patchaug.preview.GIF_TILE", 100)
+    sheets = [contact_sheet(picture(), LIVELY, draws=2, seed=seed).tobytes() for seed in (4, 4, 5)]
+    assert sheets[0] == sheets[1] != sheets[2]
+    assert sweep(picture(), LIVELY) == sweep(picture(), LIVELY)
+
+
+def frames_of(data):
+    frames = ImageSequence.Iterator(Image.open(io.BytesIO(data)))
+    return np.stack([np.asarray(frame.convert("RGB")) for frame in frames])
+
+
+def test_an_animation_loops_for_ever_and_starts_at_the_boxes():
+    data = sweep(picture(), LIVELY._replace(scale=(0.8, 1.2)))
+    assert Image.open(io.BytesIO(data)).info["loop"] == 0
+    frames = frames_of(data)
+    assert frames.shape[0] >= 24 and frames.shape[2] == 440
+    zoom = 440 / WIDTH
+    for colour, (*_, x2, y2) in zip(COLOURS, BOXES, strict=False):
+        assert all(len(where(frame, colour)) > 100 for frame in frames)
+        points = where(frames[0], colour)
+        assert np.abs(points.max(0) - zoom * np.array([x2, y2])).max() < 4
+        turned = where(frames[len(frames) // 4], colour)
+        assert np.ptp(turned, axis=0)[1] > np.ptp(points, axis=0)[1]
+    step = np.abs(np.diff(frames.astype(int), axis=0)).mean((1, 2, 3))
+    back = np.abs(frames[-1].astype(int) - frames[0]).mean()
+    assert step.min() > 0 and back <= 1.5 * step.max()  # no jump where the loop closes
+
+
+def test_what_does_not_move_does_not_flicker():
+    noisy = picture()
+    noise = torch.rand(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
+    frames = frames_of(sweep(noisy._replace(image=noise), LIVELY))
+    corner = frames[:, :40, :40]
+    assert (corner == corner[0]).all()
+    assert len(np.unique(corner.reshape(-1, 3), axis=0)) > 20
+    assert not (frames == frames[0]).all()
+
+
+def test_an_animation_too_large_is_made_smaller(monkeypatch):
+    monkeypatch.setattr("kornia_patchaug.preview.GIF_TILE", 200)
+    full = sweep(picture(), LIVELY)
+    monkeypatch.setattr("kornia_patchaug.preview.MAX_GIF_BYTES", len(full) // 2)
+    data = sweep(picture(), LIVELY)
+    assert len(data) <= len(full) // 2
+    assert len(frames_of(data)) == len(frames_of(full)) and 50 < frames_of(data).shape[2] < 200
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found, self.text = [], ""
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_shows_everything_and_escapes_it():
+    command = "kornia-patchaug preview 'a <b> & {x}.png'"
+    shown = picture(name='a <b> & "c".png', labels=("<script>", "cat"))
+    text = page(command, [(shown, 'a <b> & "c".png', "a%.gif"), (picture([]), "d.png", None)])
+    parser = Tags()
+    parser.feed(text)
+    tags = [tag for tag, _ in parser.found]
+    assert "script" not in tags and "b" not in tags and command in parser.text
+    images = [attrs for tag, attrs in parser.found if tag == "img"]
+    assert [i["src"] for i in images] == ["a%20%3Cb%3E%20%26%20%22c%22.png", "a%25.gif", "d.png"]
+    assert images[0]["alt"].startswith('a <b> & "c".png') and "1 <script>, 2 cat" in images[0]["alt"]
+    assert "prefers-color-scheme: dark" in text and "width=device-width" in text
+    assert all(not attrs.get("href", "").startswith("http") for _, attrs in parser.found)
