@@ -63,6 +63,19 @@ def test_integer_boxes_equal_the_loop_of_grid_sample(padding_mode, mode, align_c
     assert_close(kp.affine_patches(images, boxes.int(), theta, obj_to_img, **options), expected, 1e-12)
 
 
+@pytest.mark.parametrize("corner", [(3, 2), (4, 3), (-3, 2), (-2, -1), (5, -2)])
+def test_nearest_breaks_ties_as_grid_sample_does_on_the_crop(corner):
+    """Read at twice the distance from the centre, every position of a box of even sides lies half way between pixels."""
+    (x, y), images = corner, scene().images
+    around = torch.nn.functional.pad(images[:1], (4, 4, 4, 4))  # the box may stick out
+    crop, theta = around[..., y + 4 : y + 10, x + 4 : x + 12], 2 * torch.eye(2, 3, dtype=torch.float64)[None]
+    grid = affine_grid(theta, list(crop.shape), align_corners=False)
+    expected = grid_sample(crop, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    painted = kp.affine_patches(images[:1], torch.tensor([[x, y, x + 8, y + 6]]), theta, mode="nearest")
+    left, top = max(-x, 0), max(-y, 0)
+    assert torch.equal(painted[..., y + top : y + 6, x + left : x + 8], expected[..., top:, left:])
+
+
 @pytest.mark.parametrize("align_corners", TRUTH)
 @pytest.mark.parametrize("sequential", TRUTH)
 @pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection", "transparent"])
