@@ -183,6 +183,14 @@ class Objects(NamedTuple):
     host_theta: Tensor  # (N, 2, 3)
     host_image: Tensor  # (N,) int64
 
+    def select(self, rows: Tensor) -> Objects:
+        """Some objects, by their rows on the host."""
+        there, parts = rows.to(self.boxes.device), self._asdict()
+        for name, value in parts.items():
+            if value is not None:
+                parts[name] = value[rows if name.startswith("host") else there]
+        return Objects(**parts)
+
 
 def check_objects(
     images: Tensor,

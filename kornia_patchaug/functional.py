@@ -16,13 +16,12 @@ from kornia_patchaug.stages import (
     lay_over,
     opacity,
     paint,
-    select_objects,
     surroundings,
     warp_in_one_pass,
     warp_in_steps,
 )
 from kornia_patchaug.theta import centres, full_precision, half_sizes, safe_ratio
-from kornia_patchaug.windows import Windows, layers, make_windows, regular_windows, select_windows
+from kornia_patchaug.windows import Windows, layers, make_windows, regular_windows
 
 MODES = ("bilinear", "nearest")
 EDGE_PADDINGS = ("zeros", "border", "reflection")
@@ -97,7 +96,7 @@ def affine_patches(
     reads = surroundings(images, objects, windows, align_corners) if padding_mode == "image" else None
     canvas = images
     for rows in layers(windows, reads):
-        canvas = paint(canvas, select_objects(objects, rows), select_windows(windows, rows), how, warp)
+        canvas = paint(canvas, objects.select(rows), windows.select(rows), how, warp)
     return canvas
 
 
@@ -195,7 +194,7 @@ def warp_patches(
     whole = torch.tensor([[0, 0, width, height]], device=patches.device).expand(count, 4)
     objects = check_objects(patches, whole, torch.arange(count, device=patches.device), theta)
     if count == 0:
-        return patches.clone()
+        return patches + 0 * objects.theta.sum()  # a gradient of zeros, not None
     grid = torch.nn.functional.affine_grid(objects.theta, list(patches.shape), align_corners=align_corners)
     warped = torch.nn.functional.grid_sample(patches.to(grid.dtype), grid, **how._asdict())
     return warped.to(patches.dtype)

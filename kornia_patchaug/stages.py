@@ -9,7 +9,7 @@ import torch
 from kornia.geometry.transform import crop_and_resize, warp_affine
 from torch import Tensor
 
-from kornia_patchaug.boxes import Objects, split_boxes
+from kornia_patchaug.boxes import Objects
 from kornia_patchaug.kernels import composite, sample
 from kornia_patchaug.theta import (
     centred_matrices,
@@ -75,7 +75,8 @@ def warp_in_steps(size: tuple[int, int]) -> Warp:
         beyond_patch = "zeros" if how.padding_mode == "transparent" else how.padding_mode
         beyond_image = "zeros" if beyond_patch == "zeros" else "border"
         unit = objects.boxes.new_tensor([0, 0, 1, 1])  # Kornia takes no empty box; nobody sees what becomes of this one
-        boxes = objects.boxes.where(windows.size.prod(1, keepdim=True) > 0, unit)
+        paints = windows.size.prod(1, keepdim=True) > 0
+        boxes = objects.boxes.where(paints, unit)
         patch = boxes.new_tensor([[0, 0, size[1], size[0]]]).expand(count, 4)
         patch_half = half_sizes(patch, how.align_corners)
 
@@ -83,21 +84,24 @@ def warp_in_steps(size: tuple[int, int]) -> Warp:
         reach = safe_ratio(half_sizes(boxes, how.align_corners), patch_half) * half_sizes(patch, align_corners=True)
         centre = centres(boxes) - 0.5
         corners = corners_of(torch.cat([centre - reach, centre + reach], dim=1))
-        crops = boxes.new_zeros(count, source.shape[1] + 1, *size)
-        for image, rows in enumerate(split_boxes(torch.arange(count), objects.host_image, len(source))):
+        crops = [boxes.new_zeros(0, source.shape[1] + 1, *size)]
+        order = objects.host_image.argsort(stable=True)
+        for rows in order.split(torch.bincount(objects.host_image).tolist()):
             if len(rows):  # one image at a time, expanded and not copied: N images would be held otherwise
-                picture = source[image : image + 1].to(dtype)
-                picture = torch.cat([picture, torch.ones_like(picture[:, :1])], dim=1)  # the last channel is the reach
-                rows = rows.to(source.device)
-                picture = picture.expand(len(rows), -1, -1, -1)
-                cut = crop_and_resize(picture, corners[rows], size, how.mode, beyond_image, how.align_corners)
-                crops = crops.index_put((rows,), cut)
+                image = source[objects.host_image[rows[0]], None].to(dtype)
+                image = torch.cat([image, torch.ones_like(image[:, :1])], dim=1)  # the last channel is the reach
+                image = image.expand(len(rows), -1, -1, -1)
+                corners_there = corners[rows.to(source.device)]
+                crops.append(crop_and_resize(image, corners_there, size, how.mode, beyond_image, how.align_corners))
+        crops = torch.cat(crops)[order.argsort().to(source.device)]
 
-        dst_from_src = centred_matrices(invert_theta(objects.theta), patch_half)
+        theta = objects.theta.where(paints[..., None], identity_theta(boxes))
+        dst_from_src = centred_matrices(invert_theta(theta), patch_half)
         linear, centre = dst_from_src[..., :2], centres(patch)[..., None] - 0.5
         motion = torch.cat([linear, dst_from_src[..., 2:] + centre - linear @ centre], dim=2)
-        if count:
-            crops = warp_affine(crops, motion, size, how.mode, beyond_patch, how.align_corners)
+        # Kornia warps no empty batch; its gradients are to be zeros and not None all the same.
+        options = (size, how.mode, beyond_patch, how.align_corners)
+        crops = warp_affine(crops, motion, *options) if count else crops + 0 * motion.sum()
         values = lay_over(crops, identity_theta(boxes), objects, windows, how._replace(padding_mode="border"))
         return values[:-1], values[-1]
 
@@ -139,24 +143,14 @@ def opacity(objects: Objects, windows: Windows, how: Reading) -> Tensor:
 
 def surroundings(images: Tensor, objects: Objects, windows: Windows, align_corners: bool) -> Tensor:
     """The pixels each object may read when its surroundings are read too: first and last, ``(N, 4)`` on the host."""
-    boxes, origin, size = objects.host_boxes, windows.origin.cpu(), windows.size.cpu()
+    boxes, origin, size = objects.host_boxes, windows.host[:, 1:3], windows.host[:, 3:5]
     src_from_dst = centred_matrices(objects.host_theta, half_sizes(boxes, align_corners))
     centre = centres(boxes)
     outermost = corners_of(torch.cat([origin + 0.5, origin + size - 0.5], dim=1)) - centre[:, None]  # (N, 4, 2)
     read = outermost @ src_from_dst[..., :2].mT + (src_from_dst[..., 2] + centre)[:, None] - 0.5
     low, high = read.amin(1).floor() - 1, read.amax(1).ceil() + 1  # a pixel of margin: the device rounds differently
-    first, last = last_pixels(images).cpu().double().split(2)
+    first, last = torch.zeros(2), torch.tensor([images.shape[3] - 1.0, images.shape[2] - 1.0])
     return torch.cat([low.clamp(first, last), high.clamp(first, last)], dim=1)
-
-
-def select_objects(objects: Objects, rows: Tensor) -> Objects:
-    """Some rows of the objects."""
-    on_host = rows.cpu()
-    parts = objects._asdict()
-    for name, value in parts.items():
-        if value is not None:
-            parts[name] = value[on_host if name.startswith("host") else rows]
-    return Objects(**parts)
 
 
 def local_boxes(objects: Objects, windows: Windows) -> Tensor:

@@ -7,7 +7,7 @@ flat buffers ``(P,)`` and ``(C, P)``, so that memory is bounded by the boxes and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -19,50 +19,77 @@ PAIRS_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True)
 class Windows:
-    """The painted rectangles of N objects. Integer tensors, sizes and origins as (x, y)."""
+    """The painted rectangles of N objects, sizes and origins as (x, y); what the host knows needs no transfer."""
 
-    image: Tensor  # (N,) which image is painted
-    origin: Tensor  # (N, 2) the first painted pixel
-    size: Tensor  # (N, 2) painted pixels across and down; 0 where nothing is painted
-    limits: Tensor  # (N, 4) first and last pixel x0 y0 x1 y1 of the whole window, counted from origin
-    start: Tensor  # (N,) where the object's pixels begin in the flat buffers
-    total: int  # P
+    host: Tensor  # (N, 9) int64 on the host, the columns of image, origin, size and limits
+    device: torch.device
+
+    @cached_property
+    def _table(self) -> Tensor:
+        area = self.host[:, 3:5].prod(1)
+        start = area.cumsum(0) - area
+        return torch.cat([self.host, start[:, None]], dim=1).to(self.device, non_blocking=True)
+
+    @property
+    def image(self) -> Tensor:
+        """``(N,)`` which image is painted."""
+        return self._table[:, 0]
+
+    @property
+    def origin(self) -> Tensor:
+        """``(N, 2)`` the first painted pixel."""
+        return self._table[:, 1:3]
+
+    @property
+    def size(self) -> Tensor:
+        """``(N, 2)`` painted pixels across and down; 0 where nothing is painted."""
+        return self._table[:, 3:5]
+
+    @property
+    def limits(self) -> Tensor:
+        """``(N, 4)`` first and last pixel x0 y0 x1 y1 of the whole window, counted from origin."""
+        return self._table[:, 5:9]
+
+    @property
+    def start(self) -> Tensor:
+        """``(N,)`` where the object's pixels begin in the flat buffers."""
+        return self._table[:, 9]
+
+    @cached_property
+    def total(self) -> int:
+        """P, the length of the flat buffers."""
+        return int(self.host[:, 3:5].prod(1).sum())
 
     @cached_property
     def pixels(self) -> tuple[Tensor, Tensor, Tensor]:
         """``obj, x, y``, each ``(P,)``: whose the flat pixel is, and its column and row counted from origin."""
         area = self.size.prod(1)
-        obj = torch.arange(len(area), device=area.device).repeat_interleave(area, output_size=self.total)
-        within = torch.arange(self.total, device=area.device) - self.start[obj]
+        obj = torch.arange(len(area), device=self.device).repeat_interleave(area, output_size=self.total)
+        within = torch.arange(self.total, device=self.device) - self.start[obj]
         width = self.size[:, 0][obj]
         y = within.div(width, rounding_mode="floor")
         return obj, within - y * width, y
 
+    def select(self, rows: Tensor) -> Windows:
+        """The windows of some objects, by their rows on the host, laid out anew."""
+        return Windows(self.host[rows], self.device)
+
 
 def make_windows(host_boxes: Tensor, host_image: Tensor, height: int, width: int, device: torch.device) -> Windows:
-    """Windows of checked float64 boxes on the host, as tensors on ``device``."""
+    """Windows of checked float64 boxes on the host, for images of ``height`` and ``width`` on ``device``."""
     first, stop = host_boxes[:, :2].floor(), host_boxes[:, 2:].ceil()
     low = first.clamp(min=0)
     high = torch.minimum(stop, stop.new_tensor([width, height]))
     has_area = (host_boxes[:, 2:] > host_boxes[:, :2]).all(1) & (high > low).all(1)
     low, high = low * has_area[:, None], high * has_area[:, None]
-    limits = torch.cat([first - low, stop - 1 - low], dim=1)
-    return _lay_out(host_image, low, high - low, limits, device)
+    columns = [host_image[:, None], low, high - low, first - low, stop - 1 - low]
+    return Windows(torch.cat([column.long() for column in columns], dim=1), device)
 
 
 def regular_windows(count: int, height: int, width: int, device: torch.device) -> Windows:
     """Windows that paint the whole of ``count`` images of one size: the flat buffer is ``(count, height, width)``."""
-    size = torch.tensor([width, height]).expand(count, 2)
-    limits = torch.tensor([0, 0, width - 1, height - 1]).expand(count, 4)
-    return _lay_out(torch.arange(count), torch.zeros(count, 2), size, limits, device)
-
-
-def select_windows(windows: Windows, rows: Tensor) -> Windows:
-    """The windows of some objects, laid out anew."""
-    size = windows.size[rows]
-    area = size.prod(1)
-    chosen = {name: getattr(windows, name)[rows] for name in ("image", "origin", "limits")}
-    return replace(windows, **chosen, size=size, start=area.cumsum(0) - area, total=int(area.sum()))
+    whole = torch.tensor([0, 0, width, height, 0, 0, width - 1, height - 1]).expand(count, 8)
+    return Windows(torch.cat([torch.arange(count)[:, None], whole], dim=1), device)
 
 
 def coverage(windows: Windows, local_boxes: Tensor) -> Tensor:
@@ -81,13 +108,13 @@ def coverage(windows: Windows, local_boxes: Tensor) -> Tensor:
 
 
 def layers(windows: Windows, reads: Tensor | None = None) -> list[Tensor]:
-    """Split objects into layers, so that who reads what an earlier row paints comes in a later layer.
+    """Split rows, on the host, into layers, so that who reads what an earlier row paints comes in a later layer.
 
     ``reads (N, 4)`` on the host: first and last pixel x0 y0 x1 y1 of its image that each object may read; left out, its
     own window. Objects that paint nothing are in no layer. There are as many layers as the longest chain of overlaps
     has links, and at least one.
     """
-    image, origin, size = windows.image.cpu(), windows.origin.cpu(), windows.size.cpu()
+    image, origin, size = windows.host[:, 0], windows.host[:, 1:3], windows.host[:, 3:5]
     painted = torch.cat([origin, origin + size - 1], dim=1)
     reads = painted if reads is None else reads
     count = len(image)
@@ -107,18 +134,10 @@ def layers(windows: Windows, reads: Tensor | None = None) -> list[Tensor]:
         layer = layer.scatter_reduce(0, row, layer[column] + step, "amax")
     layer = layer.masked_fill(size.prod(1) == 0, -1)
     depth = int(layer.amax().clamp(min=0)) + 1 if count else 1
-    return [(layer == k).nonzero()[:, 0].to(windows.image.device) for k in range(depth)]
+    return [(layer == k).nonzero()[:, 0] for k in range(depth)]
 
 
 def _meet(a: Tensor, b: Tensor) -> Tensor:
     """Which inclusive rectangles ``a (R, 4)`` and ``b (N, 4)`` share a pixel: ``(R, N)``."""
     a = a[:, None]
     return ((a[..., :2] <= b[:, 2:]) & (b[:, :2] <= a[..., 2:])).all(-1)
-
-
-def _lay_out(image: Tensor, origin: Tensor, size: Tensor, limits: Tensor, device: torch.device) -> Windows:
-    area = size.long().prod(1)
-    start = area.cumsum(0) - area
-    table = torch.cat([image[:, None], origin.long(), size.long(), limits.long(), start[:, None]], dim=1)  # one copy
-    table = table.to(device, non_blocking=True)
-    return Windows(table[:, 0], table[:, 1:3], table[:, 3:5], table[:, 5:9], table[:, 9], int(area.sum()))

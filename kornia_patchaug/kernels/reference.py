@@ -59,20 +59,24 @@ def sample(
 
     taps_x = _taps(_fold(qx, low_x, high_x, padding_mode, align_corners), low_x, mode)
     taps_y = _taps(_fold(qy, low_y, high_y, padding_mode, align_corners), low_y, mode)
-    offsets, weights = [], []
+    offsets, weights, absent = [], [], []
     for tap_y, weight_y in taps_y:
         row = image * channels * height + (tap_y.clamp(first_y, last_y) + origin_y)
         for tap_x, weight_x in taps_x:
             weight = weight_x * weight_y
             if padding_mode == "zeros":
-                exists = (tap_x >= first_x) & (tap_x <= last_x) & (tap_y >= first_y) & (tap_y <= last_y)
-                weight = weight * exists
+                outside = (tap_x < first_x) | (tap_x > last_x) | (tap_y < first_y) | (tap_y > last_y)
+                weight = weight.masked_fill(outside, 0)
+                absent.append(outside)
             weights.append(weight)
             offsets.append(row * width + (tap_x.clamp(first_x, last_x) + origin_x))
     weight = torch.stack(weights)  # (taps, P)
     planes = torch.arange(channels, device=source.device)[:, None] * (height * width)
     offset = torch.stack(offsets)[:, None] + planes  # (taps, C, P)
-    texels = source.reshape(-1).gather(0, offset.flatten()).view(offset.shape).to(dtype)
+    # index_select keeps the indices for its backward pass, gather would keep the source: a canvas for each layer.
+    texels = source.reshape(-1).index_select(0, offset.flatten()).view(offset.shape).to(dtype)
+    if absent:  # a weight of 0 would not do: the pixel that stands in may be NaN
+        texels = texels.masked_fill(torch.stack(absent)[:, None], 0)
     return (weight[:, None] * texels).sum(0), weight.sum(0)
 
 
