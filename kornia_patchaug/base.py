@@ -16,6 +16,7 @@ from kornia_patchaug.boxes import BoxesLike, as_flat
 from kornia_patchaug.checks import check_option, check_size, check_theta
 from kornia_patchaug.functional import PADDINGS, STEP_PADDINGS, Padding, affine_patches
 from kornia_patchaug.labels import follow_boxes, follow_points
+from kornia_patchaug.theta import identity_theta
 
 Params = dict[str, Any]
 
@@ -51,7 +52,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
     ) -> None:
         super().__init__(p=p, p_batch=p_batch, same_on_batch=same_on_batch, keepdim=keepdim)
         for name, value in (("p", p), ("p_batch", p_batch), ("p_patch", p_patch)):
-            if not 0 <= value <= 1:
+            if not (isinstance(value, (int, float)) and 0 <= value <= 1):
                 raise ValueError(f"{name}: expected a probability in [0, 1], got {value!r}.")
         check_option("align_corners", align_corners, (False, True))
         check_option("sequential", sequential, (False, True))
@@ -99,16 +100,26 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
 
         Args:
             input: ``(B, C, H, W)``, ``(C, H, W)`` or ``(H, W)``, floating.
-            boxes, theta, obj_to_img: as :func:`affine_patches` takes them; what is left out comes from ``params``, then
-                from :meth:`bind`, then (theta of a random augmentation) from a draw.
+            boxes, theta, obj_to_img: as :func:`affine_patches` takes them. What is left out comes from ``params``, or
+                else from :meth:`bind`, or (theta of a random augmentation) from a draw; boxes that are given come
+                with their own ``obj_to_img``.
             params: a draw to replay, as kept in ``_params``.
+            **kwargs: options to change for this call: ``resample``, ``padding_mode``, ``align_corners``,
+                ``sequential``, ``patch_size``.
 
         Raises:
-            TypeError: an integer image. ValueError: no boxes, or as :func:`affine_patches`.
+            TypeError: an integer image, an unknown option. ValueError: no boxes, or as :func:`affine_patches`.
         """
+        unknown = kwargs.keys() - self.flags.keys() - {"save_kwargs", "data_keys"}
+        if unknown and "data_keys" not in kwargs:  # containers hand every child the options of all
+            raise TypeError(
+                f"{type(self).__name__} has no option {', '.join(sorted(unknown))}; it has {', '.join(self.flags)}."
+            )
         images = self.transform_tensor(input)  # raises Kornia's own errors for a wrong dtype or rank
         if params is None:
             params = self.forward_parameters(images.shape)
+        elif boxes is not None or theta is not None or obj_to_img is not None:
+            params = dict(params)  # another draw than the one that was passed
         self._complete(params, len(images), images.device, boxes, theta, obj_to_img)
         return super().forward(input, params=params, **kwargs)
 
@@ -135,26 +146,23 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         How many objects there are is known here at last. What is drawn for them comes from the seed that was drawn with
         the gates, so that containers, which draw for all children first, draw what the children would one by one.
         """
-        if boxes is None and "boxes" not in params:
-            boxes, obj_to_img = self._bound.get("boxes"), self._bound.get("obj_to_img", obj_to_img)
-            if boxes is None:
-                raise ValueError(NO_OBJECTS.format(name=type(self).__name__))
-        if boxes is None:  # replayed, or written by hand
-            boxes = params["boxes"]
-            boxes = boxes[0] if isinstance(boxes, Tensor) and boxes.ndim == 3 and "image" in params else boxes
-            obj_to_img = params.get("obj_to_img", obj_to_img)
-            obj_to_img = obj_to_img[0] if obj_to_img is not None and obj_to_img.ndim == 2 else obj_to_img
+        kept = {} if "image" not in params else {name: params[name][0] for name in ("boxes", "theta", "obj_to_img")}
+        kept = {**self._bound, **params, **kept}  # each from the draw, or else from bind
+        if boxes is None:
+            boxes = kept.get("boxes")
+            obj_to_img = kept.get("obj_to_img") if obj_to_img is None else obj_to_img
+        if boxes is None:
+            raise ValueError(NO_OBJECTS.format(name=type(self).__name__))
         boxes, obj_to_img = as_flat(boxes, obj_to_img, batch_size)
         boxes, obj_to_img = boxes.to(device, copy=True), obj_to_img.to(device, copy=True)  # kept for replay
 
         seed = params["seed"] if "seed" in params else self._draw_seed()  # params written by hand have none
         generator = torch.Generator().manual_seed(int(seed.flatten()[0]))  # videos repeat it, a row a frame
-        gate = params.get("patch_prob")
-        if gate is None:
-            gate = self._draw_gate(len(boxes), self.p_patch, generator).to(device)
-        if theta is None:
-            theta = params.get("theta", self._bound.get("theta"))
-            theta = theta[0] if theta is not None and theta.ndim == 4 else theta
+        gate = self._draw_gate(len(boxes), self.p_patch, generator)
+        gate = params.get("patch_prob", gate).reshape(1, -1)
+        if gate.shape[1] != len(boxes):
+            raise ValueError(f"patch_prob: expected one gate a box ({len(boxes)}), got {gate.shape[1]}.")
+        theta = kept.get("theta") if theta is None else theta
         if theta is None:
             theta = self.draw_theta(boxes, generator)
         else:
@@ -163,7 +171,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
             boxes=boxes[None],
             theta=theta[None],
             obj_to_img=obj_to_img[None],
-            patch_prob=gate.reshape(1, -1),
+            patch_prob=gate.to(device),
             image=torch.arange(batch_size, device=device),
         )
 
@@ -192,8 +200,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         row = torch.searchsorted(image, obj_to_img).clamp(max=max(len(image) - 1, 0))
         active = (params["patch_prob"][0] > 0.5) & (image[row] == obj_to_img)
         active = active & self._gate(params).to(row.device)[row]
-        identity = torch.eye(2, 3, dtype=theta.dtype, device=theta.device)
-        boxes, theta = boxes.where(active[:, None], 0), theta.where(active[:, None, None], identity)
+        boxes, theta = boxes.where(active[:, None], 0), theta.where(active[:, None, None], identity_theta(theta))
         return boxes, theta, row, active
 
     def compute_transformation(self, input: Tensor, params: Params, flags: Params) -> Tensor:
@@ -206,7 +213,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
             boxes,
             theta,
             obj_to_img,
-            mode=flags["resample"].name.lower(),
+            mode=Resample.get(flags["resample"]).name.lower(),
             padding_mode=flags["padding_mode"],
             align_corners=self._align_corners(flags),
             sequential=flags["sequential"],
@@ -230,7 +237,8 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
 
     def apply_transform_box(self, input: Boxes, params: Params, flags: Params, transform: Any = None) -> Boxes:
         boxes, theta, obj_to_img, active = self._objects(params)
-        return follow_boxes(input, boxes, theta, obj_to_img, active, self._align_corners(flags))
+        height, width = params["forward_input_shape"].tolist()[-2:]
+        return follow_boxes(input, boxes, theta, obj_to_img, active, (height, width), self._align_corners(flags))
 
     def apply_transform_keypoint(
         self, input: Keypoints, params: Params, flags: Params, transform: Any = None

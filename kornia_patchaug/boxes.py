@@ -19,6 +19,7 @@ from kornia_patchaug.checks import (
     check_index,
     check_numeric,
     check_range,
+    check_size,
     check_theta,
     describe,
     first_row,
@@ -35,7 +36,7 @@ def convert_boxes(boxes: Tensor, source: str, target: str, size: tuple[int, int]
 
     ``xyxy`` is half-open (``x2`` is one past the last pixel), ``xyxy_plus`` inclusive (``x2`` is the last pixel, as in
     Kornia's ``bbox_xyxy`` data key), ``xywh`` corner and size (COCO), ``cxcywh`` centre and size. The formats ending
-    in ``n`` are divided by the picture's width and height (``xywhn``, ``cxcywhn``: YOLO, DETR).
+    in ``n`` are divided by the image's width and height (``xywhn``, ``cxcywhn``: YOLO, DETR).
 
     Args:
         boxes: ``(..., 4)``, integer or floating.
@@ -64,11 +65,10 @@ def convert_boxes(boxes: Tensor, source: str, target: str, size: tuple[int, int]
     if source == target:
         return boxes
     scaled = source.endswith("n") or target.endswith("n")
-    if scaled and (size is None or len(size) != 2 or min(size) <= 0):
-        raise ValueError(f"size: {source!r} to {target!r} needs the picture's (height, width) in pixels, got {size}.")
+    height, width = check_size("size", size) if scaled else (1, 1)
     if not boxes.is_floating_point() and (scaled or "c" in (source[0], target[0])):
         boxes = boxes.to(torch.get_default_dtype())
-    unit = boxes.new_tensor([size[1], size[0]]) if scaled else None  # width, height
+    unit = boxes.new_tensor([width, height])
 
     first, second = boxes[..., :2], boxes[..., 2:]
     if source.endswith("n"):
@@ -156,6 +156,8 @@ def split_boxes(boxes: Tensor, obj_to_img: Tensor, batch_size: int) -> list[Tens
         [1, 0, 2, 0]
     """
     check_numeric("boxes", boxes)
+    if boxes.ndim < 1:
+        raise ValueError("boxes: expected rows (N, ...), got a single number.")
     index = check_index(obj_to_img, len(boxes))
     host = index.cpu()
     check_range(host, batch_size)

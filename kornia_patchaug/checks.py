@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import reduce
+from collections.abc import Callable, Sequence
+from functools import reduce, wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,25 +13,43 @@ from torch import Tensor
 MAX_COORDINATE = 2.0**24
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def full_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Run outside autocast, which would round matrix products, and coordinates with them, to half precision."""
+
+    @wraps(function)
+    def outside_autocast(*args: P.args, **kwargs: P.kwargs) -> R:
+        device = next((a.device.type for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), "cpu")
+        if not torch.is_autocast_enabled(device):
+            return function(*args, **kwargs)
+        with torch.autocast(device, enabled=False):
+            return function(*args, **kwargs)
+
+    return outside_autocast
+
+
 def check_images(name: str, images: Tensor) -> None:
     """Raise unless ``images`` is a floating ``(B, C, H, W)`` tensor."""
     if not isinstance(images, Tensor):
         raise TypeError(f"{name}: expected a (B, C, H, W) tensor, got {type(images).__name__}.")
     if not images.is_floating_point():
         raise TypeError(f"{name}: expected a floating dtype, got {images.dtype}. Use {name}.float() / 255 for bytes.")
-    if images.ndim != 4:
-        raise ValueError(f"{name}: expected shape (B, C, H, W), got {tuple(images.shape)}.")
+    if images.ndim != 4 or min(images.shape[2:]) < 1:
+        raise ValueError(f"{name}: expected shape (B, C, H, W) with pixels, got {tuple(images.shape)}.")
 
 
 def check_theta(theta: Tensor, count: int | None = None) -> Tensor:
-    """Return ``theta`` as ``(N, 2, 3)``, or raise."""
+    """Return ``theta`` as ``(N, 2, 3)`` in float32 at least, or raise."""
     if not isinstance(theta, Tensor) or not theta.is_floating_point():
         raise TypeError(f"theta: expected a floating (N, 6) or (N, 2, 3) tensor, got {describe(theta)}.")
     if theta.shape[1:] not in ((6,), (2, 3)):
         raise ValueError(f"theta: expected shape (N, 6) or (N, 2, 3), got {tuple(theta.shape)}.")
     if count is not None and len(theta) != count:
         raise ValueError(f"theta: expected one row a box ({count}), got {len(theta)}.")
-    return theta.reshape(-1, 2, 3)
+    return theta.reshape(-1, 2, 3).to(working_dtype(theta))
 
 
 def check_boxes(boxes: Tensor, count: int | None = None) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.boxes import BoxesLike, Objects, check_objects
-from kornia_patchaug.checks import check_images, check_option, check_size, check_theta
+from kornia_patchaug.checks import check_images, check_option, check_size, check_theta, full_precision
 from kornia_patchaug.kernels import composite, sample
 from kornia_patchaug.stages import (
     Reading,
@@ -20,7 +20,7 @@ from kornia_patchaug.stages import (
     warp_in_one_pass,
     warp_in_steps,
 )
-from kornia_patchaug.theta import centres, full_precision, half_sizes, safe_ratio
+from kornia_patchaug.theta import centres, half_sizes, safe_ratio
 from kornia_patchaug.windows import Windows, layers, make_windows, regular_windows
 
 MODES = ("bilinear", "nearest")

@@ -13,18 +13,18 @@ RangeLike = float | Sequence[float] | Tensor
 
 
 class UniformRange(nn.Module):
-    """A uniform draw from ``[low, high]`` per column, as ``centre + half_width * noise`` with noise in [-1, 1).
+    """A uniform draw from ``[low, high]`` per column.
 
-    Both numbers are free: whatever their values, low <= high, and low > 0 if ``positive`` (the centre is then kept as a
-    logarithm and the half width as ``atanh`` of its share of the centre). The draw is made from the live values.
+    They are ``centre - half_width`` and ``centre + half_width``, or if ``positive`` the exponentials of these, so that
+    whatever the two numbers are, there is a range, and it is above 0. A half width below 0 is as good as one above: it
+    draws from the same range. The draw is made from the live values.
     """
 
     def __init__(self, low: Tensor, high: Tensor, *, positive: bool = False, learnable: bool = False) -> None:
         super().__init__()
         self.positive = positive
+        low, high = (low.log(), high.log()) if positive else (low, high)
         centre, half_width = (low + high) / 2, (high - low) / 2
-        if positive:
-            centre, half_width = centre.log(), (half_width / centre).atanh()
         if learnable:
             self.centre, self.half_width = nn.Parameter(centre), nn.Parameter(half_width)
         else:
@@ -33,19 +33,20 @@ class UniformRange(nn.Module):
 
     def forward(self, noise: Tensor) -> Tensor:
         """Values ``(N, D)`` of ``noise (N, D)`` in [-1, 1)."""
-        centre, half_width = self._live()
-        return centre + half_width * noise
+        one, other = (end.to(noise.dtype) for end in self._ends())
+        return torch.lerp(one, other, (noise + 1) / 2)  # never beyond either end, as rounding could take centre +- half
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         """``low (D,)`` and ``high (D,)`` as they are now."""
-        centre, half_width = self._live()
-        return centre - half_width.abs(), centre + half_width.abs()
+        one, other = self._ends()
+        return torch.minimum(one, other), torch.maximum(one, other)
 
-    def _live(self) -> tuple[Tensor, Tensor]:
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        ends = self.centre - self.half_width, self.centre + self.half_width
         if not self.positive:
-            return self.centre, self.half_width
-        centre = self.centre.exp()
-        return centre, centre * self.half_width.tanh()
+            return ends
+        # e^40 is finite in float32 and bfloat16, and so are its products with pixels.
+        return tuple(end.clamp(-40, 40).exp() for end in ends)
 
     def extra_repr(self) -> str:
         return ", ".join(f"[{lo:.4g}, {hi:.4g}]" for lo, hi in zip(*(b.tolist() for b in self.bounds()), strict=True))
@@ -111,7 +112,10 @@ class AffineGenerator(nn.Module):
 
 
 def _numbers(name: str, value: RangeLike, counts: tuple[int, ...]) -> Tensor:
-    numbers = torch.as_tensor(value).detach().flatten().to(torch.get_default_dtype())
+    try:
+        numbers = torch.as_tensor(value).detach().flatten().to(torch.get_default_dtype())
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{name}: expected a number or a sequence of numbers, got {value!r}.") from None
     if len(numbers) not in counts:
         expected = " or ".join(map(str, counts))
         raise ValueError(f"{name}: expected {expected} numbers, got {len(numbers)}.")

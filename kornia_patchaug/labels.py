@@ -7,14 +7,32 @@ from kornia.geometry.boxes import Boxes
 from torch import Tensor
 
 from kornia_patchaug.boxes import boxes_are_objects
-from kornia_patchaug.checks import working_dtype
-from kornia_patchaug.theta import corners_of, move_points
+from kornia_patchaug.checks import full_precision, working_dtype
+from kornia_patchaug.theta import (
+    carry,
+    centred_matrices,
+    centres,
+    corners_of,
+    enclosing,
+    half_sizes,
+    invert_theta,
+    move_points,
+    whole_pixels,
+)
 
 
 def follow_boxes(
-    labels: Boxes, boxes: Tensor, theta: Tensor, obj_to_img: Tensor, active: Tensor, align_corners: bool
+    labels: Boxes,
+    boxes: Tensor,
+    theta: Tensor,
+    obj_to_img: Tensor,
+    active: Tensor,
+    size: tuple[int, int],
+    align_corners: bool,
 ) -> Boxes:
-    """Labels, one row an object, become the enclosing boxes of their moved corners, clipped to the objects' windows.
+    """Labels, one row an object, become the enclosing boxes of their moved corners, clipped to what was painted.
+
+    That is the objects' windows within images of ``size`` (height, width).
 
     A row that moved out of sight is marked as removed, which Kornia exports as zeros; a row whose object is not
     ``active (N,)`` stays.
@@ -29,11 +47,12 @@ def follow_boxes(
     active, where = active[order], rows.unbind(1)
     batched = labels.data.ndim == 4
     data, valid = (labels.data, labels._valid) if batched else (labels.data[None], labels._valid[None])
-    held = torch.cat([data.amin(2), data.amax(2) + 1], dim=-1)[where]  # (N, 4) half-open
-    boxes, theta = boxes[order].to(working_dtype(held, boxes)), theta[order]
-    moved = move_points(corners_of(held), boxes, theta, align_corners=align_corners)
-    first, stop = boxes[:, :2].floor(), boxes[:, 2:].ceil()
-    low, high = moved.amin(1).clamp(first, stop), moved.amax(1).clamp(first, stop)
+    label_boxes = torch.cat([data.amin(2), data.amax(2) + 1], dim=-1)[where]  # (N, 4) half-open
+    boxes, theta = boxes[order].to(working_dtype(label_boxes, boxes, theta)), theta[order]
+    moved = move_points(corners_of(label_boxes), boxes, theta, align_corners=align_corners)
+    edge = boxes.new_tensor([size[1], size[0]])
+    first, stop = (corner.clamp(torch.zeros_like(edge), edge) for corner in whole_pixels(boxes))
+    low, high = enclosing(moved, first, stop).split(2, dim=1)
     last = (high - 1).maximum(low)  # Kornia's boxes hold their last pixel, so that one pixel is the least
     corners = corners_of(torch.cat([low, last], dim=1)).to(data.dtype)
     seen = (high > low).all(1) | ~active
@@ -45,6 +64,7 @@ def follow_boxes(
     return followed
 
 
+@full_precision
 def follow_points(
     points: Tensor,
     image: Tensor,
@@ -59,8 +79,11 @@ def follow_points(
     Sequential patches pick up what earlier ones left: there the point moves with each patch that holds it, in row
     order, until one of them takes it out of sight.
     """
+    dtype = working_dtype(points, boxes, theta)
+    points, boxes, theta = points.to(dtype), boxes.to(dtype), theta.to(dtype)
+    dst_from_src = centred_matrices(invert_theta(theta), half_sizes(boxes, align_corners))
+    centre, (first, stop) = centres(boxes), whole_pixels(boxes)
     order = torch.arange(len(boxes), device=boxes.device)
-    first, last = boxes[:, :2].floor(), boxes[:, 2:].ceil()
     next_row = torch.zeros_like(image)
     while True:
         inside = ((points[:, None] >= boxes[:, :2]) & (points[:, None] < boxes[:, 2:])).all(-1)  # (Q, N)
@@ -68,9 +91,10 @@ def follow_points(
         held = holds.any(1)
         if not held.any():
             return points
-        ranked = holds * (len(order) - order if sequential else order + 1)
-        holder = ranked.argmax(1)
-        moved = move_points(points, boxes[holder], theta[holder], align_corners=align_corners)
+        holder = (holds * (len(order) - order if sequential else order + 1)).argmax(1)
+        moved = carry(points[:, None], dst_from_src[holder], centre[holder])[:, 0]
         points = moved.where(held[:, None], points)
-        in_sight = sequential & ((points >= first[holder]) & (points < last[holder])).all(1)
-        next_row = torch.where(held & in_sight, holder + 1, len(order))
+        if not sequential:
+            return points
+        in_sight = held & ((points >= first[holder]) & (points < stop[holder])).all(1)
+        next_row = torch.where(in_sight, holder + 1, len(order))

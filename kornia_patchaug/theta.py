@@ -6,31 +6,10 @@ named by frames so that neighbours cancel: ``src_from_dst = src_from_box @ box_f
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import ParamSpec, TypeVar
-
 import torch
 from torch import Tensor
 
-from kornia_patchaug.checks import check_boxes, check_theta
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Run outside autocast, which would round matrix products, and coordinates with them, to half precision."""
-
-    @wraps(function)
-    def outside_autocast(*args: P.args, **kwargs: P.kwargs) -> R:
-        device = next((a.device.type for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), "cpu")
-        if not torch.is_autocast_enabled(device):
-            return function(*args, **kwargs)
-        with torch.autocast(device, enabled=False):
-            return function(*args, **kwargs)
-
-    return outside_autocast
+from kornia_patchaug.checks import check_boxes, check_theta, describe, full_precision, working_dtype
 
 
 @full_precision
@@ -72,15 +51,17 @@ def theta_from_components(
     shapes = {"angle": ((count,),), "scale": ((count,), (count, 2)), "translate": ((count, 2),), "shear": ((count, 2),)}
     for (name, allowed), value in zip(shapes.items(), (angle, scale, translate, shear), strict=True):
         if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise TypeError(f"{name}: expected a floating tensor, got {getattr(value, 'dtype', type(value).__name__)}.")
+            raise TypeError(f"{name}: expected a floating tensor, got {describe(value)}.")
         if tuple(value.shape) not in allowed:
             expected = "(N,)" if count < 0 else " or ".join(map(str, allowed))
             raise ValueError(f"{name}: expected shape {expected}, got {tuple(value.shape)}.")
     scale = scale if scale.ndim == 2 else scale[:, None].expand(-1, 2)
+    dtype = working_dtype(angle, scale, translate, shear, boxes)
+    angle, scale, translate, shear = (value.to(dtype) for value in (angle, scale, translate, shear))
     if boxes is None:
         size, half = scale.new_full((1, 2), 2.0), scale.new_ones((1, 2))
     else:
-        boxes = check_boxes(boxes, count)
+        boxes = check_boxes(boxes, count).to(dtype)
         size, half = boxes[:, 2:] - boxes[:, :2], half_sizes(boxes, align_corners)
     return theta_in_pixels(angle, scale, translate * size, shear, half)
 
@@ -97,8 +78,8 @@ def theta_in_pixels(angle: Tensor, scale: Tensor, shift: Tensor, shear: Tensor, 
     unscale = _matrix2(1 / scale[:, 0], zero, zero, 1 / scale[:, 1])
     unrotate = _matrix2(cos, sin, -sin, cos)
     linear = unshear @ unscale @ unrotate  # input pixel offset from output pixel offset
-    box_from_box = torch.cat([linear, -linear @ shift[..., None]], dim=-1)  # in pixels
-    return _change_unit(box_from_box, safe_ratio(torch.ones_like(half), half))
+    src_from_dst = torch.cat([linear, -linear @ shift[..., None]], dim=-1)  # in pixels from the centre
+    return centred_matrices(src_from_dst, safe_ratio(torch.ones_like(half), half))
 
 
 @full_precision
@@ -144,11 +125,13 @@ def invert_theta(theta: Tensor) -> Tensor:
                  [ 0.0000,  0.2500, -0.5000]]])
     """
     theta = check_theta(theta)
-    (a, b, _), (d, e, _) = (row.unbind(-1) for row in theta.unbind(-2))
-    determinant = a * e - b * d
+    size = theta[..., :2].detach().abs().amax((-1, -2), keepdim=True)  # so that products of huge entries are finite
+    linear = theta[..., :2] / size
+    (a, b), (c, d) = (row.unbind(-1) for row in linear.unbind(-2))
+    determinant = a * d - b * c
     # What rounding alone can leave of it. No measure of the entries' size would do: a slim box, turned, has ratios of
     # its sides and their inverses for entries, and is not singular.
-    rounding = 4 * torch.finfo(theta.dtype).eps * ((a * e).abs() + (b * d).abs())
+    rounding = 4 * torch.finfo(theta.dtype).eps * ((a * d).abs() + (b * c).abs())
     singular = ~(determinant.abs() > rounding)  # NaN counts as singular
     if singular.any():
         row = int(singular.nonzero()[0])
@@ -156,7 +139,7 @@ def invert_theta(theta: Tensor) -> Tensor:
             f"theta: expected an invertible matrix, got the singular {theta[row].tolist()} in row {row}. "
             "theta_from_lie makes invertible ones only."
         )
-    inverse = _matrix2(e, -b, -d, a) / determinant[:, None, None]
+    inverse = _matrix2(d, -b, -c, a) / determinant[:, None, None] / size
     return torch.cat([inverse, -inverse @ theta[..., 2:]], dim=-1)
 
 
@@ -180,6 +163,8 @@ def compose_theta(first: Tensor, then: Tensor) -> Tensor:
     """
     first = check_theta(first)
     then = check_theta(then, len(first))
+    dtype = working_dtype(first, then)
+    first, then = first.to(dtype), then.to(dtype)
     linear = first[..., :2]
     return torch.cat([linear @ then[..., :2], linear @ then[..., 2:] + first[..., 2:]], dim=-1)
 
@@ -207,14 +192,15 @@ def move_points(points: Tensor, boxes: Tensor, theta: Tensor, *, align_corners: 
     """
     boxes = check_boxes(boxes)
     if not isinstance(points, Tensor) or not points.is_floating_point():
-        raise TypeError(f"points: expected a floating tensor, got {getattr(points, 'dtype', type(points).__name__)}.")
+        raise TypeError(f"points: expected a floating tensor, got {describe(points)}.")
     if points.ndim not in (2, 3) or points.shape[-1] != 2 or len(points) != len(boxes):
         raise ValueError(f"points: expected (N, 2) or (N, K, 2) with N = {len(boxes)}, got {tuple(points.shape)}.")
-    dst_from_src = centred_matrices(invert_theta(check_theta(theta, len(boxes))), half_sizes(boxes, align_corners))
-    centre = centres(boxes)[:, None]  # (N, 1, 2)
-    offset = (points if points.ndim == 3 else points[:, None]) - centre
-    moved = offset @ dst_from_src[..., :2].mT + dst_from_src[..., 2][:, None] + centre
-    return moved.reshape(points.shape)
+    theta = check_theta(theta, len(boxes))
+    dtype = working_dtype(points, boxes, theta)
+    points, boxes, theta = points.to(dtype), boxes.to(dtype), theta.to(dtype)
+    dst_from_src = centred_matrices(invert_theta(theta), half_sizes(boxes, align_corners))
+    together = points if points.ndim == 3 else points[:, None]
+    return carry(together, dst_from_src, centres(boxes)).reshape(points.shape)
 
 
 @full_precision
@@ -242,11 +228,27 @@ def move_boxes(boxes: Tensor, theta: Tensor, *, clip: bool = True, align_corners
     """
     boxes = check_boxes(boxes)
     moved = move_points(corners_of(boxes), boxes, theta, align_corners=align_corners)
-    low, high = moved.amin(1), moved.amax(1)
-    if clip:
-        first, last = boxes[:, :2].detach().floor(), boxes[:, 2:].detach().ceil()
-        low, high = low.clamp(first, last), high.clamp(first, last)
+    return enclosing(moved, *whole_pixels(boxes)) if clip else enclosing(moved)
+
+
+def carry(points: Tensor, dst_from_src: Tensor, centre: Tensor) -> Tensor:
+    """Points ``(N, K, 2)`` moved by matrices ``(N, 2, 3)`` about centres ``(N, 2)``."""
+    centre = centre[:, None]
+    return (points - centre) @ dst_from_src[..., :2].mT + dst_from_src[..., 2][:, None] + centre
+
+
+def enclosing(points: Tensor, first: Tensor | None = None, stop: Tensor | None = None) -> Tensor:
+    """The boxes ``(N, 4)`` around points ``(N, K, 2)``, kept between the corners ``first`` and ``stop``."""
+    low, high = points.amin(1), points.amax(1)
+    if first is not None:
+        low, high = low.clamp(first, stop), high.clamp(first, stop)
     return torch.cat([low, high], dim=1)
+
+
+def whole_pixels(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """The corners of the whole pixels that boxes touch: first, and one past the last."""
+    boxes = boxes.detach()
+    return boxes[:, :2].floor(), boxes[:, 2:].ceil()
 
 
 def half_sizes(boxes: Tensor, align_corners: bool) -> Tensor:
@@ -278,16 +280,11 @@ def centred_matrices(theta: Tensor, half: Tensor) -> Tensor:
 
     The diagonal does not depend on the box, so that the identity is exact and a frame without width is no special case.
     """
-    return _change_unit(theta, half)
-
-
-def _change_unit(matrix: Tensor, unit: Tensor) -> Tensor:
-    """``D [A | t] diag(D^-1, 1)`` with ``D = diag(unit)``, ``(N, 2)``; a ratio over 0 is 0."""
-    x_over_y = safe_ratio(unit[:, 0], unit[:, 1])
-    y_over_x = safe_ratio(unit[:, 1], unit[:, 0])
+    x_over_y = safe_ratio(half[:, 0], half[:, 1])
+    y_over_x = safe_ratio(half[:, 1], half[:, 0])
     one = torch.ones_like(x_over_y)
-    factors = torch.stack([one, x_over_y, unit[:, 0], y_over_x, one, unit[:, 1]], dim=-1)
-    return matrix * factors.reshape(-1, 2, 3)
+    factors = torch.stack([one, x_over_y, half[:, 0], y_over_x, one, half[:, 1]], dim=-1)
+    return theta * factors.reshape(-1, 2, 3)
 
 
 def safe_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -121,6 +121,7 @@ def same_data(actual: dict[str, Tensor], expected: dict[str, Tensor], tolerance:
 
 # What a draw did, read off theta in pixels, output to input.
 READ_OFF = {
+    "all": lambda theta: theta,
     "angle": lambda theta: torch.rad2deg(torch.atan2(theta[:, 0, 1], theta[:, 0, 0])),
     "x shift": lambda theta: -theta[:, 0, 2],
     "y shift": lambda theta: -theta[:, 1, 2],

@@ -65,7 +65,7 @@ def test_integer_boxes_equal_the_loop_of_grid_sample(padding_mode, mode, align_c
 
 @pytest.mark.parametrize("corner", [(3, 2), (4, 3), (-3, 2), (-2, -1), (5, -2)])
 def test_nearest_breaks_ties_as_grid_sample_does_on_the_crop(corner):
-    """Read at twice the distance from the centre, every position of a box of even sides lies half way between pixels."""
+    """Read at twice the distance from the centre, every position of a box of even sides lies between two pixels."""
     (x, y), images = corner, scene().images
     around = torch.nn.functional.pad(images[:1], (4, 4, 4, 4))  # the box may stick out
     crop, theta = around[..., y + 4 : y + 10, x + 4 : x + 12], 2 * torch.eye(2, 3, dtype=torch.float64)[None]
@@ -103,6 +103,7 @@ def test_steps_need_an_invertible_theta_and_have_no_surroundings():
 
 def test_steps_take_empty_boxes_and_no_boxes():
     images, boxes, theta, obj_to_img = scene("empty")
+    theta[1] = 0  # padding rows have no theta to speak of
     warped = kp.affine_patches(images, boxes[:3], theta[:3], obj_to_img[:3], patch_size=(4, 4))
     assert torch.equal(warped, images)
     assert torch.equal(kp.affine_patches(images, boxes[:0], theta[:0], obj_to_img[:0], patch_size=(4, 4)), images)
@@ -177,6 +178,22 @@ def test_later_rows_paint_over_earlier_ones_whatever_their_order_in_images():
     flipped = kp.affine_patches(images, boxes.flip(0), swap, torch.tensor([0, 0]))
     assert flipped[0, 0, 0].tolist() == [1, 1, 1, 1, 1, 1, 0, 0]
     assert torch.equal(painted[1], images[1])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("padding_mode", CROP_PADDINGS)
+def test_a_pixel_that_is_nan_spoils_what_it_spoils_in_grid_sample(padding_mode, mode):
+    images = torch.ones(1, 1, 9, 8, dtype=torch.float64)
+    images[..., 1, 1] = images[..., 5, 6] = float("nan")
+    for zoom in (0.7, 1.7, 3.3):
+        theta = zoom * torch.eye(2, 3, dtype=torch.float64)[None]
+        crop = images[..., 1:8, 1:7]
+        grid = affine_grid(theta, list(crop.shape), align_corners=False)
+        expected = grid_sample(crop, grid, mode=mode, padding_mode=padding_mode, align_corners=False).isnan()
+        boxes = torch.tensor([[1, 1, 7, 8]])
+        painted = kp.affine_patches(images, boxes, theta, mode=mode, padding_mode=padding_mode)[..., 1:8, 1:7]
+        # The canvas is painted over by (1 - K A) times what was there, and 0 times NaN is NaN.
+        assert torch.equal(painted.isnan(), expected | crop.isnan())
 
 
 def test_no_objects_returns_the_images():

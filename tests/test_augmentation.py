@@ -273,6 +273,19 @@ def test_draws_fill_their_range_and_axes_are_independent(ranges, expected):
         assert tied == (torch.corrcoef(torch.stack(samples))[0, 1].abs() > 0.1)
 
 
+def test_angle_scales_shear_and_shifts_are_independent():
+    """Theta's linear part is an upper triangle (shear along x alone, scales) times a turn back."""
+    theta = drawn(kp.RandomPatchAffine(**{**EVERYTHING, "shear": 10.0}, p=1.0), "all")
+    linear = theta[:, :, :2]
+    shift = torch.linalg.solve(linear, -theta[:, :, 2])
+    angle = torch.atan2(-linear[:, 1, 0], linear[:, 1, 1])
+    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=1).reshape(-1, 2, 2)
+    (x, sheared), (_, y) = (linear @ turn).permute(1, 2, 0)
+    drawn_together = torch.stack([angle, 1 / x, 1 / y, sheared / y, *shift.T])
+    correlation = torch.corrcoef(drawn_together) - torch.eye(6)
+    assert correlation.abs().max() < 0.1
+
+
 BAD_RANGES = {
     "degrees": [(10.0, -10.0), -5.0, (-400.0, 10.0), 361.0, float("nan"), (1.0, 2.0, 3.0), (0.0, float("inf"))],
     "translate": [(0.1,), (0.1, 1.2), (-0.1, 0.1), (0.1, 0.1, 0.1), 0.1, (0.1, float("nan"))],
@@ -504,3 +517,99 @@ def test_no_objects_and_no_images_are_no_error(make, same_on_batch):
     same(augmentation(picture(), *none), picture())
     assert augmentation(picture()[:0], *none).shape == (0, 3, HEIGHT, WIDTH)
     assert augmentation(picture()[:0], torch.zeros(0, 2, 4), none[1]).shape == (0, 3, HEIGHT, WIDTH)
+
+
+# --- edges of use -----------------------------------------------------------------------------------------------------
+
+
+def test_a_learnable_scale_stays_a_range_above_0_wherever_its_numbers_go():
+    augmentation = kp.RandomPatchAffine(0.0, scale=(1e-9, 1.0), p=1.0, learnable=True)
+    scale = augmentation.ranges.scale
+    near(torch.stack(scale.bounds())[:, 0], torch.tensor([1e-9, 1.0]), 1e-6)
+    for centre in (-1e3, -3.0, 0.0, 3.0, 1e3):
+        for half_width in (-1e3, -20.0, 0.0, 20.0, 1e3):
+            with torch.no_grad():
+                scale.centre.fill_(centre)
+                scale.half_width.fill_(half_width)
+            low, high = scale.bounds()
+            drawn = scale(torch.tensor([[-1.0], [0.0], [0.999]]))
+            assert 0 < low <= high < torch.inf
+            assert (drawn > 0).all()
+            assert drawn.isfinite().all()
+
+
+def test_the_bounds_of_a_range_are_in_order_when_its_half_width_is_negative():
+    augmentation = kp.RandomPatchAffine((-10.0, 30.0), p=1.0, learnable=True)
+    with torch.no_grad():
+        augmentation.ranges.degrees.half_width.neg_()
+    low, high = augmentation.ranges.degrees.bounds()
+    assert (low.item(), high.item()) == (-10, 30)
+
+
+def test_an_index_that_is_given_goes_before_the_bound_one():
+    boxes, theta = torch.tensor([[2, 3, 20, 15]]), torch.tensor([[-1.0, 0, 0, 0, -1, 0]])
+    augmentation = kp.PatchAffine().bind(boxes, theta, torch.tensor([0]))
+    warped = augmentation(picture(), obj_to_img=torch.tensor([1]))
+    same(warped, kp.affine_patches(picture(), boxes, theta, torch.tensor([1])))
+
+
+def test_other_boxes_with_a_kept_draw_leave_the_draw_alone():
+    augmentation = kp.PatchAffine(p_patch=0.5)
+    first, theta = torch.tensor([[2, 3, 20, 15]]), torch.tensor([[-1.0, 0, 0, 0, -1, 0]])
+    augmentation(picture(1), first, theta)
+    kept = augmentation._params
+    before = dict(kept)
+    augmentation(picture(1), first + 1, theta, params=kept)
+    assert kept.keys() == before.keys()
+    assert all(kept[name] is before[name] for name in before)
+    with pytest.raises(ValueError, match=r"patch_prob: expected one gate a box \(2\), got 1"):
+        augmentation(picture(1), first.expand(2, 4), theta.expand(2, 6), params=kept)
+
+
+def test_an_unknown_option_is_refused_and_a_known_one_holds_for_the_call():
+    boxes, theta = torch.tensor([[2, 3, 20, 15]]), torch.tensor([[0.5, 0.3, 0.1, -0.3, 0.6, 0]])
+    augmentation = kp.PatchAffine()
+    for option in ("alpha", "paddng_mode"):
+        with pytest.raises(TypeError, match=rf"PatchAffine has no option {option}; it has resample, padding_mode"):
+            augmentation(picture(1), boxes, theta, **{option: "image"})
+    warped = augmentation(picture(1), boxes, theta, resample="nearest", padding_mode="image")
+    same(warped, kp.affine_patches(picture(1), boxes, theta, mode="nearest", padding_mode="image"))
+    same(augmentation(picture(1), boxes, theta), kp.affine_patches(picture(1), boxes, theta))
+
+
+@pytest.mark.parametrize("wide", ["images", "boxes", "theta", "points"])
+def test_labels_of_another_dtype_move_all_the_same(wide):
+    dtype = {name: torch.float64 if name == wide else torch.float32 for name in ("images", "boxes", "theta", "points")}
+    boxes, points = torch.tensor([[[4.0, 4, 13, 11]]]), torch.tensor([[[5.0, 6], [30.0, 2]]])
+    augmentation = kp.PatchAffine().bind(theta=torch.tensor([[-1.0, 0, 0, 0, -1, 0]]).to(dtype["theta"]))
+    container = kp.PatchAugmentationSequential(augmentation, data_keys=["input", "bbox_xyxy", "keypoints"])
+    _, moved_boxes, moved = container(
+        picture(1).to(dtype["images"]), boxes.to(dtype["boxes"]), points.to(dtype["points"])
+    )
+    near(moved.float(), torch.tensor([[[12.0, 9], [30.0, 2]]]), 1e-5)
+    near(moved_boxes.float(), boxes, 1e-5)
+
+
+def test_a_singular_theta_is_named_by_its_object():
+    boxes, theta = torch.tensor([[2, 3, 8, 8], [8, 8, 20, 15]]), torch.tensor([[1.0, 0, 0, 0, 1, 0], [0.0] * 6])
+    augmentation = kp.PatchAffine().bind(boxes, theta, torch.tensor([0, 0]))
+    container = K.AugmentationSequential(augmentation, data_keys=["input", "keypoints"])
+    with pytest.raises(ValueError, match=r"theta: expected an invertible matrix.*in row 1"):
+        container(picture(1), torch.tensor([[[3.0, 4], [1.0, 1], [30.0, 20], [4.0, 4]]]))
+
+
+def test_a_box_that_leaves_the_image_leaves_the_labels():
+    """Its window reaches out of the image; what is painted does not."""
+    shift_left = torch.tensor([[1.0, 0, 1.2, 0, 1, 0]])  # 0.6 of the width
+    augmentation = kp.PatchAffine().bind(theta=shift_left)
+    container = kp.PatchAugmentationSequential(augmentation, data_keys=["input", "bbox_xyxy"])
+    _, boxes = container(picture(1), torch.tensor([[[-10.0, 2, 8, 8]]]))
+    same(boxes, torch.zeros(1, 1, 4))
+
+
+def test_what_is_no_number_is_no_range():
+    for bad in ("x", None, [1, "y"]):
+        with pytest.raises(TypeError, match="degrees: expected a number or a sequence of numbers"):
+            kp.RandomPatchAffine(bad)
+    with pytest.raises(ValueError, match="p: expected a probability"):
+        kp.RandomPatchAffine(1.0, p="a")

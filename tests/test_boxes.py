@@ -55,8 +55,9 @@ def test_conversion_takes_any_leading_shape_and_gradients():
         ((torch.zeros(3, 5), "xywh", "xyxy"), ValueError, r"boxes: expected shape \(..., 4\), got \(3, 5\)"),
         ((torch.zeros(3, 4), "xyhw", "xyxy"), ValueError, "source: expected one of xyxy, .*got 'xyhw'"),
         ((torch.zeros(3, 4), "xywh", "yolo"), ValueError, "target: .*got 'yolo'"),
-        ((torch.zeros(3, 4), "xywhn", "xyxy"), ValueError, r"size: .*\(height, width\) in pixels, got None"),
-        ((torch.zeros(3, 4), "xywhn", "xyxy", (4, 0)), ValueError, "size: "),
+        ((torch.zeros(3, 4), "xywhn", "xyxy"), ValueError, r"size: expected \(height, width\).* got None"),
+        ((torch.zeros(3, 4), "xywhn", "xyxy", (4, 0)), ValueError, r"size: .*got \(4, 0\)"),
+        ((torch.zeros(3, 4), "xyxy", "xywhn", 5), ValueError, "size: .*got 5"),
         (([[0, 0, 1, 1]], "xywh", "xyxy"), TypeError, "boxes: .*list"),
     ],
 )

@@ -147,6 +147,25 @@ def test_no_objects_still_have_gradients():
     kp.affine_patches(images, torch.zeros(0, 4), theta, torch.zeros(0, dtype=torch.int64)).sum().backward()
     assert (images.grad == 1).all()
     assert theta.grad.shape == (0, 6)
+    none = torch.zeros(0, dtype=torch.int64)
+    for call in (
+        lambda theta: kp.affine_patches(images, torch.zeros(0, 4), theta, none, patch_size=(3, 3)),
+        lambda theta: kp.affine_patches(images, torch.zeros(0, 4), theta, none, sequential=True),
+        lambda theta: kp.warp_patches(torch.zeros(0, 1, 3, 3), theta),
+    ):
+        theta = torch.zeros(0, 6, requires_grad=True)
+        call(theta).sum().backward()
+        assert theta.grad.shape == (0, 6)
+
+
+def test_sequential_keeps_no_copy_of_the_images_for_each_layer():
+    """Twenty boxes on one spot are twenty layers."""
+    images, theta = torch.rand(2, 3, 200, 300), torch.eye(2, 3).repeat(20, 1, 1).requires_grad_()
+    boxes, saved = torch.tensor([[5, 5, 25, 15]]).expand(20, 4), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
+        kp.affine_patches(images, boxes, theta, torch.zeros(20).long(), sequential=True)
+    assert len(saved) > 100
+    assert max(saved) < images.numel()
 
 
 def test_a_second_opinion_on_the_gradients_of_integer_boxes():

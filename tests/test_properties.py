@@ -104,7 +104,8 @@ ALPHA = torch.ones(2)
 BAD_ARGUMENTS = [  # argument, what is passed, error, what its text says
     ("images", [[1.0]], TypeError, r"images: expected a \(B, C, H, W\) tensor, got list"),
     ("images", torch.zeros(2, 3, 6, 8, dtype=torch.uint8), TypeError, r"images: .*torch.uint8.*float\(\) / 255"),
-    ("images", torch.zeros(3, 6, 8), ValueError, r"images: .*\(B, C, H, W\), got \(3, 6, 8\)"),
+    ("images", torch.zeros(3, 6, 8), ValueError, r"images: expected shape \(B, C, H, W\).* got \(3, 6, 8\)"),
+    ("images", torch.zeros(2, 3, 0, 8), ValueError, r"images: .*with pixels, got \(2, 3, 0, 8\)"),
     ("boxes", torch.zeros(2, 5), ValueError, r"boxes: .*\(N, 4\).* got \(2, 5\)"),
     ("boxes", torch.zeros(2, 4, dtype=torch.bool), TypeError, r"boxes: .*torch.bool"),
     ("boxes", torch.zeros(2, 4, dtype=torch.complex64), TypeError, r"boxes: .*complex64"),

@@ -143,7 +143,7 @@ def test_a_slim_box_that_turns_is_not_singular():
 
 
 def test_a_small_or_large_theta_is_not_singular():
-    for size in (1e-12, 1e12):
+    for size in (1e-30, 1e-12, 1e12, 1e30):
         theta = size * torch.eye(2, 3)[None]
         assert_close(kp.invert_theta(theta)[0, 0, 0] * size, 1.0, 1e-6)
 
@@ -189,3 +189,24 @@ def test_everything_is_differentiable():
         return kp.move_boxes(boxes, kp.compose_theta(theta, kp.theta_from_lie(0.1 * theta)), clip=False)
 
     assert torch.autograd.gradcheck(moved, arguments)
+
+
+@pytest.mark.parametrize("narrow", [torch.float16, torch.bfloat16, torch.float32])
+def test_dtypes_mix_and_are_computed_in_the_widest(narrow):
+    """Values that every dtype holds exactly, so that all that is left is the precision of the computation."""
+    boxes, points = torch.tensor([[2.0, 3, 10, 7]]), torch.tensor([[5.0, 4.5]])
+    theta = torch.tensor([[0.75, -0.25, 0.5, 0.125, 1.5, 0]])
+    exact = kp.move_points(points.double(), boxes.double(), theta.double())
+    for one, other in ((narrow, torch.float64), (torch.float64, narrow)):
+        moved = kp.move_points(points.to(one), boxes.to(narrow), theta.to(other))
+        assert moved.dtype == torch.float64
+        assert_close(moved, exact, 1e-12)
+        composed = kp.compose_theta(theta.to(one), theta.to(other))
+        assert_close(composed, kp.compose_theta(theta.double(), theta.double()), 1e-12)
+    assert_close(kp.move_points(points.to(narrow), boxes.int(), theta.to(narrow)), exact, 1e-5)
+    assert_close(kp.invert_theta(theta.to(narrow)), kp.invert_theta(theta.double()), 1e-5)
+    assert_close(kp.theta_from_lie(theta.to(narrow)), kp.theta_from_lie(theta.double()), 1e-5)
+    angle, both, none = torch.tensor([32.0]), torch.tensor([0.75]), torch.zeros(1, 2)
+    mixed = kp.theta_from_components(angle.to(narrow), both, none.double(), none, boxes=boxes.int())
+    assert mixed.dtype == torch.float64
+    assert_close(kp.move_boxes(boxes.to(narrow), mixed), kp.move_boxes(boxes.double(), mixed), 1e-12)

@@ -121,7 +121,7 @@ def _fold(position: Tensor, low: Tensor, high: Tensor, padding_mode: str, align_
     """Bring positions beyond the limits back by the padding mode; far ones to where every tap is out of them."""
     position = position.nan_to_num()  # infinite theta times pixel: any position far away will do
     if padding_mode == "zeros":
-        return position.clamp(low - 1, high + 1)
+        return position.clamp(low - 2, high + 1)
     if padding_mode == "reflection":
         edge = 0.0 if align_corners else 0.5  # mirrors stand on the outermost pixel centres, or on their edges
         mirror = low - edge
