@@ -21,7 +21,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
 from kornia_patchaug.augmentation import RandomPatchAffine
-from kornia_patchaug.theta import move_points, theta_from_components
+from kornia_patchaug.theta import corners_of, move_points, theta_from_components
 
 TILE, GIF_TILE = 480, 440  # the longer side of a picture on a sheet and in an animation
 NARROWEST = 240  # a tile's room on the sheet, so that the caption of a slim picture fits
@@ -80,7 +80,7 @@ def contact_sheet(picture: Picture, ranges: Ranges, *, draws: int, seed: int) ->
     augment = ranges.augmentation(seed)
     height, width = picture.image.shape[1:]
     size, zoom = _fit(picture.image, TILE)
-    boxes = _corners(picture.boxes)
+    boxes = corners_of(picture.boxes)
     views = [(f"{picture.name}, {width} x {height}", picture.image, boxes)]
     for k in range(draws):
         image = augment(picture.image[None], picture.boxes)[0]
@@ -110,7 +110,7 @@ def picture_tensor(image: Image.Image) -> Tensor:
 def _sweep_frames(picture: Picture, ranges: Ranges, longer: int) -> list[Image.Image]:
     size, zoom = _fit(picture.image, longer)
     image = picture_tensor(_to_pil(picture.image, size))
-    corners, count = _corners(picture.boxes) * zoom, len(picture.boxes)
+    corners, count = corners_of(picture.boxes) * zoom, len(picture.boxes)
     boxes = (picture.boxes * zoom.repeat(2)).repeat(FRAMES, 1)
     obj_to_img = torch.arange(FRAMES).repeat_interleave(count)  # (F * N,), one image a frame
     phase = obj_to_img * (2 * math.pi / FRAMES)
@@ -257,10 +257,6 @@ def _fit(image: Tensor, longer: int) -> tuple[tuple[int, int], Tensor]:
     ratio = longer / max(height, width)
     size = max(1, round(width * ratio)), max(1, round(height * ratio))
     return size, torch.tensor([size[0] / width, size[1] / height])
-
-
-def _corners(boxes: Tensor) -> Tensor:
-    return boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
 
 
 def _to_pil(image: Tensor, size: tuple[int, int]) -> Image.Image:
