@@ -228,6 +228,10 @@ def test_the_layers_of_sequential_are_few(sequential, monkeypatch):
     boxes[3:] += 20
     kp.affine_patches(torch.zeros(1, 1, 80, 120), boxes, theta, sequential=sequential)
     assert counted == ([38, 1, 1] if sequential else [40])
+    counted.clear()
+    one_each = torch.tensor([[2, 2, 9, 9]]).expand(3, 4), theta[:3], torch.tensor([2, 0, 1])
+    kp.affine_patches(torch.zeros(3, 1, 20, 30), *one_each, sequential=sequential)
+    assert counted == [3]  # objects of different images do not wait for one another
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------
