@@ -180,6 +180,19 @@ def test_later_rows_paint_over_earlier_ones_whatever_their_order_in_images():
     assert torch.equal(painted[1], images[1])
 
 
+@pytest.mark.parametrize("shift", [6, 3.5, 4.25, -3.5])
+def test_who_reads_the_surroundings_reads_them_as_earlier_rows_left_them(shift):
+    """The second object reads what the first has painted, by one column at least, and the third is yet to paint."""
+    images = scene().images[:1]
+    boxes = torch.tensor([[0, 0, 5, 6], [8, 1, 13, 7], [5, 0, 8, 6]])
+    boxes = boxes if shift > 0 else torch.stack([boxes[1], boxes[0], boxes[2]])
+    mirror, read_left = [-1, 0, 0, 0, 1, 0], [1, 0, -shift / 2.5, 0, 1, 0]
+    theta = torch.tensor([mirror, read_left, mirror], dtype=torch.float64)
+    options = {"padding_mode": "image", "sequential": True}
+    expected = oracle.affine_patches(images, boxes, theta, [0, 0, 0], **options)
+    assert_close(kp.affine_patches(images, boxes, theta, **options), expected, 1e-12)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding_mode", CROP_PADDINGS)
 def test_a_pixel_that_is_nan_spoils_what_it_spoils_in_grid_sample(padding_mode, mode):
