@@ -193,6 +193,17 @@ def test_who_reads_the_surroundings_reads_them_as_earlier_rows_left_them(shift):
     assert_close(kp.affine_patches(images, boxes, theta, **options), expected, 1e-12)
 
 
+def test_what_is_yet_to_paint_waits_for_who_reads_it():
+    """The second object reads the first, which it waits for, and the third, which waits for nobody but must not paint."""
+    images = scene().images[:1]
+    boxes = torch.tensor([[0, 0, 3, 6], [11, 1, 16, 7], [6, 0, 8, 6]])
+    mirror, read_far_left = [-1, 0, 0, 0, 1, 0], [2, 0, -9 / 2.5, 0, 1, 0]
+    theta = torch.tensor([mirror, read_far_left, mirror], dtype=torch.float64)
+    options = {"padding_mode": "image", "sequential": True}
+    expected = oracle.affine_patches(images, boxes, theta, [0, 0, 0], **options)
+    assert_close(kp.affine_patches(images, boxes, theta, **options), expected, 1e-12)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding_mode", CROP_PADDINGS)
 def test_a_pixel_that_is_nan_spoils_what_it_spoils_in_grid_sample(padding_mode, mode):
