@@ -13,7 +13,7 @@ from kornia.geometry.keypoints import Keypoints
 from torch import Tensor
 
 from kornia_patchaug.boxes import BoxesLike, as_flat
-from kornia_patchaug.checks import check_option, check_size, check_theta
+from kornia_patchaug.checks import check_option, check_range, check_size, check_theta
 from kornia_patchaug.functional import PADDINGS, STEP_PADDINGS, Padding, affine_patches
 from kornia_patchaug.labels import follow_boxes, follow_points
 from kornia_patchaug.theta import identity_theta
@@ -146,14 +146,17 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         How many objects there are is known here at last. What is drawn for them comes from the seed that was drawn with
         the gates, so that containers, which draw for all children first, draw what the children would one by one.
         """
-        kept = {} if "image" not in params else {name: params[name][0] for name in ("boxes", "theta", "obj_to_img")}
-        kept = {**self._bound, **params, **kept}  # each from the draw, or else from bind
+        kept = params
+        if "image" in params:  # this has been here before
+            kept = {name: params[name][0] for name in ("boxes", "theta", "obj_to_img")}
         if boxes is None:
-            boxes = kept.get("boxes")
-            obj_to_img = kept.get("obj_to_img") if obj_to_img is None else obj_to_img
+            objects = kept if "boxes" in kept else self._bound  # boxes and their images come from one place
+            boxes = objects.get("boxes")
+            obj_to_img = objects.get("obj_to_img") if obj_to_img is None else obj_to_img
         if boxes is None:
             raise ValueError(NO_OBJECTS.format(name=type(self).__name__))
         boxes, obj_to_img = as_flat(boxes, obj_to_img, batch_size)
+        check_range(obj_to_img.cpu(), batch_size)
         boxes, obj_to_img = boxes.to(device, copy=True), obj_to_img.to(device, copy=True)  # kept for replay
 
         seed = params["seed"] if "seed" in params else self._draw_seed()  # params written by hand have none
@@ -162,7 +165,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         gate = params.get("patch_prob", gate).reshape(1, -1)
         if gate.shape[1] != len(boxes):
             raise ValueError(f"patch_prob: expected one gate a box ({len(boxes)}), got {gate.shape[1]}.")
-        theta = kept.get("theta") if theta is None else theta
+        theta = kept.get("theta", self._bound.get("theta")) if theta is None else theta
         if theta is None:
             theta = self.draw_theta(boxes, generator)
         else:

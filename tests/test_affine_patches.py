@@ -194,7 +194,7 @@ def test_who_reads_the_surroundings_reads_them_as_earlier_rows_left_them(shift):
 
 
 def test_what_is_yet_to_paint_waits_for_who_reads_it():
-    """The second object reads the first, which it waits for, and the third, which waits for nobody but must not paint."""
+    """The second object reads the first, which it waits for, and the third, which waits for nobody but must."""
     images = scene().images[:1]
     boxes = torch.tensor([[0, 0, 3, 6], [11, 1, 16, 7], [6, 0, 8, 6]])
     mirror, read_far_left = [-1, 0, 0, 0, 1, 0], [2, 0, -9 / 2.5, 0, 1, 0]

@@ -168,7 +168,11 @@ def test_what_is_given_directly_comes_before_params_and_those_before_what_is_bou
     half_bound = kp.affine_patches(picture(), SQUARES, THETA, OBJ_TO_IMG)
     same(augmentation(picture(), SQUARES, obj_to_img=OBJ_TO_IMG), half_bound)
     by_hand = {"boxes": SQUARES, "theta": TURN, "obj_to_img": OBJ_TO_IMG}
-    near(augmentation(picture(), params=by_hand), turned(), 1e-5)
+    near(augmentation(picture(), params={**by_hand}), turned(), 1e-5)
+    per_image = {"boxes": [SQUARES[:2], SQUARES[2:]], "theta": TURN}
+    near(augmentation(picture(), params=per_image), turned(), 1e-5)
+    gated = augmentation(picture(), params={**by_hand, "patch_prob": torch.tensor([1.0, 0, 1])})
+    near(gated, painted(picture(), SQUARES[[0, 2]], OBJ_TO_IMG[[0, 2]], quarter_turn), 1e-5)
     same(augmentation(picture()), bound)
     with pytest.raises(ValueError, match="no boxes"):
         augmentation.bind()(picture())
@@ -182,6 +186,14 @@ def test_missing_objects_are_an_error_that_names_the_three_ways(make):
             module(picture())
         for way in ("PatchAugmentationSequential", "bind(boxes=", "boxes= in a direct call"):
             assert way in str(error.value)
+
+
+@pytest.mark.parametrize("index", [2, -1])
+def test_an_image_index_out_of_range_is_the_error_of_the_function(index):
+    arguments = picture(), SQUARES, TURN, torch.tensor([0, index, 1])
+    for function in (kp.affine_patches, kp.PatchAffine(), lambda *args: kp.PatchAffine().bind(*args[1:])(args[0])):
+        with pytest.raises(ValueError, match=rf"^obj_to_img: expected .*\[0, 2\).*got {index} in row 1"):
+            function(*arguments)
 
 
 def test_a_missing_theta_is_an_error_that_says_where_to_put_it():

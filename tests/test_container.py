@@ -331,6 +331,12 @@ def test_gated_images_come_back_bit_for_bit_with_their_labels(options):
     assert len(gates) == (2 if "p_batch" in options else 4)
 
 
+def test_a_theta_that_moves_nothing_is_no_error_where_it_is_gated():
+    """Labels cannot follow a singular theta; those of gated images need not."""
+    container = pipeline(kp.PatchAffine(p=0.0).bind(theta=torch.zeros(4, 6)))
+    same_data(container(everything()), everything(), 0)
+
+
 def test_gated_objects_keep_their_boxes_and_do_not_move_keypoints():
     augmentation = kp.RandomPatchAffine(**HALF_TURNED, p=1.0, p_patch=0.5)
     container = pipeline(augmentation, data_keys=POINTS_TOO)
@@ -495,6 +501,7 @@ def test_a_seed_or_a_replay_gives_the_same_bits_for_all_data_or_for_some(seed):
     for again in (container(*data, params=kept), rich()(*data)):
         for actual, expected in zip(again, warped, strict=True):
             same(actual, expected)
+    same(container(data[0], data[3] + 1, params=kept, data_keys=BOXES)[0], warped[0])  # objects are those of the draw
     for indices in ([0], [1], [3], [5], [0, 5], [3, 1], [5, 4]):
         again = container(*(data[i] for i in indices), params=kept, data_keys=[ALL_KEYS[i] for i in indices])
         for actual, i in zip([again] if len(indices) == 1 else again, indices, strict=True):
