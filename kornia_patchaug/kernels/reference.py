@@ -51,31 +51,29 @@ def sample(
     qx = (a * dx + b * dy + tx) + src_x - 0.5
     qy = (c * dx + d * dy + ty) + src_y - 0.5
 
-    bounds = torch.tensor([width - 1, height - 1], device=source.device)
+    last = torch.tensor([width - 1, height - 1], device=source.device)
     low, high = limits[:, :2], limits[:, 2:]
-    readable_low, readable_high = torch.maximum(low, -src_origin), torch.minimum(high, bounds - src_origin)
-    integers = torch.cat([low, high, readable_low, readable_high, src_origin, index[:, None]], dim=1)  # (N, 11)
-    low_x, low_y, high_x, high_y, first_x, first_y, last_x, last_y, origin_x, origin_y, image = integers.mT[:, obj]
-
-    taps_x = _taps(_fold(qx, low_x, high_x, padding_mode, align_corners), low_x, mode)
-    taps_y = _taps(_fold(qy, low_y, high_y, padding_mode, align_corners), low_y, mode)
+    readable = torch.maximum(low, -src_origin), torch.minimum(high, last - src_origin)
+    integers = torch.stack([low, high, *readable, src_origin])  # (5, N, 2)
+    taps_x, taps_y = (
+        _taps(position, integers[..., axis][:, obj], mode, padding_mode, align_corners)
+        for axis, position in enumerate((qx, qy))
+    )
+    plane = index[obj] * (channels * height)
     offsets, weights, absent = [], [], []
-    for tap_y, weight_y in taps_y:
-        row = image * channels * height + (tap_y.clamp(first_y, last_y) + origin_y)
-        for tap_x, weight_x in taps_x:
-            weight = weight_x * weight_y
-            if padding_mode == "zeros":
-                outside = (tap_x < first_x) | (tap_x > last_x) | (tap_y < first_y) | (tap_y > last_y)
-                weight = weight.masked_fill(outside, 0)
-                absent.append(outside)
-            weights.append(weight)
-            offsets.append(row * width + (tap_x.clamp(first_x, last_x) + origin_x))
+    for row, weight_y, outside_y in taps_y:
+        for column, weight_x, outside_x in taps_x:
+            offsets.append((plane + row) * width + column)
+            weights.append(weight_y * weight_x)
+            absent.append(outside_y | outside_x)
     weight = torch.stack(weights)  # (taps, P)
-    planes = torch.arange(channels, device=source.device)[:, None] * (height * width)
-    offset = torch.stack(offsets)[:, None] + planes  # (taps, C, P)
-    # index_select keeps the indices for its backward pass, gather would keep the source: a canvas for each layer.
+    # index_select keeps the indices for its backward pass, 32 bits where they fit; gather would keep the source, which
+    # is a canvas for each layer.
+    whole = torch.int32 if source.numel() < 2**31 else torch.int64
+    planes = torch.arange(channels, device=source.device, dtype=whole)[:, None] * (height * width)
+    offset = torch.stack(offsets).to(whole)[:, None] + planes  # (taps, C, P)
     texels = source.reshape(-1).index_select(0, offset.flatten()).view(offset.shape).to(dtype)
-    if absent:  # a weight of 0 would not do: the pixel that stands in may be NaN
+    if padding_mode == "zeros":  # a weight of 0 would not do: the pixel that stands in may be NaN
         texels = texels.masked_fill(torch.stack(absent)[:, None], 0)
     return (weight[:, None] * texels).sum(0), weight.sum(0)
 
@@ -131,13 +129,25 @@ def _fold(position: Tensor, low: Tensor, high: Tensor, padding_mode: str, align_
     return position.clamp(low, high)
 
 
-def _taps(position: Tensor, low: Tensor, mode: str) -> list[tuple[Tensor, Tensor]]:
-    """The one or two whole positions read around each position, with their weights."""
+def _taps(
+    position: Tensor, integers: Tensor, mode: str, padding_mode: str, align_corners: bool
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """The one or two pixels read around each position along one axis: where in the source, weight, whether outside."""
+    low, high, first, last, origin = integers  # each (P,)
+    position = _fold(position, low, high, padding_mode, align_corners)
     if mode == "nearest":
         # Halves go to the even pixel of the patch, as they do in grid_sample on the crop.
         nearest = (position.detach() - low).round().long() + low
-        return [(nearest, 0 * position + 1)]  # a zero gradient, as grid_sample gives
-    first = position.detach().floor()
-    fraction = position - first
-    first = first.long()
-    return [(first, 1 - fraction), (first + 1, fraction)]
+        read = [(nearest, 0 * position + 1)]  # a zero gradient, as grid_sample gives
+    else:
+        below = position.detach().floor()
+        fraction = position - below
+        below = below.long()
+        read = [(below, 1 - fraction), (below + 1, fraction)]
+    taps = []
+    for tap, weight in read:
+        outside = (tap < first) | (tap > last)
+        if padding_mode == "zeros":
+            weight = weight.masked_fill(outside, 0)
+        taps.append((tap.clamp(first, last) + origin, weight, outside))
+    return taps
