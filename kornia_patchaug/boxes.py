@@ -207,14 +207,14 @@ def check_objects(
     """
     check_images("images", images)
     batch_size = images.shape[0]
-    boxes, index = as_flat(boxes, obj_to_img, batch_size)
+    boxes, obj_to_img = as_flat(boxes, obj_to_img, batch_size)
     count = len(boxes)
     if theta is None:
         theta = torch.eye(2, 3, device=images.device).expand(count, 2, 3)
     theta = check_theta(theta, count)
     if alpha is not None:
         check_alpha(alpha, count)
-    named = [("boxes", boxes), ("obj_to_img", index), ("theta", theta), ("alpha", alpha)]
+    named = [("boxes", boxes), ("obj_to_img", obj_to_img), ("theta", theta), ("alpha", alpha)]
     for name, value in named:
         if value is not None and value.device != images.device:
             raise ValueError(
@@ -225,7 +225,7 @@ def check_objects(
     boxes, theta = boxes.to(dtype), theta.to(dtype)
     alpha = None if alpha is None else alpha.to(dtype)
 
-    packed = torch.cat([boxes.detach(), theta.detach().flatten(1), index[:, None].to(dtype)], dim=1)
+    packed = torch.cat([boxes.detach(), theta.detach().flatten(1), obj_to_img[:, None].to(dtype)], dim=1)
     host = packed.cpu().double()  # (N, 11), the one transfer
     host_boxes, host_theta, host_image = host[:, :4], host[:, 4:10], host[:, 10].long()
     check_box_values(host_boxes)
@@ -233,7 +233,7 @@ def check_objects(
     bad = first_row(~host_theta.isfinite().all(1))
     if bad is not None:
         raise ValueError(f"theta: expected finite values, got {host_theta[bad].tolist()} in row {bad}.")
-    return Objects(boxes, theta, index, alpha, host_boxes, host_theta.reshape(-1, 2, 3), host_image)
+    return Objects(boxes, theta, obj_to_img, alpha, host_boxes, host_theta.reshape(-1, 2, 3), host_image)
 
 
 def as_flat(boxes: BoxesLike, obj_to_img: Tensor | None, batch_size: int) -> tuple[Tensor, Tensor]:
