@@ -15,14 +15,15 @@ from torch import Tensor
 from kornia_patchaug.checks import (
     check_alpha,
     check_box_values,
+    check_device,
     check_images,
     check_index,
     check_numeric,
     check_range,
     check_size,
     check_theta,
+    check_theta_values,
     describe,
-    first_row,
     working_dtype,
 )
 
@@ -216,11 +217,8 @@ def check_objects(
         check_alpha(alpha, count)
     named = [("boxes", boxes), ("obj_to_img", obj_to_img), ("theta", theta), ("alpha", alpha)]
     for name, value in named:
-        if value is not None and value.device != images.device:
-            raise ValueError(
-                f"{name}: expected the images' device {images.device}, got {value.device}. "
-                f"Use {name}.to(images.device)."
-            )
+        if value is not None:
+            check_device(name, value, images)
     dtype = working_dtype(images, boxes, theta, alpha)
     boxes, theta = boxes.to(dtype), theta.to(dtype)
     alpha = None if alpha is None else alpha.to(dtype)
@@ -230,9 +228,7 @@ def check_objects(
     host_boxes, host_theta, host_image = host[:, :4], host[:, 4:10], host[:, 10].long()
     check_box_values(host_boxes)
     check_range(host_image, batch_size)
-    bad = first_row(~host_theta.isfinite().all(1))
-    if bad is not None:
-        raise ValueError(f"theta: expected finite values, got {host_theta[bad].tolist()} in row {bad}.")
+    check_theta_values(host_theta)
     return Objects(boxes, theta, obj_to_img, alpha, host_boxes, host_theta.reshape(-1, 2, 3), host_image)
 
 

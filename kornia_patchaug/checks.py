@@ -64,6 +64,21 @@ def check_boxes(boxes: Tensor, count: int | None = None) -> Tensor:
     return boxes
 
 
+def check_theta_values(host: Tensor) -> None:
+    """Raise unless the ``(N, 6)`` thetas on the host are finite."""
+    bad = first_row(~host.isfinite().all(1))
+    if bad is not None:
+        raise ValueError(f"theta: expected finite values, got {host[bad].tolist()} in row {bad}.")
+
+
+def check_device(name: str, value: Tensor, images: Tensor) -> None:
+    """Raise unless ``value`` is where the images are."""
+    if value.device != images.device:
+        raise ValueError(
+            f"{name}: expected the images' device {images.device}, got {value.device}. Use {name}.to(images.device)."
+        )
+
+
 def check_option(name: str, value: object, allowed: Sequence[object]) -> None:
     """Raise unless ``value`` is one of ``allowed``."""
     if not any(value is option or value == option for option in allowed):

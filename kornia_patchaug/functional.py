@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.boxes import BoxesLike, Objects, check_objects
-from kornia_patchaug.checks import check_images, check_option, check_size, check_theta, full_precision
+from kornia_patchaug.checks import (
+    check_device,
+    check_images,
+    check_option,
+    check_size,
+    check_theta,
+    check_theta_values,
+    full_precision,
+    working_dtype,
+)
 from kornia_patchaug.kernels import composite, sample
 from kornia_patchaug.stages import (
     Reading,
@@ -190,13 +199,14 @@ def warp_patches(
     """
     how = _reading(mode, padding_mode, align_corners, EDGE_PADDINGS)
     check_images("patches", patches)
-    count, _, height, width = patches.shape
-    whole = torch.tensor([[0, 0, width, height]], device=patches.device).expand(count, 4)
-    objects = check_objects(patches, whole, torch.arange(count, device=patches.device), theta)
-    if count == 0:
-        return patches + 0 * objects.theta.sum()  # a gradient of zeros, not None
-    grid = torch.nn.functional.affine_grid(objects.theta, list(patches.shape), align_corners=align_corners)
-    warped = torch.nn.functional.grid_sample(patches.to(grid.dtype), grid, **how._asdict())
+    theta = check_theta(theta, len(patches))
+    check_device("theta", theta, patches)
+    check_theta_values(theta.detach().flatten(1).cpu())
+    dtype = working_dtype(patches, theta)
+    if len(patches) == 0:
+        return patches + 0 * theta.sum().to(patches.dtype)  # a gradient of zeros, not None
+    grid = torch.nn.functional.affine_grid(theta.to(dtype), list(patches.shape), align_corners=align_corners)
+    warped = torch.nn.functional.grid_sample(patches.to(dtype), grid, **how._asdict())
     return warped.to(patches.dtype)
 
 
@@ -237,8 +247,7 @@ def paste_patches(
             f"patches: expected shape ({len(objects.boxes)}, {images.shape[1]}, h, w), one patch a box with the "
             f"images' channels, got {tuple(patches.shape)}."
         )
-    if patches.device != images.device:
-        raise ValueError(f"patches: expected the images' device {images.device}, got {patches.device}.")
+    check_device("patches", patches, images)
     windows = _windows(images, objects)
     covered = opacity(objects, windows, how)
     return composite(images, covered * lay_over(patches, objects.theta, objects, windows, how), covered, windows)

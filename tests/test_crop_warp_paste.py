@@ -130,3 +130,13 @@ BAD_CALLS = [
 def test_bad_calls_say_what_is_wrong(call, text):
     with pytest.raises(ValueError, match=text):
         call()
+
+
+def test_warp_checks_its_theta_as_the_others_do():
+    patches, theta = torch.zeros(2, 1, 4, 5), torch.zeros(2, 6)
+    with pytest.raises(ValueError, match=r"theta: expected finite values, got .*nan.* in row 1"):
+        kp.warp_patches(patches, theta.index_fill(0, torch.tensor([1]), float("nan")))
+    with pytest.raises(ValueError, match="theta: expected the images' device cpu, got meta"):
+        kp.warp_patches(patches, theta.to("meta"))
+    with pytest.raises(ValueError, match="patches: expected the images' device cpu, got meta"):
+        kp.paste_patches(patches, patches.to("meta"), torch.zeros(2, 4), torch.zeros(2).long())
