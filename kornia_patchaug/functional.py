@@ -18,12 +18,12 @@ from kornia_patchaug.checks import (
     full_precision,
     working_dtype,
 )
-from kornia_patchaug.kernels import composite, sample
+from kornia_patchaug.kernels import sample
 from kornia_patchaug.stages import (
     Reading,
+    keep_only,
     last_pixels,
     lay_over,
-    opacity,
     paint,
     surroundings,
     warp_in_one_pass,
@@ -102,10 +102,11 @@ def affine_patches(
     windows = _windows(images, objects)
     if not sequential:
         return paint(images, objects, windows, how, warp)
-    reads = surroundings(images, objects, windows, align_corners) if padding_mode == "image" else None
+    regions = surroundings(images, objects, windows, align_corners) if padding_mode == "image" else windows
     canvas = images
-    for rows in layers(windows, reads):
-        canvas = paint(canvas, objects.select(rows), windows.select(rows), how, warp)
+    for rows in layers(windows, regions):
+        with keep_only(regions.select(rows), canvas):
+            canvas = paint(canvas, objects.select(rows), windows.select(rows), how, warp)
     return canvas
 
 
@@ -158,13 +159,14 @@ def crop_patches(
         objects.obj_to_img,
         torch.nn.functional.pad(torch.diag_embed(shrink), (0, 1)),  # (N, 2, 3), centre to centre
         centres(box),
-        centres(patch),
         first.long(),
         last_pixels(images) - first.long().repeat(1, 2),
+        patch,
         windows,
         mode=how.mode,
         padding_mode=how.padding_mode,
         align_corners=how.align_corners,
+        covered=False,
     )
     patches = values.reshape(channels, count, height, width).transpose(0, 1)
     has_area = (box[:, 2:] > box[:, :2]).all(1)
@@ -249,8 +251,7 @@ def paste_patches(
         )
     check_device("patches", patches, images)
     windows = _windows(images, objects)
-    covered = opacity(objects, windows, how)
-    return composite(images, covered * lay_over(patches, objects.theta, objects, windows, how), covered, windows)
+    return paint(images, objects, windows, how, lambda _, *rest: lay_over(patches, objects.theta, *rest))
 
 
 def _windows(images: Tensor, objects: Objects) -> Windows:
