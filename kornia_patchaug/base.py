@@ -156,7 +156,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         if boxes is None:
             raise ValueError(NO_OBJECTS.format(name=type(self).__name__))
         boxes, obj_to_img = as_flat(boxes, obj_to_img, batch_size)
-        check_range(obj_to_img.cpu(), batch_size)
+        check_range(obj_to_img.cpu().numpy(), batch_size)
         boxes, obj_to_img = boxes.to(device, copy=True), obj_to_img.to(device, copy=True)  # kept for replay
 
         seed = params["seed"] if "seed" in params else self._draw_seed()  # params written by hand have none

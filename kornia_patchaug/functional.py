@@ -203,7 +203,7 @@ def warp_patches(
     check_images("patches", patches)
     theta = check_theta(theta, len(patches))
     check_device("theta", theta, patches)
-    check_theta_values(theta.detach().flatten(1).cpu())
+    check_theta_values(theta.detach().flatten(1).cpu().double().numpy())
     dtype = working_dtype(patches, theta)
     if len(patches) == 0:
         return patches + 0 * theta.sum().to(patches.dtype)  # a gradient of zeros, not None

@@ -102,10 +102,11 @@ def warp_in_steps(size: tuple[int, int]) -> Warp:
         centre = centres(boxes) - 0.5
         corners = corners_of(torch.cat([centre - reach, centre + reach], dim=1))
         crops = [boxes.new_zeros(0, source.shape[1] + 1, *size)]
-        order = objects.host_image.argsort(stable=True)
-        for rows in order.split(torch.bincount(objects.host_image).tolist()):
+        images = torch.from_numpy(objects.host_image)
+        order = images.argsort(stable=True)
+        for rows in order.split(torch.bincount(images).tolist()):
             if len(rows):  # one image at a time, expanded and not copied: N images would be held otherwise
-                image = source[objects.host_image[rows[0]], None].to(dtype)
+                image = source[images[rows[0]], None].to(dtype)
                 image = torch.cat([image, torch.ones_like(image[:, :1])], dim=1)  # the last channel is the reach
                 image = image.expand(len(rows), -1, -1, -1)
                 corners_there = corners[rows.to(source.device)]
@@ -160,16 +161,18 @@ def alpha_of_pixels(objects: Objects, windows: Windows, how: Reading) -> Tensor:
 
 def surroundings(images: Tensor, objects: Objects, windows: Windows, align_corners: bool) -> Windows:
     """The pixels each object may read when its surroundings are read too."""
-    boxes, rectangles = objects.host_boxes, windows.rectangles()
-    src_from_dst = centred_matrices(objects.host_theta, half_sizes(boxes, align_corners))
+    boxes, theta = torch.from_numpy(objects.host_boxes), torch.from_numpy(objects.host_theta)
+    rectangles = torch.from_numpy(windows.rectangles())
+    src_from_dst = centred_matrices(theta, half_sizes(boxes, align_corners))
     centre = centres(boxes)
     outermost = corners_of(rectangles + 0.5) - centre[:, None]  # (N, 4, 2)
     read = outermost @ src_from_dst[..., :2].mT + (src_from_dst[..., 2] + centre)[:, None] - 0.5
     low, high = read.amin(1).floor() - 1, read.amax(1).ceil() + 1  # a pixel of margin: the device rounds differently
     first, last = torch.zeros(2), torch.tensor([images.shape[3] - 1.0, images.shape[2] - 1.0])
     low, high = low.clamp(first, last), high.clamp(first, last)
-    columns = [windows.host[:, Column.IMAGE, None], low, high - low + 1, windows.host[:, Column.LIMITS]]
-    return Windows(torch.cat([column.long() for column in columns], dim=1), windows.device)
+    host = windows.host.copy()
+    host[:, Column.ORIGIN], host[:, Column.SIZE] = low.long().numpy(), (high - low + 1).long().numpy()
+    return Windows(host, windows.device)
 
 
 def local_boxes(objects: Objects, windows: Windows) -> Tensor:

@@ -28,7 +28,7 @@ def sample(
         frames: ``(N, 12)``, what is differentiable of each object, in the dtype to compute in: ``src_from_dst`` (6) in
             pixels from the centres; ``src_centre`` (2) counted from the source's origin; its box (4) counted from the
             window's origin.
-        reads: ``(N, 7)`` int64: which of the S is read; the origin (2), a pixel of the source that its coordinates count
+        reads: ``(N, 7)`` int64: which of the S is read; the origin (2), a pixel of the source that coordinates count
             from, so that they stay small; the limits (4), first and last pixel x0 y0 x1 y1 that may be read.
         table, total: the windows to fill (``Windows.table``) and P, the pixels that they have.
         mode: ``bilinear`` or ``nearest``. padding_mode: ``zeros``, ``border`` or ``reflection``, what is beyond the
