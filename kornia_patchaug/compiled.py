@@ -18,9 +18,9 @@ def operator(
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Register a function as ``torch.ops.kornia_patchaug.<name>``, which stands for it while torch.compile traces.
 
-    Eager code calls the function itself. ``fake`` makes outputs of the right shapes, dtypes and strides. The operator of
-    a function of tensors, then options, to one tensor can have a ``gradient``: what autograd would keep for it is not in
-    the graph, so its backward pass is an operator that runs the function again, as a checkpoint does.
+    Eager code calls the function itself. ``fake`` makes outputs of the right shapes, dtypes and strides. With
+    ``gradient``, the function takes tensors, then options, to one tensor. What autograd keeps for its gradient is not
+    in the graph, so the backward pass is an operator that runs the function again, as a checkpoint does.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
