@@ -181,8 +181,10 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
 
     def forward_parameters(self, batch_shape: tuple[int, ...]) -> Params:
         """The draw of gates for ``batch_shape``, and a seed for what is drawn once the objects are known."""
-        params = super().forward_parameters(batch_shape)
-        return {**params, "seed": seed(params["batch_prob"], self._source)}
+        gates = self.__batch_prob_generator__(batch_shape, self.p, self.p_batch, self.same_on_batch)
+        # Kornia's own line for this looks each size up in a dict, so that torch.compile would start anew for each.
+        shape = torch.stack([torch.full((), size, dtype=torch.int64) for size in batch_shape])
+        return {"batch_prob": gates, "forward_input_shape": shape, "seed": seed(gates, self._source)}
 
     def __batch_prob_generator__(
         self, batch_shape: tuple[int, ...], p: float, p_batch: float, same_on_batch: bool
