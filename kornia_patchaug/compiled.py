@@ -48,7 +48,7 @@ def _register_gradient(whole: Any, name: str, function: Callable[..., Tensor]) -
         with torch.inference_mode(False):
             args[:count] = [None if t is None else t.detach() for t in args[:count]]
             leaves = [t.requires_grad_() for t, want in zip(args, wanted, strict=False) if want]
-            grads = torch.autograd.grad(function(*args), leaves, grad, materialize_grads=True)
+            grads = torch.autograd.grad(function(*args), leaves, grad)
         # Strides as the fake says, and memory that is shared with nothing, as an operator must.
         return [torch.empty_like(leaf).copy_(found) for leaf, found in zip(leaves, grads, strict=True)]
 
