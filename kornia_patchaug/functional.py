@@ -19,12 +19,12 @@ from kornia_patchaug.checks import (
     working_dtype,
 )
 from kornia_patchaug.compiled import operator
-from kornia_patchaug.kernels import composite, sample
+from kornia_patchaug.kernels import sample
 from kornia_patchaug.stages import (
     Reading,
+    keep_only,
     last_pixels,
     lay_over,
-    opacity,
     paint,
     surroundings,
     warp_in_one_pass,
@@ -99,6 +99,38 @@ def affine_patches(
     return _affine_patches(images, boxes, theta, obj_to_img, alpha, *options)
 
 
+@operator("affine_patches", lambda images, *_: torch.empty_like(images), gradient=True)
+@full_precision
+def _affine_patches(
+    images: Tensor,
+    boxes: Tensor,
+    theta: Tensor,
+    obj_to_img: Tensor | None,
+    alpha: Tensor | None,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+    sequential: bool,
+    patch_size: list[int] | None,
+) -> Tensor:
+    how = _reading(mode, padding_mode, align_corners, PADDINGS)
+    check_option("sequential", sequential, (False, True))
+    warp = warp_in_one_pass
+    if patch_size is not None:
+        warp = warp_in_steps(check_size("patch_size", patch_size))
+        check_option("padding_mode (with patch_size)", padding_mode, STEP_PADDINGS)
+    objects = check_objects(images, boxes, obj_to_img, check_theta(theta), alpha)
+    windows = _windows(images, objects)
+    if not sequential:
+        return paint(images, objects, windows, how, warp)
+    regions = surroundings(images, objects, windows, align_corners) if padding_mode == "image" else windows
+    canvas = images
+    for rows in layers(windows, regions):
+        with keep_only(regions.select(rows), canvas):
+            canvas = paint(canvas, objects.select(rows), windows.select(rows), how, warp)
+    return canvas
+
+
 @full_precision
 def crop_patches(
     images: Tensor,
@@ -148,13 +180,14 @@ def crop_patches(
         objects.obj_to_img,
         torch.nn.functional.pad(torch.diag_embed(shrink), (0, 1)),  # (N, 2, 3), centre to centre
         centres(box),
-        centres(patch),
         first.long(),
         last_pixels(images) - first.long().repeat(1, 2),
+        patch,
         windows,
         mode=how.mode,
         padding_mode=how.padding_mode,
         align_corners=how.align_corners,
+        covered=False,
     )
     patches = values.reshape(channels, count, height, width).transpose(0, 1)
     has_area = (box[:, 2:] > box[:, :2]).all(1)
@@ -239,39 +272,7 @@ def paste_patches(
         )
     check_device("patches", patches, images)
     windows = _windows(images, objects)
-    covered = opacity(objects, windows, how)
-    return composite(images, covered * lay_over(patches, objects.theta, objects, windows, how), covered, windows)
-
-
-@operator("affine_patches", lambda images, *_: torch.empty_like(images), gradient=True)
-@full_precision
-def _affine_patches(
-    images: Tensor,
-    boxes: Tensor,
-    theta: Tensor,
-    obj_to_img: Tensor | None,
-    alpha: Tensor | None,
-    mode: str,
-    padding_mode: str,
-    align_corners: bool,
-    sequential: bool,
-    patch_size: list[int] | None,
-) -> Tensor:
-    how = _reading(mode, padding_mode, align_corners, PADDINGS)
-    check_option("sequential", sequential, (False, True))
-    warp = warp_in_one_pass
-    if patch_size is not None:
-        warp = warp_in_steps(check_size("patch_size", patch_size))
-        check_option("padding_mode (with patch_size)", padding_mode, STEP_PADDINGS)
-    objects = check_objects(images, boxes, obj_to_img, check_theta(theta), alpha)
-    windows = _windows(images, objects)
-    if not sequential:
-        return paint(images, objects, windows, how, warp)
-    reads = surroundings(images, objects, windows, align_corners) if padding_mode == "image" else None
-    canvas = images
-    for rows in layers(windows, reads):
-        canvas = paint(canvas, objects.select(rows), windows.select(rows), how, warp)
-    return canvas
+    return paint(images, objects, windows, how, lambda _, *rest: lay_over(patches, objects.theta, *rest))
 
 
 def _windows(images: Tensor, objects: Objects) -> Windows:

@@ -1,8 +1,9 @@
-"""What lies between checked arguments and the primitives: two ways to warp, laying over, opacity, painting."""
+"""What lies between checked arguments and the primitives: two ways to warp, laying over, alpha, painting."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from kornia_patchaug.theta import (
     invert_theta,
     safe_ratio,
 )
-from kornia_patchaug.windows import Windows, coverage
+from kornia_patchaug.windows import Column, Windows
 
 
 class Reading(NamedTuple):
@@ -31,24 +32,40 @@ class Reading(NamedTuple):
     align_corners: bool
 
 
-# (source, objects, windows, how) -> values (C, P), reach (P,)
+# (source, objects, windows, how) -> values (C, P) times their coverage, coverage (P,): by the box, and if transparent
+# by what the warped patch reaches
 Warp = Callable[[Tensor, Objects, Windows, Reading], tuple[Tensor, Tensor]]
 
 
 def paint(canvas: Tensor, objects: Objects, windows: Windows, how: Reading, warp: Warp) -> Tensor:
     """Warp the objects' patches as they are in the canvas, and paint them over it."""
-    values, reach = warp(canvas, objects, windows, how)
-    covered = opacity(objects, windows, how)
-    values = covered * values
-    if how.padding_mode == "transparent":
-        covered = covered * reach  # the values are premultiplied by the reach already
-    return composite(canvas, values, covered, windows)
+    values, opacity = warp(canvas, objects, windows, how)
+    if objects.alpha is not None:
+        alpha = alpha_of_pixels(objects, windows, how)
+        values, opacity = alpha * values, alpha * opacity
+    return composite(canvas, values, opacity, windows)
+
+
+@contextmanager
+def keep_only(regions: Windows, canvas: Tensor) -> Iterator[None]:
+    """Let autograd keep of a canvas only what lies in the regions, which is all that is read: not a batch a layer."""
+
+    def pack(tensor: Tensor) -> Tensor | Callable[[], Tensor]:
+        if tensor.data_ptr() != canvas.data_ptr() or tensor.shape != canvas.shape:
+            return tensor
+        (image, row, column), shape = regions.where(), tensor.shape
+        texels = tensor[image, :, row, column]  # (P, C)
+        where = image[:, None], channel, row[:, None], column[:, None]
+        return lambda: texels.new_zeros(shape).index_put(where, texels)
+
+    channel = torch.arange(canvas.shape[1], device=canvas.device)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept if isinstance(kept, Tensor) else kept()):
+        yield
 
 
 def warp_in_one_pass(source: Tensor, objects: Objects, windows: Windows, how: Reading) -> tuple[Tensor, Tensor]:
     """Read the source at ``q`` for every window pixel: one resampling."""
     boxes = local_boxes(objects, windows)
-    centre = centres(boxes)
     limits = windows.limits
     if how.padding_mode == "image":
         limits = last_pixels(source) - windows.origin.repeat(1, 2)
@@ -56,13 +73,13 @@ def warp_in_one_pass(source: Tensor, objects: Objects, windows: Windows, how: Re
         source,
         windows.image,
         centred_matrices(objects.theta, half_sizes(boxes, how.align_corners)),
-        centre,
-        centre,
+        centres(boxes),
         windows.origin,
         limits,
+        boxes,
         windows,
         mode=how.mode,
-        padding_mode={"image": "border", "transparent": "zeros"}.get(how.padding_mode, how.padding_mode),
+        padding_mode="border" if how.padding_mode == "image" else how.padding_mode,
         align_corners=how.align_corners,
     )
 
@@ -102,55 +119,57 @@ def warp_in_steps(size: tuple[int, int]) -> Warp:
         # Kornia warps no empty batch; its gradients are to be zeros and not None all the same.
         options = (size, how.mode, beyond_patch, how.align_corners)
         crops = warp_affine(crops, motion, *options) if count else crops + 0 * motion.sum()
-        values = lay_over(crops, identity_theta(boxes), objects, windows, how._replace(padding_mode="border"))
-        return values[:-1], values[-1]
+        laid_over = how._replace(padding_mode="border")
+        values, covered = lay_over(crops, identity_theta(boxes), objects, windows, laid_over)
+        return values[:-1], values[-1] if how.padding_mode == "transparent" else covered
 
     return warp
 
 
-def lay_over(patches: Tensor, theta: Tensor, objects: Objects, windows: Windows, how: Reading) -> Tensor:
-    """Read patches ``(N, C, h, w)`` that are stretched over the boxes and moved by theta: values ``(C, P)``."""
+def lay_over(
+    patches: Tensor, theta: Tensor, objects: Objects, windows: Windows, how: Reading, covered: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Read patches ``(N, C, h, w)`` that are stretched over the boxes and moved by theta, as a ``Warp`` does."""
     count, _, height, width = patches.shape
     boxes = local_boxes(objects, windows)
     patch = boxes.new_tensor([[0, 0, width, height]]).expand(count, 4)
     box_half, patch_half = half_sizes(boxes, how.align_corners), half_sizes(patch, how.align_corners)
-    values, _ = sample(
+    return sample(
         patches,
         torch.arange(count, device=patches.device),
         safe_ratio(patch_half, box_half)[..., None] * centred_matrices(theta, box_half),
         centres(patch),
-        centres(boxes),
         torch.zeros_like(windows.origin),
         last_pixels(patches).expand(count, 4),
+        boxes,
         windows,
         mode=how.mode,
         padding_mode=how.padding_mode,
         align_corners=how.align_corners,
+        covered=covered,
     )
-    return values
 
 
-def opacity(objects: Objects, windows: Windows, how: Reading) -> Tensor:
-    """``K * A`` of every window pixel, ``(P,)``. A matte continues beyond its edge, or is mirrored with its patch."""
-    covered = coverage(windows, local_boxes(objects, windows))
-    if objects.alpha is None:
-        return covered
+def alpha_of_pixels(objects: Objects, windows: Windows, how: Reading) -> Tensor:
+    """A of every window pixel, ``(P,)``. A matte continues beyond its edge, or is mirrored with its patch."""
     if objects.alpha.ndim == 1:
-        return covered * objects.alpha[windows.pixels[0]]
-    beyond = "reflection" if how.padding_mode == "reflection" else "border"
-    return covered * lay_over(objects.alpha, objects.theta, objects, windows, how._replace(padding_mode=beyond))[0]
+        return objects.alpha.repeat_interleave(windows.size.prod(1), output_size=windows.total)
+    beyond = how._replace(padding_mode="reflection" if how.padding_mode == "reflection" else "border")
+    return lay_over(objects.alpha, objects.theta, objects, windows, beyond, covered=False)[0][0]
 
 
-def surroundings(images: Tensor, objects: Objects, windows: Windows, align_corners: bool) -> Tensor:
-    """The pixels each object may read when its surroundings are read too: first and last, ``(N, 4)`` on the host."""
-    boxes, origin, size = objects.host_boxes, windows.host[:, 1:3], windows.host[:, 3:5]
+def surroundings(images: Tensor, objects: Objects, windows: Windows, align_corners: bool) -> Windows:
+    """The pixels each object may read when its surroundings are read too."""
+    boxes, rectangles = objects.host_boxes, windows.rectangles()
     src_from_dst = centred_matrices(objects.host_theta, half_sizes(boxes, align_corners))
     centre = centres(boxes)
-    outermost = corners_of(torch.cat([origin + 0.5, origin + size - 0.5], dim=1)) - centre[:, None]  # (N, 4, 2)
+    outermost = corners_of(rectangles + 0.5) - centre[:, None]  # (N, 4, 2)
     read = outermost @ src_from_dst[..., :2].mT + (src_from_dst[..., 2] + centre)[:, None] - 0.5
     low, high = read.amin(1).floor() - 1, read.amax(1).ceil() + 1  # a pixel of margin: the device rounds differently
     first, last = torch.zeros(2), torch.tensor([images.shape[3] - 1.0, images.shape[2] - 1.0])
-    return torch.cat([low.clamp(first, last), high.clamp(first, last)], dim=1)
+    low, high = low.clamp(first, last), high.clamp(first, last)
+    columns = [windows.host[:, Column.IMAGE, None], low, high - low + 1, windows.host[:, Column.LIMITS]]
+    return Windows(torch.cat([column.long() for column in columns], dim=1), windows.device)
 
 
 def local_boxes(objects: Objects, windows: Windows) -> Tensor:

@@ -17,6 +17,12 @@ from torch import Tensor
 PAIRS_AT_ONCE = 1 << 22
 
 
+class Column:
+    """Where the integers of ``Windows.table`` stand."""
+
+    IMAGE, ORIGIN, SIZE, LIMITS, START = 0, slice(1, 3), slice(3, 5), slice(5, 9), 9
+
+
 @dataclass(frozen=True)
 class Windows:
     """The painted rectangles of N objects, sizes and origins as (x, y); what the host knows needs no transfer."""
@@ -25,54 +31,60 @@ class Windows:
     device: torch.device
 
     @cached_property
-    def _table(self) -> Tensor:
-        area = self.host[:, 3:5].prod(1)
+    def table(self) -> Tensor:
+        """``(N, 10)`` int64 on the device: all of the below."""
+        area = self.host[:, Column.SIZE].prod(1)
         start = area.cumsum(0) - area
         return torch.cat([self.host, start[:, None]], dim=1).to(self.device, non_blocking=True)
 
     @property
     def image(self) -> Tensor:
         """``(N,)`` which image is painted."""
-        return self._table[:, 0]
+        return self.table[:, Column.IMAGE]
 
     @property
     def origin(self) -> Tensor:
         """``(N, 2)`` the first painted pixel."""
-        return self._table[:, 1:3]
+        return self.table[:, Column.ORIGIN]
 
     @property
     def size(self) -> Tensor:
         """``(N, 2)`` painted pixels across and down; 0 where nothing is painted."""
-        return self._table[:, 3:5]
+        return self.table[:, Column.SIZE]
 
     @property
     def limits(self) -> Tensor:
         """``(N, 4)`` first and last pixel x0 y0 x1 y1 of the whole window, counted from origin."""
-        return self._table[:, 5:9]
-
-    @property
-    def start(self) -> Tensor:
-        """``(N,)`` where the object's pixels begin in the flat buffers."""
-        return self._table[:, 9]
+        return self.table[:, Column.LIMITS]
 
     @cached_property
     def total(self) -> int:
         """P, the length of the flat buffers."""
-        return int(self.host[:, 3:5].prod(1).sum())
+        return int(self.host[:, Column.SIZE].prod(1).sum())
 
-    @cached_property
-    def pixels(self) -> tuple[Tensor, Tensor, Tensor]:
-        """``obj, x, y``, each ``(P,)``: whose the flat pixel is, and its column and row counted from origin."""
-        area = self.size.prod(1)
-        obj = torch.arange(len(area), device=self.device).repeat_interleave(area, output_size=self.total)
-        within = torch.arange(self.total, device=self.device) - self.start[obj]
-        width = self.size[:, 0][obj]
-        y = within.div(width, rounding_mode="floor")
-        return obj, within - y * width, y
+    def rectangles(self) -> Tensor:
+        """``(N, 4)`` on the host: first and last painted pixel x0 y0 x1 y1."""
+        origin, size = self.host[:, Column.ORIGIN], self.host[:, Column.SIZE]
+        return torch.cat([origin, origin + size - 1], dim=1)
+
+    def where(self) -> tuple[Tensor, Tensor, Tensor]:
+        """``image, row, column``, each ``(P,)``, of every painted pixel."""
+        obj, x, y = flat_pixels(self.table, self.total)
+        return self.image[obj], self.origin[:, 1][obj] + y, self.origin[:, 0][obj] + x
 
     def select(self, rows: Tensor) -> Windows:
         """The windows of some objects, by their rows on the host, laid out anew."""
         return Windows(self.host[rows], self.device)
+
+
+def flat_pixels(table: Tensor, total: int) -> tuple[Tensor, Tensor, Tensor]:
+    """``obj, x, y``, each ``(P,)``: whose the flat pixel is, and its column and row in the window."""
+    area = table[:, Column.SIZE].prod(1)
+    obj = torch.arange(len(area), device=table.device).repeat_interleave(area, output_size=total)
+    within = torch.arange(total, device=table.device) - table[:, Column.START][obj]
+    width = table[:, Column.SIZE][:, 0][obj]
+    y = within.div(width, rounding_mode="floor")
+    return obj, within - y * width, y
 
 
 def make_windows(host_boxes: Tensor, host_image: Tensor, height: int, width: int, device: torch.device) -> Windows:
@@ -92,13 +104,13 @@ def regular_windows(count: int, height: int, width: int, device: torch.device) -
     return Windows(torch.cat([torch.arange(count)[:, None], whole], dim=1), device)
 
 
-def coverage(windows: Windows, local_boxes: Tensor) -> Tensor:
-    """The share of each flat pixel's square inside its box, ``(P,)``; ``local_boxes (N, 4)`` count from the origins.
+def coverage(pixels: tuple[Tensor, Tensor, Tensor], boxes: Tensor) -> Tensor:
+    """The share of each flat pixel's square inside its box, ``(P,)``; ``boxes (N, 4)`` count from the windows' origins.
 
     1 inside and exactly 1 on integer boxes, whose gradient is that of the pixel losing coverage.
     """
-    obj, *position = windows.pixels
-    edges = local_boxes.mT[:, obj]  # (4, P)
+    obj, *position = pixels
+    edges = boxes.mT[:, obj]  # (4, P)
     covered = 1
     for axis in (0, 1):
         before_stop = (edges[axis + 2] - position[axis]).clamp(0, 1)
@@ -107,16 +119,14 @@ def coverage(windows: Windows, local_boxes: Tensor) -> Tensor:
     return covered
 
 
-def layers(windows: Windows, reads: Tensor | None = None) -> list[Tensor]:
+def layers(windows: Windows, regions: Windows) -> list[Tensor]:
     """Split rows, on the host, into layers, so that who reads what an earlier row paints comes in a later layer.
 
-    ``reads (N, 4)`` on the host: first and last pixel x0 y0 x1 y1 of its image that each object may read; left out, its
-    own window. Objects that paint nothing are in no layer. There are as many layers as the longest chain of overlaps
-    has links, and at least one.
+    ``regions``: what each object may read of its image. Objects that paint nothing are in no layer. There are as many
+    layers as the longest chain of overlaps has links, and at least one.
     """
-    image, origin, size = windows.host[:, 0], windows.host[:, 1:3], windows.host[:, 3:5]
-    painted = torch.cat([origin, origin + size - 1], dim=1)
-    reads = painted if reads is None else reads
+    image, size = windows.host[:, Column.IMAGE], windows.host[:, Column.SIZE]
+    painted, reads = windows.rectangles(), regions.rectangles()
     count = len(image)
     order = torch.arange(count)
     pairs, steps = [], []

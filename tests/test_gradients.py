@@ -158,16 +158,6 @@ def test_no_objects_still_have_gradients():
         assert theta.grad.shape == (0, 6)
 
 
-def test_sequential_keeps_no_copy_of_the_images_for_each_layer():
-    """Twenty boxes on one spot are twenty layers."""
-    images, theta = torch.rand(2, 3, 200, 300), torch.eye(2, 3).repeat(20, 1, 1).requires_grad_()
-    boxes, saved = torch.tensor([[5, 5, 25, 15]]).expand(20, 4), []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
-        kp.affine_patches(images, boxes, theta, torch.zeros(20).long(), sequential=True)
-    assert len(saved) > 100
-    assert max(saved) < images.numel()
-
-
 def test_a_second_opinion_on_the_gradients_of_integer_boxes():
     """torch's own backward through grid_sample and an out-of-place write, one object an image."""
     images, boxes, theta, _ = scene("integer")

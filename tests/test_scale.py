@@ -5,6 +5,7 @@ import sys
 import textwrap
 import time
 
+import pytest
 import torch
 from torch.nn.functional import affine_grid, grid_sample
 
@@ -84,3 +85,28 @@ def test_peak_memory_is_bounded_by_the_images_and_boxes():
         used, of_images = map(int, run.stdout.split())
         assert of_images == 4 * 3 * 1024 * 1024 * 4
         assert used < 6 * of_images + 400e6, f"{used / 1e6:.0f} MB, sequential={sequential}"
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "image"])
+def test_sequential_keeps_no_copy_of_the_images_for_each_layer(padding_mode):
+    """Forty boxes on one spot are forty layers, and a batch is 25 MB."""
+    script = """
+        import resource, torch
+        import kornia_patchaug as kp
+
+        def painted(side):
+            images, theta = torch.rand(2, 3, side, side), torch.eye(2, 3).repeat(40, 1, 1).requires_grad_()
+            boxes = torch.tensor([[5, 5, 25, 15]]).expand(40, 4)
+            return kp.affine_patches(
+                images, boxes, theta, torch.zeros(40).long(), sequential=True, padding_mode="PADDING"
+            )
+
+        painted(40)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        canvas = painted(1024)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+        canvas.sum().backward()
+    """
+    code = textwrap.dedent(script).replace("PADDING", padding_mode)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(run.stdout) * 1024 < 6 * 25e6

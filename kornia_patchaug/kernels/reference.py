@@ -7,56 +7,58 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from kornia_patchaug.windows import Windows
+from kornia_patchaug.windows import Column, coverage, flat_pixels
 
 
 def sample(
     source: Tensor,
-    index: Tensor,
-    src_from_dst: Tensor,
-    src_centre: Tensor,
-    dst_centre: Tensor,
-    src_origin: Tensor,
-    limits: Tensor,
-    windows: Windows,
-    *,
+    frames: Tensor,
+    reads: Tensor,
+    table: Tensor,
+    total: int,
     mode: str,
     padding_mode: str,
     align_corners: bool,
+    covered: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Read a value for every window pixel: ``q = src_from_dst (p - dst_centre) + src_centre``.
+    """Read a value for every window pixel: ``q = src_from_dst (p - centre of its box) + src_centre``.
 
     Args:
-        source: ``(S, C, H, W)``; index ``(N,)`` says which of the S each object reads.
-        src_from_dst: ``(N, 2, 3)`` in pixels from the centres; its dtype is the one computed in.
-        src_centre: ``(N, 2)`` counted from ``src_origin (N, 2)``, a pixel of the source, so that floating coordinates
-            stay small; dst_centre ``(N, 2)`` counted from the window's origin.
-        limits: ``(N, 4)`` first and last pixel x0 y0 x1 y1 that may be read, counted from ``src_origin``.
-        windows: the pixels to fill.
+        source: ``(S, C, H, W)``.
+        frames: ``(N, 12)``, what is differentiable of each object, in the dtype to compute in: ``src_from_dst`` (6) in
+            pixels from the centres; ``src_centre`` (2) counted from the source's origin; its box (4) counted from the
+            window's origin.
+        reads: ``(N, 7)`` int64: which of the S is read; the origin (2), a pixel of the source that its coordinates count
+            from, so that they stay small; the limits (4), first and last pixel x0 y0 x1 y1 that may be read.
+        table, total: the windows to fill (``Windows.table``) and P, the pixels that they have.
         mode: ``bilinear`` or ``nearest``. padding_mode: ``zeros``, ``border`` or ``reflection``, what is beyond the
-            limits, as in ``grid_sample``. Within the limits but outside the source there is zero under ``zeros``, else
-            the nearest pixel.
+            limits, as in ``grid_sample``; or ``transparent``: zeros which count as not covered. Within the limits but
+            outside the source there is zero under ``zeros`` and ``transparent``, else the nearest pixel.
+        covered: whether values are multiplied by their coverage.
 
     Returns:
-        values ``(C, P)``, and reach ``(P,)``, the sum of the weights of the taps that exist (1 unless ``zeros``).
+        values ``(C, P)``, and coverage ``(P,)``: the share of the pixel in its box, times the sum of the weights of the
+        taps that exist if ``transparent``; empty if not ``covered``.
     """
-    obj, x, y = windows.pixels
+    pixels = obj, x, y = flat_pixels(table, total)
     _, channels, height, width = source.shape
-    dtype = src_from_dst.dtype
+    dtype = frames.dtype
+    zeros = padding_mode in ("zeros", "transparent")
 
-    floats = torch.cat([src_from_dst.flatten(1), src_centre, dst_centre], dim=1)  # (N, 10)
-    a, b, tx, c, d, ty, src_x, src_y, dst_x, dst_y = floats.mT[:, obj]
+    boxes = frames[:, 8:]
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    a, b, tx, c, d, ty, src_x, src_y, dst_x, dst_y = torch.cat([frames[:, :8], centre], dim=1).mT[:, obj]
     dx, dy = (x.to(dtype) + 0.5) - dst_x, (y.to(dtype) + 0.5) - dst_y
     # Pixel centres are at whole numbers from here on, as taps are.
     qx = (a * dx + b * dy + tx) + src_x - 0.5
     qy = (c * dx + d * dy + ty) + src_y - 0.5
 
+    index, origin, low, high = reads[:, 0], reads[:, 1:3], reads[:, 3:5], reads[:, 5:7]
     last = torch.tensor([width - 1, height - 1], device=source.device)
-    low, high = limits[:, :2], limits[:, 2:]
-    readable = torch.maximum(low, -src_origin), torch.minimum(high, last - src_origin)
-    integers = torch.stack([low, high, *readable, src_origin])  # (5, N, 2)
+    readable = torch.maximum(low, -origin), torch.minimum(high, last - origin)
+    integers = torch.stack([low, high, *readable, origin])  # (5, N, 2)
     taps_x, taps_y = (
-        _taps(position, integers[..., axis][:, obj], mode, padding_mode, align_corners)
+        _taps(position, integers[..., axis][:, obj], mode, "zeros" if zeros else padding_mode, align_corners)
         for axis, position in enumerate((qx, qy))
     )
     plane = index[obj] * (channels * height)
@@ -73,12 +75,47 @@ def sample(
     planes = torch.arange(channels, device=source.device, dtype=whole)[:, None] * (height * width)
     offset = torch.stack(offsets).to(whole)[:, None] + planes  # (taps, C, P)
     texels = source.reshape(-1).index_select(0, offset.flatten()).view(offset.shape).to(dtype)
-    if padding_mode == "zeros":  # a weight of 0 would not do: the pixel that stands in may be NaN
+    if zeros:  # a weight of 0 would not do: the pixel that stands in may be NaN
         texels = texels.masked_fill(torch.stack(absent)[:, None], 0)
-    return (weight[:, None] * texels).sum(0), weight.sum(0)
+    values = (weight[:, None] * texels).sum(0)
+    if not covered:
+        return values, values.new_zeros(0)
+    share = coverage(pixels, boxes)
+    return share * values, share * weight.sum(0) if padding_mode == "transparent" else share
 
 
-def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, windows: Windows) -> Tensor:
+def sample_backward(
+    grad_values: Tensor | None,
+    grad_coverage: Tensor | None,
+    source: Tensor,
+    frames: Tensor,
+    reads: Tensor,
+    table: Tensor,
+    total: int,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+    covered: bool,
+    of_source: bool,
+    of_frames: bool,
+) -> tuple[Tensor, Tensor]:
+    """The gradients of source and frames, by torch's own differentiation of :func:`sample`; empty where not wanted."""
+    given = [grad_values, grad_coverage]
+    wanted = [t for t, want in ((source, of_source), (frames, of_frames)) if want]
+
+    def outputs(*varied: Tensor) -> list[Tensor]:
+        rest = iter(varied)
+        both = [next(rest) if want else t for t, want in ((source, of_source), (frames, of_frames))]
+        values = sample(*both, reads, table, total, mode, padding_mode, align_corners, covered)
+        return [v for v, grad in zip(values, given, strict=True) if grad is not None]
+
+    # An operator's body runs beneath autograd, where only torch.func differentiates.
+    _, gradients = torch.func.vjp(outputs, *wanted)
+    grads = iter(gradients([grad for grad in given if grad is not None]))
+    return tuple(next(grads).contiguous() if want else frames.new_empty(0) for want in (of_source, of_frames))
+
+
+def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     """Paint every window over the canvas in row order: ``canvas = (1 - opacity) * canvas + paint``.
 
     Each canvas pixel has a stack of entries, one for each window over it. The stacks are sorted by height, so that the
@@ -87,32 +124,63 @@ def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, windows: Windows) 
 
     Args:
         canvas: ``(B, C, H, W)``. paint: ``(C, P)``, premultiplied by its opacity. opacity: ``(P,)``.
+        table: the windows to paint (``Windows.table``).
+        keep: whether what was under each painted pixel is wanted, for the gradient of opacity.
 
     Returns:
-        a new ``(B, C, H, W)`` in the canvas's dtype and memory format; pixels under no window keep their bits.
+        a new ``(B, C, H, W)`` in the canvas's dtype and memory format, pixels under no window keep their bits; and
+        ``(C, P)``, what was under each painted pixel, empty if not to be kept.
     """
-    obj, x, y = windows.pixels
-    _, channels, height, width = canvas.shape
-    x, y = windows.origin[:, 0][obj] + x, windows.origin[:, 1][obj] + y
-    target, entry = ((windows.image[obj] * height + y) * width + x).sort(stable=True)
+    where, steps = _stacks(table, len(opacity), canvas.shape)
+    state = canvas[where].to(paint.dtype)  # (C, U)
+    finished, under = [state[:, :0]], torch.zeros_like(paint) if keep else paint.new_empty(0)
+    for painted, going_on in steps:
+        if keep:
+            under[:, painted] = state.detach()
+        state = (1 - opacity[painted]) * state + paint[:, painted]
+        finished.append(state[:, going_on:])
+        state = state[:, :going_on]
+    return canvas.index_put(where, torch.cat(finished[::-1], dim=1).to(canvas.dtype)), under
+
+
+def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of canvas, paint and opacity, of ``grad (B, C, H, W)``; from the top of each stack to its bottom.
+
+    That of opacity is empty if ``under`` is.
+    """
+    where, steps = _stacks(table, len(opacity), grad.shape)
+    state = grad[where].to(opacity.dtype)  # (C, U)
+    grad_paint = state.new_zeros(len(state), len(opacity))
+    grad_opacity = opacity.new_zeros(len(opacity) if under.numel() else 0)
+    for painted, _ in reversed(steps):
+        at_depth = state[:, : len(painted)]
+        grad_paint[:, painted] = at_depth
+        if under.numel():
+            grad_opacity[painted] = -(at_depth * under[:, painted]).sum(0)
+        state = torch.cat([(1 - opacity[painted]) * at_depth, state[:, len(painted) :]], dim=1)
+    return grad.index_put(where, state.to(grad.dtype)), grad_paint, grad_opacity
+
+
+def _stacks(
+    table: Tensor, total: int, shape: torch.Size
+) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], list[tuple[Tensor, int]]]:
+    """How to index the painted pixels of a canvas as ``(C, U)``, and for each depth of their stacks, bottom first, the
+    flat pixel that each of its prefix gets, and how many of them have more to come."""
+    obj, x, y = flat_pixels(table, total)
+    _, channels, height, width = shape
+    origin = table[:, Column.ORIGIN]
+    x, y = origin[:, 0][obj] + x, origin[:, 1][obj] + y
+    target, entry = ((table[:, Column.IMAGE][obj] * height + y) * width + x).sort(stable=True)
     pixel, stack = target.unique_consecutive(return_counts=True)  # (U,)
     bottom = stack.cumsum(0) - stack
     stack, order = stack.sort(descending=True)
     pixel, bottom = pixel[order], bottom[order]
     # remaining[k]: how many pixels have more than k entries, down to 0.
     remaining = [*torch.bincount(stack, minlength=2).flip(0).cumsum(0).flip(0)[1:].tolist(), 0]
-
-    channel = torch.arange(channels, device=canvas.device)[:, None]
+    steps = [(entry[bottom[:active] + depth], going_on) for depth, (active, going_on) in enumerate(pairwise(remaining))]
+    channel = torch.arange(channels, device=table.device)[:, None]
     row = pixel.div(width, rounding_mode="floor")
-    where = (row.div(height, rounding_mode="floor"), channel, row % height, pixel % width)
-    state = canvas[where].to(paint.dtype)  # (C, U)
-    finished = [state[:, :0]]
-    for depth, (active, going_on) in enumerate(pairwise(remaining)):
-        painted = entry[bottom[:active] + depth]
-        state = (1 - opacity[painted]) * state + paint[:, painted]
-        finished.append(state[:, going_on:])
-        state = state[:, :going_on]
-    return canvas.index_put(where, torch.cat(finished[::-1], dim=1).to(canvas.dtype))
+    return (row.div(height, rounding_mode="floor"), channel, row % height, pixel % width), steps
 
 
 def _fold(position: Tensor, low: Tensor, high: Tensor, padding_mode: str, align_corners: bool) -> Tensor:

@@ -1,0 +1,188 @@
+"""The operators of *sample* and *composite*: one boundary, behind which the device decides which kernels run.
+
+``KORNIA_PATCHAUG_KERNELS=reference`` makes it the reference everywhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from functools import cache
+from types import ModuleType
+
+import torch
+from torch import Tensor
+from torch.library import custom_op
+
+import kornia_patchaug.kernels.reference as reference
+from kornia_patchaug.windows import Windows
+
+log = logging.getLogger("kornia_patchaug")
+
+# device -> its kernels, the package that they need, how to get that
+NATIVE = {
+    "cpu": ("kornia_patchaug.kernels.cpu", "numba", "pip install 'kornia-patchaug[cpu]' gets it"),
+    "cuda": ("kornia_patchaug.kernels.cuda", "triton", "CUDA builds of torch bring it"),
+}
+
+
+def sample(
+    source: Tensor,
+    index: Tensor,
+    src_from_dst: Tensor,
+    src_centre: Tensor,
+    src_origin: Tensor,
+    limits: Tensor,
+    boxes: Tensor,
+    windows: Windows,
+    *,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+    covered: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Values ``(C, P)`` and coverage ``(P,)`` of every window pixel, as :func:`reference.sample` defines them.
+
+    ``index (N,)``, ``src_from_dst (N, 2, 3)``, ``src_centre (N, 2)``, ``src_origin (N, 2)``, ``limits (N, 4)`` and
+    ``boxes (N, 4)`` are the columns of its ``frames`` and ``reads``.
+    """
+    frames = torch.cat([src_from_dst.flatten(1), src_centre, boxes], dim=1)
+    reads = torch.cat([index[:, None], src_origin, limits], dim=1)
+    options = mode, padding_mode, align_corners, covered
+    values, coverage = sample_op(source, frames, reads, windows.table, windows.total, *options)
+    # Coverage depends on edges, and if transparent on theta. Where it does not, composite need not keep what it covers.
+    differentiable = boxes.requires_grad or padding_mode == "transparent"
+    return values, coverage if differentiable else coverage.detach()
+
+
+def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, windows: Windows) -> Tensor:
+    """A new canvas with the windows painted over it in row order, as :func:`reference.composite` defines it."""
+    keep = opacity.requires_grad and torch.is_grad_enabled()
+    return composite_op(canvas, paint, opacity, windows.table, keep)[0]
+
+
+def kernels(device: torch.device) -> ModuleType:
+    """The module whose *sample* and *composite* run on a device."""
+    if os.environ.get("KORNIA_PATCHAUG_KERNELS") == "reference":
+        return reference
+    if device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
+        return reference  # atomic additions come in any order; torch's own are put in order, or refused
+    return _native(device.type)
+
+
+@cache  # so that it is said once
+def _native(device: str) -> ModuleType:
+    if device not in NATIVE:
+        log.info("There are no kernels for %s: the reference runs.", device)
+        return reference
+    name, needs, remedy = NATIVE[device]
+    try:
+        importlib.import_module(needs)
+    except ImportError:
+        log.info("%s is not installed: the reference runs on %s, which is slower; %s.", needs, device, remedy)
+        return reference
+    return importlib.import_module(name)
+
+
+@custom_op("kornia_patchaug::sample", mutates_args=())
+def sample_op(
+    source: Tensor,
+    frames: Tensor,
+    reads: Tensor,
+    table: Tensor,
+    total: int,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+    covered: bool,
+) -> tuple[Tensor, Tensor]:
+    options = mode, padding_mode, align_corners, covered
+    return kernels(source.device).sample(source, frames, reads, table, total, *options)
+
+
+@sample_op.register_fake
+def _(source, frames, reads, table, total, mode, padding_mode, align_corners, covered):
+    return frames.new_empty(source.shape[1], total), frames.new_empty(total if covered else 0)
+
+
+@custom_op("kornia_patchaug::sample_backward", mutates_args=())
+def sample_backward_op(
+    grad_values: Tensor | None,
+    grad_coverage: Tensor | None,
+    source: Tensor,
+    frames: Tensor,
+    reads: Tensor,
+    table: Tensor,
+    total: int,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+    covered: bool,
+    of_source: bool,
+    of_frames: bool,
+) -> tuple[Tensor, Tensor]:
+    """The gradients of source and frames; empty where not wanted."""
+    grads, inputs = (grad_values, grad_coverage), (source, frames, reads, table, total)
+    options, wanted = (mode, padding_mode, align_corners, covered), (of_source, of_frames)
+    return kernels(source.device).sample_backward(*grads, *inputs, *options, *wanted)
+
+
+@sample_backward_op.register_fake
+def _(grad_values, grad_coverage, source, frames, *options_and_wanted):
+    pairs = zip((source, frames), options_and_wanted[-2:], strict=True)
+    return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) if w else t.new_empty(0) for t, w in pairs)
+
+
+def _sample_context(ctx, inputs, output):
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs[:4])
+    ctx.options = inputs[4:]
+
+
+def _sample_autograd(ctx, grad_values, grad_coverage):
+    if grad_values is None and grad_coverage is None:
+        return (None,) * 9
+    wanted = ctx.needs_input_grad[:2]
+    grads = sample_backward_op(grad_values, grad_coverage, *ctx.saved_tensors, *ctx.options, *wanted)
+    return *(grad if want else None for grad, want in zip(grads, wanted, strict=True)), *[None] * 7
+
+
+sample_op.register_autograd(_sample_autograd, setup_context=_sample_context)
+
+
+@custom_op("kornia_patchaug::composite", mutates_args=())
+def composite_op(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+    """The painted canvas, and what was under each painted pixel; empty if not to ``keep``."""
+    return kernels(canvas.device).composite(canvas, paint, opacity, table, keep)
+
+
+@composite_op.register_fake
+def _(canvas, paint, opacity, table, keep):
+    return torch.empty_like(canvas), paint.new_empty(paint.shape if keep else 0)
+
+
+@custom_op("kornia_patchaug::composite_backward", mutates_args=())
+def composite_backward_op(grad: Tensor, opacity: Tensor, under: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of canvas, paint and opacity; the last is empty if nothing was kept."""
+    return kernels(grad.device).composite_backward(grad, opacity, under, table)
+
+
+@composite_backward_op.register_fake
+def _(grad, opacity, under, table):
+    grad_paint = opacity.new_empty(grad.shape[1], len(opacity))
+    return torch.empty_like(grad), grad_paint, opacity.new_empty(len(opacity) if under.numel() else 0)
+
+
+def _composite_context(ctx, inputs, output):
+    _, _, opacity, table, _ = inputs
+    ctx.save_for_backward(opacity, output[1], table)
+
+
+def _composite_autograd(ctx, grad, grad_under):
+    opacity, under, table = ctx.saved_tensors
+    grad_canvas, grad_paint, grad_opacity = composite_backward_op(grad, opacity, under, table)
+    return grad_canvas, grad_paint, grad_opacity if ctx.needs_input_grad[2] else None, None, None
+
+
+composite_op.register_autograd(_composite_autograd, setup_context=_composite_context)
