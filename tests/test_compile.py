@@ -2,6 +2,7 @@
 
 import shutil
 
+import kornia.augmentation as K
 import pytest
 import torch
 from scenes import mattes, scene
@@ -253,6 +254,16 @@ def test_gradients_reach_learnable_ranges():
     same(found, gradients(module), 1e-5)
     assert len(found) == 8
     assert all(gradient.all() for gradient in found)
+
+
+def test_a_sequence_of_kornias_is_one_graph_with_objects_that_are_bound():
+    images, objects = torch.rand(2, 3, 16, 18), many(6)
+    augmentation = random().bind(objects["boxes"], obj_to_img=objects["obj_to_img"])
+    sequence = K.AugmentationSequential(augmentation, K.RandomHorizontalFlip(p=1.0))
+    torch.manual_seed(4)
+    expected = sequence(images)
+    torch.manual_seed(4)
+    same(compiled(sequence)(images), expected)
 
 
 def test_a_wrong_index_is_the_same_error_in_the_classes():
