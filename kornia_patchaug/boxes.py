@@ -27,6 +27,7 @@ from kornia_patchaug.checks import (
     describe,
     working_dtype,
 )
+from kornia_patchaug.compiled import operator
 
 FORMATS = ("xyxy", "xyxy_plus", "xywh", "cxcywh", "xyxyn", "xywhn", "cxcywhn")
 
@@ -231,6 +232,13 @@ def check_objects(
     check_range(host_image, batch_size)
     check_theta_values(host_theta)
     return Objects(boxes, theta, obj_to_img, alpha, host_boxes, host_theta.reshape(-1, 2, 3), host_image)
+
+
+@operator("checked_index", lambda obj_to_img, batch_size: torch.empty_like(obj_to_img))
+def checked_index(obj_to_img: Tensor, batch_size: int) -> Tensor:
+    """A copy of ``obj_to_img``, each of which is one of ``batch_size`` images, or raise."""
+    check_range(obj_to_img.cpu().numpy(), batch_size)
+    return obj_to_img.clone()
 
 
 def as_flat(boxes: BoxesLike, obj_to_img: Tensor | None, batch_size: int) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kornia_patchaug.boxes import BoxesLike, Objects, check_objects
+from kornia_patchaug.boxes import BoxesLike, Objects, as_flat, check_objects
 from kornia_patchaug.checks import (
     check_device,
     check_images,
@@ -18,6 +18,7 @@ from kornia_patchaug.checks import (
     full_precision,
     working_dtype,
 )
+from kornia_patchaug.compiled import operator
 from kornia_patchaug.kernels import sample
 from kornia_patchaug.stages import (
     Reading,
@@ -42,7 +43,6 @@ EdgePadding = Literal["zeros", "border", "reflection"]
 Padding = Literal["zeros", "border", "reflection", "image", "transparent"]
 
 
-@full_precision
 def affine_patches(
     images: Tensor,
     boxes: BoxesLike,
@@ -92,6 +92,27 @@ def affine_patches(
                 [ 7.,  6.,  5.,  4.],
                 [12., 13., 14., 15.]])
     """
+    if not isinstance(boxes, Tensor):
+        check_images("images", images)
+        boxes, obj_to_img = as_flat(boxes, obj_to_img, len(images))
+    options = mode, padding_mode, align_corners, sequential, patch_size
+    return _affine_patches(images, boxes, theta, obj_to_img, alpha, *options)
+
+
+@operator("affine_patches", lambda images, *_: torch.empty_like(images), gradient=True)
+@full_precision
+def _affine_patches(
+    images: Tensor,
+    boxes: Tensor,
+    theta: Tensor,
+    obj_to_img: Tensor | None,
+    alpha: Tensor | None,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+    sequential: bool,
+    patch_size: list[int] | None,
+) -> Tensor:
     how = _reading(mode, padding_mode, align_corners, PADDINGS)
     check_option("sequential", sequential, (False, True))
     warp = warp_in_one_pass
