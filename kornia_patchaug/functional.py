@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from kornia_patchaug.compiled import operator
 from kornia_patchaug.kernels import sample
 from kornia_patchaug.stages import (
     Reading,
+    counted_from,
     keep_only,
     last_pixels,
     lay_over,
@@ -31,7 +33,7 @@ from kornia_patchaug.stages import (
     warp_in_steps,
 )
 from kornia_patchaug.theta import centres, half_sizes, safe_ratio
-from kornia_patchaug.windows import Windows, layers, make_windows, regular_windows
+from kornia_patchaug.windows import Windows, layers, make_windows, reads_of, regular_windows
 
 MODES = ("bilinear", "nearest")
 EDGE_PADDINGS = ("zeros", "border", "reflection")
@@ -171,17 +173,15 @@ def crop_patches(
     count, channels = len(objects.boxes), images.shape[1]
     windows = regular_windows(count, height, width, images.device)
     # The box is the source here: its coordinates count from its own first pixel, so that they stay small.
-    first = objects.boxes.detach()[:, :2].floor()
-    box = objects.boxes - first.repeat(1, 2)
+    first = np.floor(objects.host_boxes[:, :2])
+    box = counted_from(first, objects.boxes)
     patch = box.new_tensor([[0, 0, width, height]]).expand(count, 4)
     shrink = safe_ratio(half_sizes(box, align_corners), half_sizes(patch, align_corners))
     values, _ = sample(
         images,
-        objects.obj_to_img,
+        reads_of(objects.host_image, first, last_pixels(images) - np.tile(first, 2)),
         torch.nn.functional.pad(torch.diag_embed(shrink), (0, 1)),  # (N, 2, 3), centre to centre
         centres(box),
-        first.long(),
-        last_pixels(images) - first.long().repeat(1, 2),
         patch,
         windows,
         mode=how.mode,

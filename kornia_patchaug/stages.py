@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from kornia.geometry.transform import crop_and_resize, warp_affine
 from torch import Tensor
@@ -21,7 +22,7 @@ from kornia_patchaug.theta import (
     invert_theta,
     safe_ratio,
 )
-from kornia_patchaug.windows import Column, Windows
+from kornia_patchaug.windows import Column, Windows, reads_of
 
 
 class Reading(NamedTuple):
@@ -65,17 +66,15 @@ def keep_only(regions: Windows, canvas: Tensor) -> Iterator[None]:
 
 def warp_in_one_pass(source: Tensor, objects: Objects, windows: Windows, how: Reading) -> tuple[Tensor, Tensor]:
     """Read the source at ``q`` for every window pixel: one resampling."""
-    boxes = local_boxes(objects, windows)
-    limits = windows.limits
+    image, origin, limits = (windows.host[:, column] for column in (Column.IMAGE, Column.ORIGIN, Column.LIMITS))
     if how.padding_mode == "image":
-        limits = last_pixels(source) - windows.origin.repeat(1, 2)
+        limits = last_pixels(source) - np.tile(origin, 2)
+    boxes = counted_from(origin, objects.boxes)
     return sample(
         source,
-        windows.image,
+        reads_of(image, origin, limits),
         centred_matrices(objects.theta, half_sizes(boxes, how.align_corners)),
         centres(boxes),
-        windows.origin,
-        limits,
         boxes,
         windows,
         mode=how.mode,
@@ -132,16 +131,14 @@ def lay_over(
 ) -> tuple[Tensor, Tensor]:
     """Read patches ``(N, C, h, w)`` that are stretched over the boxes and moved by theta, as a ``Warp`` does."""
     count, _, height, width = patches.shape
-    boxes = local_boxes(objects, windows)
+    boxes = counted_from(windows.host[:, Column.ORIGIN], objects.boxes)
     patch = boxes.new_tensor([[0, 0, width, height]]).expand(count, 4)
     box_half, patch_half = half_sizes(boxes, how.align_corners), half_sizes(patch, how.align_corners)
     return sample(
         patches,
-        torch.arange(count, device=patches.device),
+        reads_of(np.arange(count), 0, last_pixels(patches)),
         safe_ratio(patch_half, box_half)[..., None] * centred_matrices(theta, box_half),
         centres(patch),
-        torch.zeros_like(windows.origin),
-        last_pixels(patches).expand(count, 4),
         boxes,
         windows,
         mode=how.mode,
@@ -175,11 +172,11 @@ def surroundings(images: Tensor, objects: Objects, windows: Windows, align_corne
     return Windows(host, windows.device)
 
 
-def local_boxes(objects: Objects, windows: Windows) -> Tensor:
-    """Boxes counted from their window's origin: small numbers, and exact."""
-    return objects.boxes - windows.origin.repeat(1, 2)
+def counted_from(origin: np.ndarray, boxes: Tensor) -> Tensor:
+    """Boxes counted from a pixel ``(N, 2)`` that the host knows: small numbers, and exact."""
+    return boxes - torch.from_numpy(np.tile(origin, 2)).to(boxes.device, boxes.dtype)
 
 
-def last_pixels(images: Tensor) -> Tensor:
+def last_pixels(images: Tensor) -> np.ndarray:
     """``0 0 W-1 H-1``: the first and last pixel of a picture."""
-    return torch.tensor([0, 0, images.shape[3] - 1, images.shape[2] - 1], device=images.device)
+    return np.array([0, 0, images.shape[3] - 1, images.shape[2] - 1])

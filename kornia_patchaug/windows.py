@@ -79,6 +79,13 @@ class Windows:
         return Windows(self.host[rows.numpy()], self.device)
 
 
+def reads_of(picture: np.ndarray, origin: np.ndarray | int, limits: np.ndarray) -> np.ndarray:
+    """What *sample* reads, ``(N, 7)`` int64 on the host: the columns of picture, origin (2) and limits (4)."""
+    reads = np.empty((len(picture), 7), np.int64)
+    reads[:, 0], reads[:, 1:3], reads[:, 3:7] = picture, origin, limits
+    return reads
+
+
 def flat_pixels(table: Tensor, total: int) -> tuple[Tensor, Tensor, Tensor]:
     """``obj, x, y``, each ``(P,)``: whose the flat pixel is, and its column and row in the window."""
     area = table[:, Column.SIZE].prod(1)

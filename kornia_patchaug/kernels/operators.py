@@ -11,6 +11,7 @@ import os
 from functools import cache
 from types import ModuleType
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.library import custom_op
@@ -29,11 +30,9 @@ NATIVE = {
 
 def sample(
     source: Tensor,
-    index: Tensor,
+    reads: np.ndarray,
     src_from_dst: Tensor,
     src_centre: Tensor,
-    src_origin: Tensor,
-    limits: Tensor,
     boxes: Tensor,
     windows: Windows,
     *,
@@ -44,13 +43,13 @@ def sample(
 ) -> tuple[Tensor, Tensor]:
     """Values ``(C, P)`` and coverage ``(P,)`` of every window pixel, as :func:`reference.sample` defines them.
 
-    ``index (N,)``, ``src_from_dst (N, 2, 3)``, ``src_centre (N, 2)``, ``src_origin (N, 2)``, ``limits (N, 4)`` and
-    ``boxes (N, 4)`` are the columns of its ``frames`` and ``reads``.
+    ``reads (N, 7)`` are on the host; ``src_from_dst (N, 2, 3)``, ``src_centre (N, 2)`` and ``boxes (N, 4)`` are the
+    columns of its ``frames``.
     """
     frames = torch.cat([src_from_dst.flatten(1), src_centre, boxes], dim=1)
-    reads = torch.cat([index[:, None], src_origin, limits], dim=1)
+    there = torch.from_numpy(reads).to(source.device, non_blocking=True)
     options = mode, padding_mode, align_corners, covered
-    values, coverage = sample_op(source, frames, reads, windows.table, windows.total, *options)
+    values, coverage = sample_op(source, frames, there, windows.table, windows.total, *options)
     # Coverage depends on edges, and if transparent on theta. Where it does not, composite need not keep what it covers.
     differentiable = boxes.requires_grad or padding_mode == "transparent"
     return values, coverage if differentiable else coverage.detach()
