@@ -23,7 +23,6 @@ from kornia_patchaug.compiled import operator
 from kornia_patchaug.kernels import sample
 from kornia_patchaug.stages import (
     Reading,
-    counted_from,
     keep_only,
     last_pixels,
     lay_over,
@@ -32,7 +31,7 @@ from kornia_patchaug.stages import (
     warp_in_one_pass,
     warp_in_steps,
 )
-from kornia_patchaug.theta import centres, half_sizes, safe_ratio
+from kornia_patchaug.theta import identity_theta
 from kornia_patchaug.windows import Windows, layers, make_windows, reads_of, regular_windows
 
 MODES = ("bilinear", "nearest")
@@ -172,17 +171,13 @@ def crop_patches(
     objects = check_objects(images, boxes, obj_to_img)
     count, channels = len(objects.boxes), images.shape[1]
     windows = regular_windows(count, height, width, images.device)
-    # The box is the source here: its coordinates count from its own first pixel, so that they stay small.
     first = np.floor(objects.host_boxes[:, :2])
-    box = counted_from(first, objects.boxes)
-    patch = box.new_tensor([[0, 0, width, height]]).expand(count, 4)
-    shrink = safe_ratio(half_sizes(box, align_corners), half_sizes(patch, align_corners))
     values, _ = sample(
         images,
+        identity_theta(objects.boxes),
+        objects.boxes,
+        objects.boxes.new_tensor([[0, 0, width, height]]).expand(count, 4),
         reads_of(objects.host_image, first, last_pixels(images) - np.tile(first, 2)),
-        torch.nn.functional.pad(torch.diag_embed(shrink), (0, 1)),  # (N, 2, 3), centre to centre
-        centres(box),
-        patch,
         windows,
         mode=how.mode,
         padding_mode=how.padding_mode,
@@ -190,7 +185,7 @@ def crop_patches(
         covered=False,
     )
     patches = values.reshape(channels, count, height, width).transpose(0, 1)
-    has_area = (box[:, 2:] > box[:, :2]).all(1)
+    has_area = (objects.boxes[:, 2:] > objects.boxes[:, :2]).all(1)
     return patches.where(has_area[:, None, None, None], 0).to(images.dtype).contiguous()
 
 

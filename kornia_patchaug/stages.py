@@ -69,13 +69,12 @@ def warp_in_one_pass(source: Tensor, objects: Objects, windows: Windows, how: Re
     image, origin, limits = (windows.host[:, column] for column in (Column.IMAGE, Column.ORIGIN, Column.LIMITS))
     if how.padding_mode == "image":
         limits = last_pixels(source) - np.tile(origin, 2)
-    boxes = counted_from(origin, objects.boxes)
     return sample(
         source,
+        objects.theta,
+        None,
+        objects.boxes,
         reads_of(image, origin, limits),
-        centred_matrices(objects.theta, half_sizes(boxes, how.align_corners)),
-        centres(boxes),
-        boxes,
         windows,
         mode=how.mode,
         padding_mode="border" if how.padding_mode == "image" else how.padding_mode,
@@ -131,15 +130,12 @@ def lay_over(
 ) -> tuple[Tensor, Tensor]:
     """Read patches ``(N, C, h, w)`` that are stretched over the boxes and moved by theta, as a ``Warp`` does."""
     count, _, height, width = patches.shape
-    boxes = counted_from(windows.host[:, Column.ORIGIN], objects.boxes)
-    patch = boxes.new_tensor([[0, 0, width, height]]).expand(count, 4)
-    box_half, patch_half = half_sizes(boxes, how.align_corners), half_sizes(patch, how.align_corners)
     return sample(
         patches,
+        theta,
+        objects.boxes.new_tensor([[0, 0, width, height]]).expand(count, 4),
+        objects.boxes,
         reads_of(np.arange(count), 0, last_pixels(patches)),
-        safe_ratio(patch_half, box_half)[..., None] * centred_matrices(theta, box_half),
-        centres(patch),
-        boxes,
         windows,
         mode=how.mode,
         padding_mode=how.padding_mode,
@@ -170,11 +166,6 @@ def surroundings(images: Tensor, objects: Objects, windows: Windows, align_corne
     host = windows.host.copy()
     host[:, Column.ORIGIN], host[:, Column.SIZE] = low.long().numpy(), (high - low + 1).long().numpy()
     return Windows(host, windows.device)
-
-
-def counted_from(origin: np.ndarray, boxes: Tensor) -> Tensor:
-    """Boxes counted from a pixel ``(N, 2)`` that the host knows: small numbers, and exact."""
-    return boxes - torch.from_numpy(np.tile(origin, 2)).to(boxes.device, boxes.dtype)
 
 
 def last_pixels(images: Tensor) -> np.ndarray:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 import kornia_patchaug.kernels.compositing as compositing
+import kornia_patchaug.kernels.framing as framing
 import kornia_patchaug.kernels.sampling as sampling
 from kornia_patchaug.kernels.running import compiled, spread
 from kornia_patchaug.windows import Column
@@ -19,6 +20,33 @@ PADDINGS = {
 }
 # Pixels of a task: few enough to share the work evenly, many enough not to notice that it is handed out.
 WINDOW_TASK, BAND_TASK = 1 << 14, 1 << 16
+
+
+def frames(
+    theta: Tensor, src_boxes: Tensor | None, dst_boxes: Tensor, reads: Tensor, table: Tensor, align_corners: bool
+) -> Tensor:
+    theta, boxes, reads, table = _arrays(theta, dst_boxes, reads, table)
+    source_boxes = boxes[:0] if src_boxes is None else _arrays(src_boxes)[0]
+    out = np.empty((len(theta), 12), theta.dtype)
+    framing.frames(theta.reshape(-1, 6), source_boxes, boxes, reads, table, align_corners, out)
+    return torch.from_numpy(out)
+
+
+def frames_backward(
+    grad: Tensor,
+    theta: Tensor,
+    src_boxes: Tensor | None,
+    dst_boxes: Tensor,
+    reads: Tensor,
+    table: Tensor,
+    align_corners: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    grad, theta, boxes = _arrays(grad, theta, dst_boxes)
+    source_boxes = boxes[:0] if src_boxes is None else _arrays(src_boxes)[0]
+    of_theta, of_src, of_dst = np.empty_like(theta), np.empty_like(source_boxes), np.empty_like(boxes)
+    results = of_theta.reshape(-1, 6), of_src, of_dst
+    framing.frames_backward(grad, theta.reshape(-1, 6), source_boxes, boxes, align_corners, *results)
+    return tuple(torch.from_numpy(r) for r in (of_theta, of_src[:, 0] if src_boxes is None else of_src, of_dst))
 
 
 def sample(
@@ -123,12 +151,12 @@ def _job(
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:
-    return [tensor.detach().contiguous().numpy() for tensor in tensors]
+    return [(t if t.is_contiguous() else t.contiguous()).numpy(force=True) for t in tensors]
 
 
 def _flat(tensor: Tensor, like: np.ndarray) -> np.ndarray:
     """A tensor's elements in the order of its dimensions, in the dtype that is computed in; no copy if they are so."""
-    return tensor.detach().to(torch.float64 if like.dtype == np.float64 else torch.float32).reshape(-1).numpy()
+    return tensor.to(torch.float64 if like.dtype == np.float64 else torch.float32).reshape(-1).numpy(force=True)
 
 
 def _fresh(count: int, like: np.ndarray) -> np.ndarray:

@@ -30,10 +30,10 @@ NATIVE = {
 
 def sample(
     source: Tensor,
+    theta: Tensor,
+    src_boxes: Tensor | None,
+    dst_boxes: Tensor,
     reads: np.ndarray,
-    src_from_dst: Tensor,
-    src_centre: Tensor,
-    boxes: Tensor,
     windows: Windows,
     *,
     mode: str,
@@ -41,18 +41,17 @@ def sample(
     align_corners: bool,
     covered: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Values ``(C, P)`` and coverage ``(P,)`` of every window pixel, as :func:`reference.sample` defines them.
+    """Values ``(C, P)`` and coverage ``(P,)`` of every window pixel, as ``reference.py`` defines them.
 
-    ``reads (N, 7)`` are on the host; ``src_from_dst (N, 2, 3)``, ``src_centre (N, 2)`` and ``boxes (N, 4)`` are the
-    columns of its ``frames``.
+    Each object's theta ``(N, 2, 3)`` maps its box in ``dst_boxes`` to that in ``src_boxes``, or to the same place of
+    the source without them; ``reads (N, 7)`` is on the host.
     """
-    frames = torch.cat([src_from_dst.flatten(1), src_centre, boxes], dim=1)
-    there = torch.from_numpy(reads).to(source.device, non_blocking=True)
-    options = mode, padding_mode, align_corners, covered
-    values, coverage = sample_op(source, frames, there, windows.table, windows.total, *options)
+    place = theta, src_boxes, dst_boxes, torch.from_numpy(reads).to(source.device, non_blocking=True), windows.table
+    values, coverage = sample_op(source, *place, windows.total, mode, padding_mode, align_corners, covered)
     # Coverage depends on edges, and if transparent on theta. Where it does not, composite need not keep what it covers.
-    differentiable = boxes.requires_grad or padding_mode == "transparent"
-    return values, coverage if differentiable else coverage.detach()
+    if coverage.requires_grad and not (dst_boxes.requires_grad or padding_mode == "transparent"):
+        coverage = coverage.detach()
+    return values, coverage
 
 
 def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, windows: Windows) -> Tensor:
@@ -87,7 +86,9 @@ def _native(device: str) -> ModuleType:
 @custom_op("kornia_patchaug::sample", mutates_args=())
 def sample_op(
     source: Tensor,
-    frames: Tensor,
+    theta: Tensor,
+    src_boxes: Tensor | None,
+    dst_boxes: Tensor,
     reads: Tensor,
     table: Tensor,
     total: int,
@@ -96,13 +97,14 @@ def sample_op(
     align_corners: bool,
     covered: bool,
 ) -> tuple[Tensor, Tensor]:
-    options = mode, padding_mode, align_corners, covered
-    return kernels(source.device).sample(source, frames, reads, table, total, *options)
+    run = kernels(source.device)
+    frames = run.frames(theta, src_boxes, dst_boxes, reads, table, align_corners)
+    return run.sample(source, frames, reads, table, total, mode, padding_mode, align_corners, covered)
 
 
 @sample_op.register_fake
-def _(source, frames, reads, table, total, mode, padding_mode, align_corners, covered):
-    return frames.new_empty(source.shape[1], total), frames.new_empty(total if covered else 0)
+def _(source, theta, src_boxes, dst_boxes, reads, table, total, mode, padding_mode, align_corners, covered):
+    return theta.new_empty(source.shape[1], total), theta.new_empty(total if covered else 0)
 
 
 @custom_op("kornia_patchaug::sample_backward", mutates_args=())
@@ -110,7 +112,9 @@ def sample_backward_op(
     grad_values: Tensor | None,
     grad_coverage: Tensor | None,
     source: Tensor,
-    frames: Tensor,
+    theta: Tensor,
+    src_boxes: Tensor | None,
+    dst_boxes: Tensor,
     reads: Tensor,
     table: Tensor,
     total: int,
@@ -120,30 +124,38 @@ def sample_backward_op(
     covered: bool,
     of_source: bool,
     of_frames: bool,
-) -> tuple[Tensor, Tensor]:
-    """The gradients of source and frames; empty where not wanted."""
-    grads, inputs = (grad_values, grad_coverage), (source, frames, reads, table, total)
-    options, wanted = (mode, padding_mode, align_corners, covered), (of_source, of_frames)
-    return kernels(source.device).sample_backward(*grads, *inputs, *options, *wanted)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of source, and of theta, ``src_boxes`` and ``dst_boxes``; empty where not wanted."""
+    run = kernels(source.device)
+    place = theta, src_boxes, dst_boxes, reads, table, align_corners
+    grads, how = (grad_values, grad_coverage), (total, mode, padding_mode, align_corners, covered)
+    grad_source, grad_frames = run.sample_backward(
+        *grads, source, run.frames(*place), reads, table, *how, of_source, of_frames
+    )
+    if of_frames:
+        return grad_source, *run.frames_backward(grad_frames, *place)
+    return grad_source, *(theta.new_empty(0) for _ in range(3))
 
 
 @sample_backward_op.register_fake
-def _(grad_values, grad_coverage, source, frames, *options_and_wanted):
-    pairs = zip((source, frames), options_and_wanted[-2:], strict=True)
-    return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) if w else t.new_empty(0) for t, w in pairs)
+def _(grad_values, grad_coverage, source, theta, src_boxes, dst_boxes, *rest):
+    of_source, of_frames = rest[-2:]
+    wanted = (source, of_source), (theta, of_frames), (src_boxes, of_frames), (dst_boxes, of_frames)
+    return tuple(t.new_empty(t.shape) if w and t is not None else theta.new_empty(0) for t, w in wanted)
 
 
 def _sample_context(ctx, inputs, output):
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:4])
-    ctx.options = inputs[4:]
+    ctx.save_for_backward(*inputs[:6])
+    ctx.options = inputs[6:]
 
 
 def _sample_autograd(ctx, grad_values, grad_coverage):
+    wanted = ctx.needs_input_grad[:4]
     if grad_values is None and grad_coverage is None:
-        return (None,) * 9
-    wanted = ctx.needs_input_grad[:2]
-    grads = sample_backward_op(grad_values, grad_coverage, *ctx.saved_tensors, *ctx.options, *wanted)
+        return (None,) * 11
+    either = wanted[0], any(wanted[1:])
+    grads = sample_backward_op(grad_values, grad_coverage, *ctx.saved_tensors, *ctx.options, *either)
     return *(grad if want else None for grad, want in zip(grads, wanted, strict=True)), *[None] * 7
 
 
