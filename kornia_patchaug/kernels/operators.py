@@ -8,13 +8,13 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
 import kornia_patchaug.kernels.reference as reference
 from kornia_patchaug.windows import Windows
@@ -69,6 +69,27 @@ def kernels(device: torch.device) -> ModuleType:
     return _native(device.type)
 
 
+def operator(name: str, fake: Callable, backward: Callable, setup_context: Callable | None = None) -> Callable:
+    """Register a function as ``torch.ops.kornia_patchaug.<name>``, and return that.
+
+    In ``torch.library``'s parts, as its ``custom_op`` imports torch's compiler at the first call, which takes seconds.
+    """
+
+    def register(function: Callable) -> Callable:
+        qualified = f"kornia_patchaug::{name}"
+        torch.library.define(qualified, torch.library.infer_schema(function, mutates_args=()))
+        torch.library.impl(qualified, "default", function)
+        torch.library.register_fake(qualified, fake)
+        torch.library.register_autograd(qualified, backward, setup_context=setup_context)
+        return getattr(torch.ops.kornia_patchaug, name).default
+
+    return register
+
+
+def once_differentiable(ctx, *grads):
+    raise RuntimeError("kornia_patchaug: there are no second derivatives.")
+
+
 @cache  # so that it is said once
 def _native(device: str) -> ModuleType:
     if device not in NATIVE:
@@ -83,7 +104,26 @@ def _native(device: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-@custom_op("kornia_patchaug::sample", mutates_args=())
+def _fake_sample(source, theta, src_boxes, dst_boxes, reads, table, total, mode, padding_mode, align_corners, covered):
+    return theta.new_empty(source.shape[1], total), theta.new_empty(total if covered else 0)
+
+
+def _sample_context(ctx, inputs, output):
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs[:6])
+    ctx.options = inputs[6:]
+
+
+def _sample_gradient(ctx, grad_values, grad_coverage):
+    wanted = ctx.needs_input_grad[:4]
+    if grad_values is None and grad_coverage is None:
+        return (None,) * 11
+    either = wanted[0], any(wanted[1:])
+    grads = sample_backward_op(grad_values, grad_coverage, *ctx.saved_tensors, *ctx.options, *either)
+    return *(grad if want else None for grad, want in zip(grads, wanted, strict=True)), *[None] * 7
+
+
+@operator("sample", _fake_sample, _sample_gradient, _sample_context)
 def sample_op(
     source: Tensor,
     theta: Tensor,
@@ -102,12 +142,13 @@ def sample_op(
     return run.sample(source, frames, reads, table, total, mode, padding_mode, align_corners, covered)
 
 
-@sample_op.register_fake
-def _(source, theta, src_boxes, dst_boxes, reads, table, total, mode, padding_mode, align_corners, covered):
-    return theta.new_empty(source.shape[1], total), theta.new_empty(total if covered else 0)
+def _fake_sample_backward(grad_values, grad_coverage, source, theta, src_boxes, dst_boxes, *rest):
+    of_source, of_frames = rest[-2:]
+    wanted = (source, of_source), (theta, of_frames), (src_boxes, of_frames), (dst_boxes, of_frames)
+    return tuple(t.new_empty(t.shape) if w and t is not None else theta.new_empty(0) for t, w in wanted)
 
 
-@custom_op("kornia_patchaug::sample_backward", mutates_args=())
+@operator("sample_backward", _fake_sample_backward, once_differentiable)
 def sample_backward_op(
     grad_values: Tensor | None,
     grad_coverage: Tensor | None,
@@ -137,52 +178,8 @@ def sample_backward_op(
     return grad_source, *(theta.new_empty(0) for _ in range(3))
 
 
-@sample_backward_op.register_fake
-def _(grad_values, grad_coverage, source, theta, src_boxes, dst_boxes, *rest):
-    of_source, of_frames = rest[-2:]
-    wanted = (source, of_source), (theta, of_frames), (src_boxes, of_frames), (dst_boxes, of_frames)
-    return tuple(t.new_empty(t.shape) if w and t is not None else theta.new_empty(0) for t, w in wanted)
-
-
-def _sample_context(ctx, inputs, output):
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:6])
-    ctx.options = inputs[6:]
-
-
-def _sample_autograd(ctx, grad_values, grad_coverage):
-    wanted = ctx.needs_input_grad[:4]
-    if grad_values is None and grad_coverage is None:
-        return (None,) * 11
-    either = wanted[0], any(wanted[1:])
-    grads = sample_backward_op(grad_values, grad_coverage, *ctx.saved_tensors, *ctx.options, *either)
-    return *(grad if want else None for grad, want in zip(grads, wanted, strict=True)), *[None] * 7
-
-
-sample_op.register_autograd(_sample_autograd, setup_context=_sample_context)
-
-
-@custom_op("kornia_patchaug::composite", mutates_args=())
-def composite_op(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
-    """The painted canvas, and what was under each painted pixel; empty if not to ``keep``."""
-    return kernels(canvas.device).composite(canvas, paint, opacity, table, keep)
-
-
-@composite_op.register_fake
-def _(canvas, paint, opacity, table, keep):
+def _fake_composite(canvas, paint, opacity, table, keep):
     return torch.empty_like(canvas), paint.new_empty(paint.shape if keep else 0)
-
-
-@custom_op("kornia_patchaug::composite_backward", mutates_args=())
-def composite_backward_op(grad: Tensor, opacity: Tensor, under: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of canvas, paint and opacity; the last is empty if nothing was kept."""
-    return kernels(grad.device).composite_backward(grad, opacity, under, table)
-
-
-@composite_backward_op.register_fake
-def _(grad, opacity, under, table):
-    grad_paint = opacity.new_empty(grad.shape[1], len(opacity))
-    return torch.empty_like(grad), grad_paint, opacity.new_empty(len(opacity) if under.numel() else 0)
 
 
 def _composite_context(ctx, inputs, output):
@@ -190,10 +187,24 @@ def _composite_context(ctx, inputs, output):
     ctx.save_for_backward(opacity, output[1], table)
 
 
-def _composite_autograd(ctx, grad, grad_under):
+def _composite_gradient(ctx, grad, grad_under):
     opacity, under, table = ctx.saved_tensors
     grad_canvas, grad_paint, grad_opacity = composite_backward_op(grad, opacity, under, table)
     return grad_canvas, grad_paint, grad_opacity if ctx.needs_input_grad[2] else None, None, None
 
 
-composite_op.register_autograd(_composite_autograd, setup_context=_composite_context)
+@operator("composite", _fake_composite, _composite_gradient, _composite_context)
+def composite_op(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+    """The painted canvas, and what was under each painted pixel; empty if not to ``keep``."""
+    return kernels(canvas.device).composite(canvas, paint, opacity, table, keep)
+
+
+def _fake_composite_backward(grad, opacity, under, table):
+    grad_paint = opacity.new_empty(grad.shape[1], len(opacity))
+    return torch.empty_like(grad), grad_paint, opacity.new_empty(len(opacity) if under.numel() else 0)
+
+
+@operator("composite_backward", _fake_composite_backward, once_differentiable)
+def composite_backward_op(grad: Tensor, opacity: Tensor, under: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of canvas, paint and opacity; the last is empty if nothing was kept."""
+    return kernels(grad.device).composite_backward(grad, opacity, under, table)
