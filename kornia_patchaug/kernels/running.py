@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from numba import njit
 
+TURNS = 8  # of each thread: few handovers, and little to wait for at the end
 WORTH_A_THREAD = 1 << 15  # pixels: below, waking a thread takes longer than the work
 
 _pool: ThreadPoolExecutor | None = None
@@ -42,13 +43,14 @@ def spread(work: Callable[[int, int], None], count: int, pixels: int) -> None:
     if threads <= 1:
         work(0, count)
         return
-    left = itertools.count()  # next() on it is one step of the interpreter: no two threads get the same task
+    step = 1 + count // (threads * TURNS)
+    left = itertools.count(0, step)  # next() on it is one step of the interpreter: no two threads get the same
 
     def take() -> None:
-        for k in left:
-            if k >= count:
+        for begin in left:
+            if begin >= count:
                 return
-            work(k, k + 1)
+            work(begin, min(begin + step, count))
 
     futures = [_threads().submit(take) for _ in range(threads - 1)]
     take()

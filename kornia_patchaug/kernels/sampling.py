@@ -237,19 +237,32 @@ def sample_task(k, tasks, source, frames, reads, table, job, values, coverage):
 def bilinear(real, f, x0, x1, qx, qy, at, source, job, values):
     """The columns of a row all of whose taps can be read."""
     width, area, total = np.uint64(job.width), np.uint64(job.height * job.width), np.uint64(job.total)
-    next_one, off = np.uint64(1), real(0.5) - f.cx
+    off = real(0.5) - f.cx
     for x in range(x0, x1):
         dx = real(x) + off
         px, py = f.a * dx + qx, f.c * dx + qy
         column, row = np.floor(px), np.floor(py)
         wx, wy = px - column, py - row
         i = np.uint64(f.base + int(row) * job.width + int(column))
-        j, o = i + width, np.uint64(at + x)
+        o = np.uint64(at + x)
+        one_by_one()
+        if job.channels == 3:  # written out, as most pictures have three
+            values[o] = between(source, i, width, wx, wy)
+            values[o + total] = between(source, i + area, width, wx, wy)
+            values[o + total + total] = between(source, i + area + area, width, wx, wy)
+            continue
         for _ in range(job.channels):
             one_by_one()
-            above, below = blend(source[i], source[i + next_one], wx), blend(source[j], source[j + next_one], wx)
-            values[o] = blend(above, below, wy)
-            i, j, o = i + area, j + area, o + total
+            values[o] = between(source, i, width, wx, wy)
+            i, o = i + area, o + total
+
+
+@compiled
+def between(source, i, width, wx, wy):
+    """Bilinear interpolation from texel i, to its right, and below."""
+    j, next_one = i + width, np.uint64(1)
+    above, below = blend(source[i], source[i + next_one], wx), blend(source[j], source[j + next_one], wx)
+    return blend(above, below, wy)
 
 
 @fused
