@@ -11,8 +11,8 @@ import torch
 from kornia.geometry.transform import crop_and_resize, warp_affine
 from torch import Tensor
 
+import kornia_patchaug.kernels as kernels
 from kornia_patchaug.boxes import Objects
-from kornia_patchaug.kernels import composite, sample
 from kornia_patchaug.theta import (
     centred_matrices,
     centres,
@@ -40,11 +40,15 @@ Warp = Callable[[Tensor, Objects, Windows, Reading], tuple[Tensor, Tensor]]
 
 def paint(canvas: Tensor, objects: Objects, windows: Windows, how: Reading, warp: Warp) -> Tensor:
     """Warp the objects' patches as they are in the canvas, and paint them over it."""
+    held = objects.alpha is not None or how.padding_mode == "transparent" or objects.boxes.requires_grad
+    if warp is warp_in_one_pass and not held:  # nobody looks at what lies between the two primitives
+        options = how._replace(padding_mode=edge_padding(how))._asdict()
+        return kernels.paint(canvas, objects.theta, objects.boxes, own_reads(canvas, windows, how), windows, **options)
     values, opacity = warp(canvas, objects, windows, how)
     if objects.alpha is not None:
         alpha = alpha_of_pixels(objects, windows, how)
         values, opacity = alpha * values, alpha * opacity
-    return composite(canvas, values, opacity, windows)
+    return kernels.composite(canvas, values, opacity, windows)
 
 
 @contextmanager
@@ -66,20 +70,23 @@ def keep_only(regions: Windows, canvas: Tensor) -> Iterator[None]:
 
 def warp_in_one_pass(source: Tensor, objects: Objects, windows: Windows, how: Reading) -> tuple[Tensor, Tensor]:
     """Read the source at ``q`` for every window pixel: one resampling."""
+    options = how._replace(padding_mode=edge_padding(how))._asdict()
+    return kernels.sample(
+        source, objects.theta, None, objects.boxes, own_reads(source, windows, how), windows, **options
+    )
+
+
+def own_reads(source: Tensor, windows: Windows, how: Reading) -> np.ndarray:
+    """What each object reads of its own image: its window, or all of the image."""
     image, origin, limits = (windows.host[:, column] for column in (Column.IMAGE, Column.ORIGIN, Column.LIMITS))
     if how.padding_mode == "image":
         limits = last_pixels(source) - np.tile(origin, 2)
-    return sample(
-        source,
-        objects.theta,
-        None,
-        objects.boxes,
-        reads_of(image, origin, limits),
-        windows,
-        mode=how.mode,
-        padding_mode="border" if how.padding_mode == "image" else how.padding_mode,
-        align_corners=how.align_corners,
-    )
+    return reads_of(image, origin, limits)
+
+
+def edge_padding(how: Reading) -> str:
+    """What lies beyond that which is read."""
+    return "border" if how.padding_mode == "image" else how.padding_mode
 
 
 def warp_in_steps(size: tuple[int, int]) -> Warp:
@@ -130,7 +137,7 @@ def lay_over(
 ) -> tuple[Tensor, Tensor]:
     """Read patches ``(N, C, h, w)`` that are stretched over the boxes and moved by theta, as a ``Warp`` does."""
     count, _, height, width = patches.shape
-    return sample(
+    return kernels.sample(
         patches,
         theta,
         objects.boxes.new_tensor([[0, 0, width, height]]).expand(count, 4),

@@ -1,5 +1,5 @@
-"""The two primitives that everything is made of: *sample* and *composite*."""
+"""The primitives that everything is made of: *sample* and *composite*, and *paint*, which is both in one."""
 
-from kornia_patchaug.kernels.operators import composite, sample
+from kornia_patchaug.kernels.operators import composite, paint, sample
 
-__all__ = ["composite", "sample"]
+__all__ = ["composite", "paint", "sample"]

@@ -107,6 +107,26 @@ def sample_backward(
     return grad_source, grad_frames
 
 
+def paint(
+    canvas: Tensor,
+    frames: Tensor,
+    reads: Tensor,
+    table: Tensor,
+    total: int,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+) -> Tensor:
+    job = _job(canvas.shape, total, mode, padding_mode, align_corners, covered=True)
+    frames, reads, table = _arrays(frames, reads, table)
+    out = _fresh(canvas.numel(), frames)
+    bands = _bands(len(canvas), job.height, max(1, BAND_TASK // job.width))
+    groups = _by_picture(table[:, Column.IMAGE], len(canvas))
+    arguments = bands, *groups, _flat(canvas, frames), frames, reads, table, job, out
+    spread(lambda begin, end: sampling.paint(begin, end, *arguments), len(bands), canvas.numel())
+    return _shaped(out, canvas)
+
+
 def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     job = _job(canvas.shape, len(opacity))
     opacity, table = _arrays(opacity, table)

@@ -60,6 +60,25 @@ def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, windows: Windows) 
     return composite_op(canvas, paint, opacity, windows.table, keep)[0]
 
 
+def paint(
+    canvas: Tensor,
+    theta: Tensor,
+    boxes: Tensor,
+    reads: np.ndarray,
+    windows: Windows,
+    *,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+) -> Tensor:
+    """*sample* from the canvas, then *composite* over it, in one sweep: for ``boxes`` that need no gradient.
+
+    What lies between the two is never held, which is most of the memory traffic.
+    """
+    there = torch.from_numpy(reads).to(canvas.device, non_blocking=True)
+    return paint_op(canvas, theta, boxes, there, windows.table, windows.total, mode, padding_mode, align_corners)
+
+
 def kernels(device: torch.device) -> ModuleType:
     """The module whose *sample* and *composite* run on a device."""
     if os.environ.get("KORNIA_PATCHAUG_KERNELS") == "reference":
@@ -208,3 +227,65 @@ def _fake_composite_backward(grad, opacity, under, table):
 def composite_backward_op(grad: Tensor, opacity: Tensor, under: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of canvas, paint and opacity; the last is empty if nothing was kept."""
     return kernels(grad.device).composite_backward(grad, opacity, under, table)
+
+
+def _paint_context(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[:5])
+    ctx.options = inputs[5:]
+
+
+def _paint_gradient(ctx, grad):
+    wanted = ctx.needs_input_grad[:2]
+    grads = paint_backward_op(grad, *ctx.saved_tensors, *ctx.options, *wanted)
+    return *(grad if want else None for grad, want in zip(grads, wanted, strict=True)), *[None] * 7
+
+
+@operator("paint", lambda canvas, *_: torch.empty_like(canvas), _paint_gradient, _paint_context)
+def paint_op(
+    canvas: Tensor,
+    theta: Tensor,
+    boxes: Tensor,
+    reads: Tensor,
+    table: Tensor,
+    total: int,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+) -> Tensor:
+    run = kernels(canvas.device)
+    frames = run.frames(theta, None, boxes, reads, table, align_corners)
+    return run.paint(canvas, frames, reads, table, total, mode, padding_mode, align_corners)
+
+
+def _fake_paint_backward(grad, canvas, theta, *rest):
+    of_canvas, of_theta = rest[-2:]
+    return torch.empty_like(grad) if of_canvas else grad.new_empty(0), theta.new_empty(theta.shape if of_theta else 0)
+
+
+@operator("paint_backward", _fake_paint_backward, once_differentiable)
+def paint_backward_op(
+    grad: Tensor,
+    canvas: Tensor,
+    theta: Tensor,
+    boxes: Tensor,
+    reads: Tensor,
+    table: Tensor,
+    total: int,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+    of_canvas: bool,
+    of_theta: bool,
+) -> tuple[Tensor, Tensor]:
+    """The gradients of canvas and theta; empty where not wanted."""
+    run, how = kernels(grad.device), (total, mode, padding_mode, align_corners, True)
+    place = theta, None, boxes, reads, table, align_corners
+    frames = run.frames(*place)
+    _, coverage = run.sample(canvas[:, :0], frames, reads, table, *how)  # of no channel: the coverage alone
+    grad_canvas, grad_paint, _ = run.composite_backward(grad, coverage, coverage.new_empty(0), table)
+    grads = grad_paint, None
+    grad_source, grad_frames = run.sample_backward(*grads, canvas, frames, reads, table, *how, of_canvas, of_theta)
+    return (
+        grad_canvas.add_(grad_source) if of_canvas else grad.new_empty(0),
+        run.frames_backward(grad_frames, *place)[0] if of_theta else theta.new_empty(0),
+    )

@@ -20,6 +20,7 @@ from kornia_patchaug.kernels.running import compiled, fused
 ZEROS, BORDER, REFLECTION = 0, 1, 2
 ABSENT = -(1 << 40)  # no row or column, counted from any origin
 TILE = 128  # columns done at a time, so that the source rows which they read stay in the first-level cache
+BLOCK = 1 << 12  # pixels sampled at a time where they are painted at once: of three channels, 64 KB with coverage
 AHEAD = 8  # rows: what one reads is asked for while those before it are computed
 LINE = 16  # pixels in a cache line, of float32
 WILD = 32  # times; matrices beyond it are taken pixel by pixel
@@ -188,10 +189,14 @@ def sample(begin, end, *rest):
 
 @compiled
 def sample_task(k, tasks, source, frames, reads, table, job, values, coverage):
-    real = frames.dtype.type
     n, y0, y1 = tasks[k]
-    f = frame_of(n, frames, reads, job)
-    columns, start = table[n, 3], table[n, 9]
+    sample_rows(frame_of(n, frames, reads, job), y0, y1, table[n, 3], table[n, 9], source, job, values, coverage)
+
+
+@compiled
+def sample_rows(f, y0, y1, columns, start, source, job, values, coverage):
+    """Rows of an object's window; ``start`` says where its first pixel would lie in the flat buffers."""
+    real = values.dtype.type
     whole0, whole1 = 0, columns  # the columns that lie in the box as a whole
     if job.covered:
         whole0, whole1 = max(0, int(np.ceil(f.x1))), min(columns, int(np.floor(f.x2)))
@@ -306,6 +311,48 @@ def sample_ends(real, f, t0, x0, x1, t1, qx, qy, at, source, job, values, covera
                 real, source, plane, j1, i1, job.width
             )
             values[channel * job.total + at + x] = part * (v0 * above + v1 * below)
+
+
+@compiled
+def paint(begin, end, *rest):
+    for k in range(begin, end):
+        paint_task(k, *rest)
+
+
+@compiled
+def paint_task(k, bands, order, first, canvas, frames, reads, table, job, out):
+    """Copy a band of rows of one image, and sample and paint what lies in it of each window, in row order.
+
+    The values of a few rows at a time stay in the cache, and the texels that they are read from are there already.
+    """
+    real = frames.dtype.type
+    image, row0, row1 = bands[k]
+    for channel in range(job.channels):
+        plane = (image * job.channels + channel) * job.height
+        begin, end = (plane + row0) * job.width, (plane + row1) * job.width
+        out[begin:end] = canvas[begin:end]
+    room = max(BLOCK, job.width)
+    values, coverage = np.empty(job.channels * room, frames.dtype), np.empty(room, frames.dtype)
+    few = Job(job.channels, job.height, job.width, room, job.nearest, job.padding, job.edge, True, False)
+    for n in order[first[image] : first[image + 1]]:
+        left, top, columns, rows = table[n, 1], table[n, 2], table[n, 3], table[n, 4]
+        y_begin, y_end = max(row0 - top, 0), min(row1 - top, rows)
+        if columns == 0 or y_begin >= y_end:
+            continue
+        f, step = frame_of(n, frames, reads, few), max(1, room // columns)
+        for y0 in range(y_begin, y_end, step):
+            y1 = min(y0 + step, y_end)
+            sample_rows(f, y0, y1, columns, -y0 * columns, canvas, few, values, coverage)
+            for y in range(y0, y1):
+                at = (y - y0) * columns
+                for channel in range(job.channels):
+                    begin = ((image * job.channels + channel) * job.height + top + y) * job.width + left
+                    line, over = (
+                        out[begin : begin + columns],
+                        values[channel * room + at : channel * room + at + columns],
+                    )
+                    for i in range(columns):
+                        line[i] = (real(1) - coverage[at + i]) * line[i] + over[i]
 
 
 @compiled
