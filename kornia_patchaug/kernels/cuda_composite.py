@@ -44,7 +44,7 @@ def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, table: Tens
     strides = *grad.stride(), *grad_canvas.stride()
     with torch.cuda.device_of(grad):
         _composite_backward_kernel[grid](grad, grad_canvas, *flat, *grad.shape[1:], *strides, KEEP=kept, **options)
-    return grad_canvas, grad_paint, grad_opacity[0] if grid[1] == 1 or not kept else grad_opacity.sum(0)
+    return grad_canvas, grad_paint, grad_opacity[0] if len(grad_opacity) == 1 else grad_opacity.sum(0)
 
 
 def _walk(table: Tensor, images: int) -> tuple[Tensor, Tensor]:
@@ -69,23 +69,133 @@ def _launch(source: Tensor, target: Tensor, total: int) -> tuple[tuple[int, int]
 def _tile(
     channels, height, width, INT: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):
-    """The program's image, its channels and pixels, and which of them there are."""
+    """The program's image, where its tile begins, its channels, rows and columns, and which of them there are."""
     across = tl.cdiv(width, COLUMNS)
     tiles = across * tl.cdiv(height, ROWS)
-    tile = tl.program_id(0) % tiles
+    image, tile = tl.program_id(0) // tiles, tl.program_id(0) % tiles
+    top, left = tile // across * ROWS, tile % across * COLUMNS
     pixel = tl.arange(0, ROWS * COLUMNS)
-    y = (tile // across * ROWS + pixel // COLUMNS).to(INT)
-    x = (tile % across * COLUMNS + pixel % COLUMNS).to(INT)
+    y, x = (top + pixel // COLUMNS).to(INT), (left + pixel % COLUMNS).to(INT)
     channel = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)).to(INT)[:, None]
     there = (channel < channels) & ((y < height) & (x < width))[None, :]
-    return (tl.program_id(0) // tiles).to(tl.int64), channel, y, x, there
+    return image.to(tl.int64), top, left, channel, y, x, there
 
 
 @triton.jit
-def _window(row, y, x, INT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Whether a window meets the tile; which pixels of the tile are in it; its flat pixels: the first, and from there."""
-    left, top = tl.load(row + 1), tl.load(row + 2)
-    wide, high = tl.load(row + 3), tl.load(row + 4)
-    x, y = x - left.to(INT), y - top.to(INT)
-    inside = (x >= 0) & (x < wide) & (y >= 0) & (y < high)
-    return inside, tl.load(row + 9), y * wide.to(INT) + x
+def _meets(row, top, left, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Whether the window of a row of the table has a pixel of the tile."""
+    x, y = tl.load(row + 1) - left, tl.load(row + 2) - top
+    return (x < COLUMNS) & (y < ROWS) & (x + tl.load(row + 3) > 0) & (y + tl.load(row + 4) > 0)
+
+
+@triton.jit
+def _window(row, y, x, INT: tl.constexpr):
+    """Which pixels are in the window, the first of its flat pixels, and the others from there."""
+    wide = tl.load(row + 3).to(INT)
+    x, y = x - tl.load(row + 1).to(INT), y - tl.load(row + 2).to(INT)
+    inside = (x >= 0) & (x < wide) & (y >= 0) & (y < tl.load(row + 4).to(INT))
+    return inside, tl.load(row + 9), y * wide + x
+
+
+@triton.jit
+def _mixed(before, state, touched):
+    """The state where it was touched, else the bits that were read: a NaN's would not survive another dtype."""
+    if before.dtype.primitive_bitwidth == 16:
+        state = state.to(tl.float32)  # float64 is rounded twice, as torch does it
+    return tl.where(touched[None, :], state.to(before.dtype), before)
+
+
+@triton.jit
+def _composite_kernel(
+    canvas,
+    painted,
+    paint,
+    opacity,
+    under,
+    walk,
+    begin,
+    total,
+    channels,
+    height,
+    width,
+    stride_image,
+    stride_channel,
+    stride_y,
+    stride_x,
+    painted_image,
+    painted_channel,
+    painted_y,
+    painted_x,
+    KEEP: tl.constexpr,
+    INT: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    image, top, left, channel, y, x, there = _tile(channels, height, width, INT, CHANNELS, ROWS, COLUMNS)
+    pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
+    before = tl.load(canvas + image * stride_image + pixels, mask=there)
+    state, touched = before.to(paint.dtype.element_ty), y < 0
+    for k in range(tl.load(begin + image), tl.load(begin + image + 1)):
+        row = walk + k * 10
+        if _meets(row, top, left, ROWS, COLUMNS):
+            inside, start, within = _window(row, y, x, INT)
+            flat, known = channel * total + within[None, :], there & inside[None, :]
+            if KEEP:
+                tl.store(under + start + flat, state, mask=known)
+            keeps = 1 - tl.load(opacity + start + within, mask=inside, other=0.0)
+            over = keeps[None, :] * state + tl.load(paint + start + flat, mask=known, other=0.0)
+            state = tl.where(inside[None, :], over, state)
+            touched |= inside
+    pixels = channel * painted_channel + (y * painted_y + x * painted_x)[None, :]
+    tl.store(painted + image * painted_image + pixels, _mixed(before, state, touched), mask=there)
+
+
+@triton.jit
+def _composite_backward_kernel(
+    grad,
+    grad_canvas,
+    grad_paint,
+    grad_opacity,
+    opacity,
+    under,
+    walk,
+    begin,
+    total,
+    channels,
+    height,
+    width,
+    stride_image,
+    stride_channel,
+    stride_y,
+    stride_x,
+    canvas_image,
+    canvas_channel,
+    canvas_y,
+    canvas_x,
+    KEEP: tl.constexpr,
+    INT: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    image, top, left, channel, y, x, there = _tile(channels, height, width, INT, CHANNELS, ROWS, COLUMNS)
+    pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
+    before = tl.load(grad + image * stride_image + pixels, mask=there, other=0.0)
+    state, touched = before.to(opacity.dtype.element_ty), y < 0
+    first, stop = tl.load(begin + image), tl.load(begin + image + 1)
+    group = grad_opacity + tl.program_id(1).to(tl.int64) * total
+    for k in range(stop - first):
+        row = walk + (stop - 1 - k) * 10
+        if _meets(row, top, left, ROWS, COLUMNS):
+            inside, start, within = _window(row, y, x, INT)
+            flat, known = channel * total + within[None, :], there & inside[None, :]
+            tl.store(grad_paint + start + flat, state, mask=known)
+            if KEEP:
+                of_keeps = tl.sum(state * tl.load(under + start + flat, mask=known, other=0.0), axis=0)
+                tl.store(group + start + within, -of_keeps, mask=inside)
+            keeps = 1 - tl.load(opacity + start + within, mask=inside, other=0.0)
+            state = tl.where(inside[None, :], keeps[None, :] * state, state)
+            touched |= inside
+    pixels = channel * canvas_channel + (y * canvas_y + x * canvas_x)[None, :]
+    tl.store(grad_canvas + image * canvas_image + pixels, _mixed(before, state, touched), mask=there)
