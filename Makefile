@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test wheel clean
+.PHONY: demo test bench wheel clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/kornia-patchaug preview --animate
@@ -12,7 +12,11 @@ test: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest -n 2
 
-# A wheel in an empty environment of its own: it must import and preview without the checkout.
+# Alone on the machine, for figures that mean something; make bench ARGS=--quick for a first look.
+bench: $(VENV)/bench.stamp
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# A plain wheel, without extras, in an empty environment of its own: it must import and preview without the checkout.
 wheel: $(VENV)/demo.stamp
 	rm -rf out/wheel
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir out/wheel .
@@ -26,9 +30,13 @@ clean:
 
 $(VENV)/demo.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu]'
 	touch $@
 
 $(VENV)/test.stamp: $(VENV)/demo.stamp
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,test]'
+	touch $@
+
+$(VENV)/bench.stamp: $(VENV)/demo.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,bench]'
 	touch $@

@@ -1,0 +1,80 @@
+"""Arguments, files, order of the run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.agree import check_rivals
+from benchmarks.cases import CASES, CUDA_CASES, Case
+from benchmarks.report import document, markdown, summary, table
+from benchmarks.rows import Row
+from benchmarks.suite import QUICK, Settings, growth_rows, memory_rows, thread_rows, time_rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    start = time.perf_counter()
+    cases = [case for case in (CUDA_CASES if options.device == "cuda" else CASES) if case.name in options.cases]
+    settings = replace(QUICK if options.quick else Settings(), device=options.device, threads=options.threads)
+    torch.set_num_threads(options.threads)
+    check_rivals(options.device)
+    log: list[dict] = []
+    rows = []
+    for row in measure(cases, settings, log):
+        rows.append(row)
+    content = document(rows, log, settings)
+    print(table(rows))
+    print(summary(rows))
+    _write(options.out, json.dumps(content, indent=1))
+    if options.markdown:
+        _write(options.markdown, markdown(content, rows))
+    print(f"{options.out}, after {time.perf_counter() - start:.0f} s")
+    return 0
+
+
+def measure(cases: Sequence[Case], settings: Settings, log: list[dict]) -> Iterator[Row]:
+    """All rows, in the order of the table. Memory is measured while little is held here."""
+    for case in cases:
+        _say(str(case))
+        yield from time_rows(case, settings, log)
+    _say("growth with the number of objects")
+    yield from growth_rows(settings, log)
+    if settings.device == "cpu":
+        _say("one image on both cores")
+        yield from thread_rows(settings)
+    for case in cases:
+        if case.name != "S":  # smaller than what a process grows by on its own
+            _say(f"memory of {case.name}")
+            yield from memory_rows(case, settings)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="affine_patches against its rivals")
+    parser.add_argument("--quick", action="store_true", help="under a minute: few rounds, parts of the objects")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    names = [case.name for case in CUDA_CASES]
+    parser.add_argument("--cases", nargs="+", choices=names, default=names, metavar="CASE", help=" ".join(names))
+    parser.add_argument("--out", type=Path, default=Path("out/bench/bench.json"), help="JSON file")
+    parser.add_argument("--markdown", type=Path, help="write the table here too")
+    return parser
+
+
+def _say(text: str) -> None:
+    print(f"... {text}", flush=True)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

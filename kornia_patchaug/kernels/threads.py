@@ -1,0 +1,53 @@
+"""Work spread over the threads of this process: as many as torch uses, and new ones in a forked child."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+WORTH_A_THREAD = 1 << 15  # pixels: below, waking a thread takes longer than the work
+
+_pool: ThreadPoolExecutor | None = None
+
+
+def spread(work: Callable[[int, int], None], count: int, pixels: int) -> None:
+    """Have ``work(begin, end)`` do tasks 0 .. count, each once, on as many threads as torch uses and the work is worth.
+
+    ``work`` must let go of the interpreter's lock. Whoever is free takes the next task.
+    """
+    threads = min(torch.get_num_threads(), count, 1 + pixels // WORTH_A_THREAD)
+    if threads <= 1:
+        work(0, count)
+        return
+    left = itertools.count()  # next() on it is one step of the interpreter: no two threads get the same task
+
+    def take() -> None:
+        for k in left:
+            if k >= count:
+                return
+            work(k, k + 1)
+
+    futures = [_threads().submit(take) for _ in range(threads - 1)]
+    take()
+    for future in futures:
+        if not future.cancel():  # one that has not begun yet finds nothing left to do
+            future.result()
+
+
+def _threads() -> ThreadPoolExecutor:
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="kornia_patchaug")
+    return _pool
+
+
+def _forget() -> None:
+    global _pool
+    _pool = None  # a child has the parent's pool but none of its threads
+
+
+os.register_at_fork(after_in_child=_forget)
