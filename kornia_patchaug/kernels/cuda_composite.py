@@ -105,7 +105,7 @@ def _mixed(before, state, touched):
     return tl.where(touched[None, :], state.to(before.dtype), before)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["total"])  # it changes with every batch: no reason to compile anew
 def _composite_kernel(
     canvas,
     painted,
@@ -151,7 +151,7 @@ def _composite_kernel(
     tl.store(painted + image * painted_image + pixels, _mixed(before, state, touched), mask=there)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["total"])
 def _composite_backward_kernel(
     grad,
     grad_canvas,

@@ -10,11 +10,18 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kornia_patchaug.windows import Column
+from kornia_patchaug.kernels.cuda_taps import (
+    from_centre,
+    options_of,
+    pixels_of,
+    positions_of,
+    share_of,
+    taps_of,
+    texel_of,
+    tiles_of,
+)
 
-# Flat pixels of a tile: two for each thread of four warps, so that the taps of both fit in registers, and few threads
-# idle on small windows.
-TILE = 256
+CHANGING = ["count", "total"]  # with every batch: no reason to compile anew
 
 
 def sample(
@@ -31,11 +38,13 @@ def sample(
     """As :func:`reference.sample`."""
     values, coverage = frames.new_empty(source.shape[1], total), frames.new_empty(total if covered else 0)
     if total:
-        owner, ends = _tiles(table, total)
-        objects = frames.contiguous(), reads.contiguous(), table, owner, ends, len(table), total
-        options = _options(source, total, mode, padding_mode, align_corners, covered)
+        owner, ends = tiles_of(table, total)
+        objects = frames.contiguous(), reads.contiguous(), table.contiguous(), owner, ends, len(table), total
+        options = options_of(source, total, mode, padding_mode, align_corners, covered)
         with torch.cuda.device_of(source):
-            _sample_kernel[(len(owner),)](source, *objects, values, coverage, *source.shape, *source.stride(), **options)
+            _sample_kernel[(len(owner),)](
+                source, *objects, values, coverage, *source.shape[1:], *source.stride(), **options
+            )
     return values, coverage
 
 
@@ -59,17 +68,18 @@ def sample_backward(
     grad_source = torch.zeros(source.shape if of_source else 0, dtype=frames.dtype, device=source.device)
     grad_frames = frames.new_zeros(frames.shape if of_frames else 0)
     if total:
-        owner, ends = _tiles(table, total)
+        owner, ends = tiles_of(table, total)
         # Each program writes a sum of its own, so that no addition waits and their order is fixed.
         sums = frames.new_empty((len(owner), frames.shape[1]) if of_frames else 0)
-        given = tuple(grad if grad is None else grad.contiguous() for grad in (grad_values, grad_coverage))
-        objects = frames.contiguous(), reads.contiguous(), table, owner, ends, len(table), total
-        options = _options(source, total, mode, padding_mode, align_corners, covered)
+        given = grad_values, grad_coverage if covered else None
+        given = [grad if grad is None else grad.contiguous() for grad in given]
+        objects = frames.contiguous(), reads.contiguous(), table.contiguous(), owner, ends, len(table), total
+        options = options_of(source, total, mode, padding_mode, align_corners, covered)
         wanted = {"OF_SOURCE": of_source and grad_values is not None, "OF_FRAMES": of_frames}
         gradients = (*given, grad_source, sums)
         with torch.cuda.device_of(source):
             _sample_backward_kernel[(len(owner),)](
-                source, *objects, *gradients, *source.shape, *source.stride(), **options, **wanted
+                source, *objects, *gradients, *source.shape[1:], *source.stride(), **options, **wanted
             )
         if of_frames:  # unsafe: a check of the offsets would wait for the device
             offsets = torch.nn.functional.pad(ends, (1, 0))
@@ -77,134 +87,7 @@ def sample_backward(
     return grad_source.to(source.dtype), grad_frames
 
 
-def _tiles(table: Tensor, total: int) -> tuple[Tensor, Tensor]:
-    """Whose each tile is, and ``(N,)`` where the tiles of each object end. The host knows only a bound of how many there
-    are: those to spare are of no object, N."""
-    tiles = (table[:, Column.SIZE].prod(1) + (TILE - 1)).div(TILE, rounding_mode="floor")
-    ends = tiles.cumsum(0)
-    tile = torch.arange(total // TILE + len(table), device=table.device)
-    return torch.searchsorted(ends, tile, right=True), ends
-
-
-def _options(
-    source: Tensor, total: int, mode: str, padding_mode: str, align_corners: bool, covered: bool
-) -> dict[str, object]:
-    """What the kernels are compiled for."""
-    _, _, height, width = source.shape
-    reach = max(total, height * width, (height - 1) * source.stride(2) + (width - 1) * source.stride(3))
-    return {
-        "NEAREST": mode == "nearest",
-        "ZEROS": padding_mode in ("zeros", "transparent"),
-        "REFLECTION": padding_mode == "reflection",
-        "TRANSPARENT": padding_mode == "transparent",
-        "EDGE": 0.0 if align_corners else 0.5,
-        "COVERED": covered,
-        "INT": tl.int32 if reach < 2**31 else tl.int64,  # of offsets within a plane; where planes begin takes 64 bits
-        "TILE": TILE,
-        "enable_fp_fusion": False,  # a fused multiplication would settle ties of nearest otherwise than the reference
-    }
-
-
-@triton.jit
-def _pixels(table, ends, obj, INT: tl.constexpr, TILE: tl.constexpr):
-    """Where the object's flat pixels start; and of the program's, their place from there, whether they are, x and y."""
-    row = table + obj * 10
-    width = tl.load(row + 3).to(INT)
-    area = tl.load(row + 4).to(INT) * width
-    start = tl.load(row + 9)
-    before = tl.load(ends + obj - 1, mask=obj > 0, other=0)
-    within = (tl.program_id(0) - before).to(INT) * TILE + tl.arange(0, TILE)
-    y = within // width
-    return start, within, within < area, within - y * width, y
-
-
-@triton.jit
-def _from_centre(frame, x, y):
-    """The centres of pixels, counted from that of their box."""
-    dst_x, dst_y = (tl.load(frame + 8) + tl.load(frame + 10)) / 2, (tl.load(frame + 9) + tl.load(frame + 11)) / 2
-    return (x.to(dst_x.dtype) + 0.5) - dst_x, (y.to(dst_y.dtype) + 0.5) - dst_y
-
-
-@triton.jit
-def _share(low, high, position):
-    """The share of a pixel between two edges along one axis, and its derivatives in both."""
-    before_stop, after_start = high - position, position + 1 - low
-    share = tl.minimum(tl.maximum(before_stop, 0.0), 1.0) + tl.minimum(tl.maximum(after_start, 0.0), 1.0) - 1
-    of_low = tl.where((after_start >= 0) & (after_start <= 1), -1.0, 0.0)
-    of_high = tl.where((before_stop >= 0) & (before_stop <= 1), 1.0, 0.0)
-    return share, of_low, of_high
-
-
-@triton.jit
-def _fold(position, low, high, ZEROS: tl.constexpr, REFLECTION: tl.constexpr, EDGE: tl.constexpr):
-    """Positions brought back by the padding mode, and the derivative of that."""
-    slope = tl.where(tl.abs(position) < float("inf"), 1.0, 0.0)
-    position = tl.where(position == position, position, 0.0)
-    if REFLECTION:
-        # There is no exact remainder here. Where this one is off, a whole pixel is less than the last bit.
-        position = tl.minimum(tl.maximum(position, -1e30), 1e30)
-        mirror = low - EDGE
-        span = high - low + 2 * EDGE
-        period = 2 * tl.maximum(span, 1.0)
-        beyond = position - mirror
-        turns = tl.floor(tl.div_rn(beyond, period) if beyond.dtype == tl.float32 else beyond / period)
-        turn = beyond - turns * period
-        turn = tl.where(turn < 0, turn + period, turn)  # the quotient was rounded up to a whole number
-        position = mirror + span - tl.abs(turn - span)
-        slope = tl.where(turn > span, -slope, tl.where(turn < span, slope, 0.0))
-    if ZEROS:
-        low, high = low - 2, high + 1
-    slope = tl.where((position >= low) & (position <= high), slope, 0.0)
-    return tl.minimum(tl.maximum(position, low), high), slope
-
-
-@triton.jit
-def _taps(
-    position,
-    read,
-    size,
-    NEAREST: tl.constexpr,
-    ZEROS: tl.constexpr,
-    REFLECTION: tl.constexpr,
-    EDGE: tl.constexpr,
-    INT: tl.constexpr,
-):
-    """Along one axis, of the two pixels around each position (or the nearest): where in the source, weights, whether
-    they are read; and the derivative of the second weight, which is minus that of the first."""
-    origin, low, high = tl.load(read), tl.load(read + 2), tl.load(read + 4)
-    first, last = tl.maximum(low, -origin).to(INT), tl.minimum(high, size - 1 - origin).to(INT)
-    origin, start = origin.to(INT), low.to(position.dtype)
-    position, slope = _fold(position, start, high.to(position.dtype), ZEROS, REFLECTION, EDGE)
-    if NEAREST:
-        position -= start
-    whole = tl.floor(position)
-    rest = position - whole
-    below = whole.to(INT)
-    if NEAREST:  # halves go to the even pixel of the patch
-        up = (rest > 0.5) | ((rest == 0.5) & (below % 2 != 0))
-        below += low.to(INT) + up.to(INT)
-        rest = tl.zeros_like(rest)
-    above = below + 1
-    if ZEROS:
-        has_below, has_above = (below >= first) & (below <= last), (above >= first) & (above <= last)
-    else:
-        has_below = tl.zeros_like(below) + first <= last  # nothing is, if the limits miss the source
-        has_above = has_below
-    weight_below, weight_above = tl.where(has_below, 1 - rest, 0.0), tl.where(has_above, rest, 0.0)
-    below = tl.minimum(tl.maximum(below, first), last) + origin
-    above = tl.minimum(tl.maximum(above, first), last) + origin
-    return below, above, weight_below, weight_above, has_below, has_above, slope
-
-
-@triton.jit
-def _positions(frame, dx, dy):
-    """Where pixels are read, pixel centres at whole numbers."""
-    qx = (tl.load(frame) * dx + tl.load(frame + 1) * dy + tl.load(frame + 2)) + tl.load(frame + 6) - 0.5
-    qy = (tl.load(frame + 3) * dx + tl.load(frame + 4) * dy + tl.load(frame + 5)) + tl.load(frame + 7) - 0.5
-    return qx, qy
-
-
-@triton.jit
+@triton.jit(do_not_specialize=CHANGING)
 def _sample_kernel(
     source,
     frames,
@@ -216,7 +99,6 @@ def _sample_kernel(
     total,
     values,
     coverage,
-    images,
     channels,
     height,
     width,
@@ -235,25 +117,25 @@ def _sample_kernel(
 ):
     obj = tl.load(owner + tl.program_id(0))
     if obj < count:
-        start, within, valid, x, y = _pixels(table, ends, obj, INT, TILE)
+        start, within, valid, x, y = pixels_of(table, ends, obj, INT, TILE)
         frame, read = frames + obj * 12, reads + obj * 7
-        dx, dy = _from_centre(frame, x, y)
-        qx, qy = _positions(frame, dx, dy)
-        x0, x1, wx0, wx1, has_x0, has_x1, _ = _taps(qx, read + 1, width, NEAREST, ZEROS, REFLECTION, EDGE, INT)
-        y0, y1, wy0, wy1, has_y0, has_y1, _ = _taps(qy, read + 2, height, NEAREST, ZEROS, REFLECTION, EDGE, INT)
+        dx, dy = from_centre(frame, x, y)
+        qx, qy = positions_of(frame, dx, dy)
+        x0, x1, wx0, wx1, has_x0, has_x1, _ = taps_of(qx, read + 1, width, NEAREST, ZEROS, REFLECTION, EDGE, INT)
+        y0, y1, wy0, wy1, has_y0, has_y1, _ = taps_of(qy, read + 2, height, NEAREST, ZEROS, REFLECTION, EDGE, INT)
         has_x0, has_x1 = has_x0 & valid, has_x1 & valid
         x0, x1, y0, y1 = x0 * stride_x, x1 * stride_x, y0 * stride_y, y1 * stride_y
         share = tl.zeros_like(wx0) + 1
         if COVERED:
-            share = _share(tl.load(frame + 8), tl.load(frame + 10), x.to(qx.dtype))[0]
-            share *= _share(tl.load(frame + 9), tl.load(frame + 11), y.to(qx.dtype))[0]
+            share = share_of(tl.load(frame + 8), tl.load(frame + 10), x.to(qx.dtype))[0]
+            share *= share_of(tl.load(frame + 9), tl.load(frame + 11), y.to(qx.dtype))[0]
         plane, out = source + tl.load(read) * stride_image, values + start
         for _ in range(channels):
-            value = wy0 * wx0 * _texel(plane, y0 + x0, has_y0 & has_x0, qx.dtype)
+            value = wy0 * wx0 * texel_of(plane, y0 + x0, has_y0 & has_x0, qx.dtype)
             if not NEAREST:
-                value += wy0 * wx1 * _texel(plane, y0 + x1, has_y0 & has_x1, qx.dtype)
-                value += wy1 * wx0 * _texel(plane, y1 + x0, has_y1 & has_x0, qx.dtype)
-                value += wy1 * wx1 * _texel(plane, y1 + x1, has_y1 & has_x1, qx.dtype)
+                value += wy0 * wx1 * texel_of(plane, y0 + x1, has_y0 & has_x1, qx.dtype)
+                value += wy1 * wx0 * texel_of(plane, y1 + x0, has_y1 & has_x0, qx.dtype)
+                value += wy1 * wx1 * texel_of(plane, y1 + x1, has_y1 & has_x1, qx.dtype)
             tl.store(out + within, share * value, mask=valid)
             plane += stride_channel
             out += total
@@ -263,13 +145,7 @@ def _sample_kernel(
             tl.store(coverage + start + within, share, mask=valid)
 
 
-@triton.jit
-def _texel(plane, offset, there, DTYPE: tl.constexpr):
-    """Zero where it is not there: a weight of 0 would not do, since what stands there may be NaN."""
-    return tl.load(plane + offset, mask=there, other=0.0).to(DTYPE)
-
-
-@triton.jit
+@triton.jit(do_not_specialize=CHANGING)
 def _sample_backward_kernel(
     source,
     frames,
@@ -283,7 +159,6 @@ def _sample_backward_kernel(
     grad_coverage,
     grad_source,
     sums,
-    images,
     channels,
     height,
     width,
@@ -304,15 +179,15 @@ def _sample_backward_kernel(
 ):
     obj = tl.load(owner + tl.program_id(0))
     if obj < count:
-        start, within, valid, x, y = _pixels(table, ends, obj, INT, TILE)
+        start, within, valid, x, y = pixels_of(table, ends, obj, INT, TILE)
         frame, read = frames + obj * 12, reads + obj * 7
-        dx, dy = _from_centre(frame, x, y)
-        qx, qy = _positions(frame, dx, dy)
-        x0, x1, wx0, wx1, has_x0, has_x1, slope_x = _taps(qx, read + 1, width, NEAREST, ZEROS, REFLECTION, EDGE, INT)
-        y0, y1, wy0, wy1, has_y0, has_y1, slope_y = _taps(qy, read + 2, height, NEAREST, ZEROS, REFLECTION, EDGE, INT)
+        dx, dy = from_centre(frame, x, y)
+        qx, qy = positions_of(frame, dx, dy)
+        x0, x1, wx0, wx1, has_x0, has_x1, slope_x = taps_of(qx, read + 1, width, NEAREST, ZEROS, REFLECTION, EDGE, INT)
+        y0, y1, wy0, wy1, has_y0, has_y1, slope_y = taps_of(qy, read + 2, height, NEAREST, ZEROS, REFLECTION, EDGE, INT)
         has_x0, has_x1 = has_x0 & valid, has_x1 & valid
-        share_x, low_x, high_x = _share(tl.load(frame + 8), tl.load(frame + 10), x.to(qx.dtype))
-        share_y, low_y, high_y = _share(tl.load(frame + 9), tl.load(frame + 11), y.to(qx.dtype))
+        share_x, low_x, high_x = share_of(tl.load(frame + 8), tl.load(frame + 10), x.to(qx.dtype))
+        share_y, low_y, high_y = share_of(tl.load(frame + 9), tl.load(frame + 11), y.to(qx.dtype))
         share = share_x * share_y if COVERED else tl.zeros_like(wx0) + 1
 
         # of_*: the gradient of each weight, but for the share that multiplies all
@@ -327,11 +202,11 @@ def _sample_backward_kernel(
             for _ in range(channels):
                 g = tl.load(grad + within, mask=valid, other=0.0)
                 if OF_FRAMES:
-                    of_00 += g * _texel(plane, y0 * stride_y + x0 * stride_x, has_y0 & has_x0, qx.dtype)
+                    of_00 += g * texel_of(plane, y0 * stride_y + x0 * stride_x, has_y0 & has_x0, qx.dtype)
                     if not NEAREST:
-                        of_01 += g * _texel(plane, y0 * stride_y + x1 * stride_x, has_y0 & has_x1, qx.dtype)
-                        of_10 += g * _texel(plane, y1 * stride_y + x0 * stride_x, has_y1 & has_x0, qx.dtype)
-                        of_11 += g * _texel(plane, y1 * stride_y + x1 * stride_x, has_y1 & has_x1, qx.dtype)
+                        of_01 += g * texel_of(plane, y0 * stride_y + x1 * stride_x, has_y0 & has_x1, qx.dtype)
+                        of_10 += g * texel_of(plane, y1 * stride_y + x0 * stride_x, has_y1 & has_x0, qx.dtype)
+                        of_11 += g * texel_of(plane, y1 * stride_y + x1 * stride_x, has_y1 & has_x1, qx.dtype)
                 if OF_SOURCE:
                     g *= share
                     _add(grad_plane, y0 * width + x0, wy0 * wx0 * g, has_y0 & has_x0)
@@ -347,8 +222,12 @@ def _sample_backward_kernel(
             out = sums + tl.program_id(0) * 12
             of_x, of_y = tl.zeros_like(wx0), tl.zeros_like(wx0)
             if not NEAREST:
-                of_x = tl.where(has_x1, wy0 * of_01 + wy1 * of_11, 0.0) - tl.where(has_x0, wy0 * of_00 + wy1 * of_10, 0.0)
-                of_y = tl.where(has_y1, wx0 * of_10 + wx1 * of_11, 0.0) - tl.where(has_y0, wx0 * of_00 + wx1 * of_01, 0.0)
+                of_x = tl.where(has_x1, wy0 * of_01 + wy1 * of_11, 0.0) - tl.where(
+                    has_x0, wy0 * of_00 + wy1 * of_10, 0.0
+                )
+                of_y = tl.where(has_y1, wx0 * of_10 + wx1 * of_11, 0.0) - tl.where(
+                    has_y0, wx0 * of_00 + wx1 * of_01, 0.0
+                )
             of_x = tl.where(valid & (slope_x != 0), slope_x * share * of_x, 0.0)
             of_y = tl.where(valid & (slope_y != 0), slope_y * share * of_y, 0.0)
             sum_x, sum_y = tl.sum(of_x), tl.sum(of_y)
