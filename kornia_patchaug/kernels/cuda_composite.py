@@ -100,8 +100,8 @@ def _window(row, y, x, INT: tl.constexpr):
 @triton.jit
 def _mixed(before, state, touched):
     """The state where it was touched, else the bits that were read: a NaN's would not survive another dtype."""
-    if before.dtype == tl.float16 or before.dtype == tl.bfloat16:
-        state = state.to(tl.float32)  # float64 is rounded twice, as torch does it
+    if before.dtype != tl.float64:
+        state = state.to(tl.float32)  # on the way to half precision too, as torch does it
     return tl.where(touched[None, :], state.to(before.dtype), before)
 
 
