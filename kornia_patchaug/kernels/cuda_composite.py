@@ -17,6 +17,7 @@ from kornia_patchaug.windows import Column
 # it meets. With 4 channels it is 8 values for each thread of four warps.
 ROWS, COLUMNS = 8, 32
 CHANNELS = 4
+BEYOND_32_BITS = 2**31  # offsets within an image take 32 bits where they can; where images begin takes 64 always
 
 
 def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
@@ -60,7 +61,7 @@ def _launch(source: Tensor, target: Tensor, total: int) -> tuple[tuple[int, int]
     tiles = triton.cdiv(height, ROWS) * triton.cdiv(width, COLUMNS)
     sizes = channels, height, width
     reach = [sum((n - 1) * s for n, s in zip(sizes, t.stride()[1:], strict=True)) for t in (source, target)]
-    whole = tl.int32 if max(*reach, channels * total) < 2**31 else tl.int64  # where images begin takes 64 bits
+    whole = tl.int32 if max(*reach, channels * total) < BEYOND_32_BITS else tl.int64
     options = {"INT": whole, "CHANNELS": group, "ROWS": ROWS, "COLUMNS": COLUMNS}
     return (images * tiles, triton.cdiv(channels, group)), {**options, "enable_fp_fusion": False}
 

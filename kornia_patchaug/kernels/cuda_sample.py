@@ -17,7 +17,6 @@ from kornia_patchaug.kernels.cuda_taps import (
     positions_of,
     share_of,
     taps_of,
-    texel_of,
     tiles_of,
 )
 
@@ -130,12 +129,12 @@ def _sample_kernel(
             share = share_of(tl.load(frame + 8), tl.load(frame + 10), x.to(qx.dtype))[0]
             share *= share_of(tl.load(frame + 9), tl.load(frame + 11), y.to(qx.dtype))[0]
         plane, out = source + tl.load(read) * stride_image, values + start
-        for _ in range(channels):
-            value = wy0 * wx0 * texel_of(plane, y0 + x0, has_y0 & has_x0, qx.dtype)
+        for _ in range(channels):  # what is not there is not read: a weight of 0 would not do, it may be NaN
+            value = wy0 * wx0 * tl.load(plane + (y0 + x0), has_y0 & has_x0, 0.0)
             if not NEAREST:
-                value += wy0 * wx1 * texel_of(plane, y0 + x1, has_y0 & has_x1, qx.dtype)
-                value += wy1 * wx0 * texel_of(plane, y1 + x0, has_y1 & has_x0, qx.dtype)
-                value += wy1 * wx1 * texel_of(plane, y1 + x1, has_y1 & has_x1, qx.dtype)
+                value += wy0 * wx1 * tl.load(plane + (y0 + x1), has_y0 & has_x1, 0.0)
+                value += wy1 * wx0 * tl.load(plane + (y1 + x0), has_y1 & has_x0, 0.0)
+                value += wy1 * wx1 * tl.load(plane + (y1 + x1), has_y1 & has_x1, 0.0)
             tl.store(out + within, share * value, mask=valid)
             plane += stride_channel
             out += total
@@ -202,18 +201,18 @@ def _sample_backward_kernel(
             for _ in range(channels):
                 g = tl.load(grad + within, mask=valid, other=0.0)
                 if OF_FRAMES:
-                    of_00 += g * texel_of(plane, y0 * stride_y + x0 * stride_x, has_y0 & has_x0, qx.dtype)
+                    of_00 += g * tl.load(plane + (y0 * stride_y + x0 * stride_x), has_y0 & has_x0, 0.0)
                     if not NEAREST:
-                        of_01 += g * texel_of(plane, y0 * stride_y + x1 * stride_x, has_y0 & has_x1, qx.dtype)
-                        of_10 += g * texel_of(plane, y1 * stride_y + x0 * stride_x, has_y1 & has_x0, qx.dtype)
-                        of_11 += g * texel_of(plane, y1 * stride_y + x1 * stride_x, has_y1 & has_x1, qx.dtype)
+                        of_01 += g * tl.load(plane + (y0 * stride_y + x1 * stride_x), has_y0 & has_x1, 0.0)
+                        of_10 += g * tl.load(plane + (y1 * stride_y + x0 * stride_x), has_y1 & has_x0, 0.0)
+                        of_11 += g * tl.load(plane + (y1 * stride_y + x1 * stride_x), has_y1 & has_x1, 0.0)
                 if OF_SOURCE:
                     g *= share
-                    _add(grad_plane, y0 * width + x0, wy0 * wx0 * g, has_y0 & has_x0)
+                    tl.atomic_add(grad_plane + (y0 * width + x0), wy0 * wx0 * g, has_y0 & has_x0, sem="relaxed")
                     if not NEAREST:
-                        _add(grad_plane, y0 * width + x1, wy0 * wx1 * g, has_y0 & has_x1)
-                        _add(grad_plane, y1 * width + x0, wy1 * wx0 * g, has_y1 & has_x0)
-                        _add(grad_plane, y1 * width + x1, wy1 * wx1 * g, has_y1 & has_x1)
+                        tl.atomic_add(grad_plane + (y0 * width + x1), wy0 * wx1 * g, has_y0 & has_x1, sem="relaxed")
+                        tl.atomic_add(grad_plane + (y1 * width + x0), wy1 * wx0 * g, has_y1 & has_x0, sem="relaxed")
+                        tl.atomic_add(grad_plane + (y1 * width + x1), wy1 * wx1 * g, has_y1 & has_x1, sem="relaxed")
                 plane += stride_channel
                 grad += total
                 grad_plane += height * width
@@ -252,8 +251,3 @@ def _sample_backward_kernel(
             tl.store(out + 9, centre_y + tl.sum(of_share * share_x * low_y))
             tl.store(out + 10, centre_x + tl.sum(of_share * share_y * high_x))
             tl.store(out + 11, centre_y + tl.sum(of_share * share_x * high_y))
-
-
-@triton.jit
-def _add(plane, offset, value, there):
-    tl.atomic_add(plane + offset, value, mask=there, sem="relaxed")

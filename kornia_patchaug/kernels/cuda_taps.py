@@ -15,6 +15,8 @@ from kornia_patchaug.windows import Column
 # Flat pixels of a tile: two for each thread of four warps, so that the taps of both fit in registers, and few threads
 # idle on small windows.
 TILE = 256
+# Offsets within a plane take 32 bits where they can, which are cheaper; where planes begin takes 64 always.
+BEYOND_32_BITS = 2**31
 
 
 def tiles_of(table: Tensor, total: int) -> tuple[Tensor, Tensor]:
@@ -41,7 +43,7 @@ def options_of(
         "TRANSPARENT": padding_mode == "transparent",
         "EDGE": 0.0 if align_corners else 0.5,
         "COVERED": covered,
-        "INT": tl.int32 if reach < 2**31 else tl.int64,  # of offsets within a plane; where planes begin takes 64 bits
+        "INT": tl.int32 if reach < BEYOND_32_BITS else tl.int64,
         "TILE": TILE,
         "enable_fp_fusion": False,  # a fused multiplication would settle ties of nearest otherwise than the reference
     }
@@ -145,9 +147,3 @@ def positions_of(frame, dx, dy):
     qx = (tl.load(frame) * dx + tl.load(frame + 1) * dy + tl.load(frame + 2)) + tl.load(frame + 6) - 0.5
     qy = (tl.load(frame + 3) * dx + tl.load(frame + 4) * dy + tl.load(frame + 5)) + tl.load(frame + 7) - 0.5
     return qx, qy
-
-
-@triton.jit
-def texel_of(plane, offset, there, DTYPE: tl.constexpr):
-    """Zero where it is not there: a weight of 0 would not do, since what stands there may be NaN."""
-    return tl.load(plane + offset, mask=there, other=0.0).to(DTYPE)
