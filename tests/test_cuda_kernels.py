@@ -158,6 +158,19 @@ def test_a_huge_theta_reads_what_the_reference_reads(padding_mode, mode):
         assert_equal(grad_source.sum(), coverage.sum())
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@pytest.mark.parametrize("far", [float("inf"), -float("inf"), float("nan")])
+def test_what_is_read_infinitely_far_away_moves_with_nothing(far):
+    for mode, padding_mode in product(MODES, ("zeros", "border", "reflection")):
+        given, _ = inputs(*scene("integer", channels=1))
+        given[1][:, 2:6:3] = far
+        values, coverage = cuda.sample(*given, mode, padding_mode, False, True)
+        assert values.isfinite().all()
+        grads = torch.ones_like(values), torch.zeros_like(coverage)
+        _, grad_frames = cuda.sample_backward(*grads, *given, mode, padding_mode, False, True, True, True)
+        assert (grad_frames[:, :8] == 0).all()
+
+
 def test_a_reflection_is_exact_as_far_as_a_pixel_can_be_told():
     images, boxes, theta, obj_to_img = scene("integer", channels=1, dtype=torch.float32)
     for shift in (-1e6, -12345.625, 3e6):

@@ -82,21 +82,20 @@ def share_of(low, high, position):
 @triton.jit
 def _fold(position, low, high, ZEROS: tl.constexpr, REFLECTION: tl.constexpr, EDGE: tl.constexpr):
     """Positions brought back by the padding mode, and the derivative of that."""
-    slope = tl.where(tl.abs(position) < float("inf"), 1.0, 0.0)
-    position = tl.where(position == position, position, 0.0)
+    slope = tl.where(position == position, 1.0, 0.0)
     if REFLECTION:
         # The remainder of a float would not be exact on a device either. This one is where a pixel is more than the
-        # last bit of the position; farther away, infinitely too, any pixel of the patch will do.
-        position = tl.minimum(tl.maximum(position, -1e30), 1e30)
+        # last bit of the position; farther away any pixel of the patch will do.
         mirror = low - EDGE
         span = high - low + 2 * EDGE
         period = 2 * tl.maximum(span, 1.0)
         beyond = position - mirror
+        # Correctly rounded, a quotient by a whole number never rounds to the next one; plain float32 division may.
         turns = tl.floor(tl.div_rn(beyond, period) if beyond.dtype == tl.float32 else beyond / period)
         turn = beyond - turns * period
-        turn = tl.where(turn < 0, turn + period, turn)  # the quotient was rounded up to a whole number
         position = mirror + span - tl.abs(turn - span)
         slope = tl.where(turn > span, -slope, tl.where(turn < span, slope, 0.0))
+    position = tl.where(position == position, position, 0.0)  # infinity less infinity
     if ZEROS:
         low, high = low - 2, high + 1
     slope = tl.where((position >= low) & (position <= high), slope, 0.0)
