@@ -192,9 +192,9 @@ def test_nearest_breaks_ties_as_the_reference_does(padding_mode):
 
 @pytest.mark.parametrize("padding_mode", ["zeros", "transparent", "border"])
 def test_a_pixel_that_is_nan_spoils_what_it_spoils_in_the_reference(padding_mode):
-    images, *objects = scene("integer", channels=1)
-    images[:2, :, 3, 5] = float("nan")
-    given, _ = inputs(images, *objects)
+    images, boxes, theta, obj_to_img = scene("integer", channels=1)
+    images[:2, :, 3:6, 2] = images[:2, :, 3, 4:7] = float("nan")  # on edges, where it stands in for what is beyond
+    given, _ = inputs(images, boxes, theta + 0.7 * torch.eye(2, 3), obj_to_img)
     options = "bilinear", padding_mode, False, True
     expected = reference.sample(*given, *options)
     assert expected[0].isnan().any()
