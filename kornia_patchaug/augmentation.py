@@ -27,7 +27,7 @@ class PatchAffine(PatchAugmentation):
         tensor([[[[2., 1., 3.]]]])
     """
 
-    def draw_theta(self, boxes: Tensor, generator: torch.Generator) -> Tensor:
+    def draw_theta(self, boxes: Tensor, noise: Tensor) -> Tensor:
         raise ValueError(
             "PatchAffine has no theta for its boxes. Pass theta=, put it in params, or bind(theta=...); "
             "RandomPatchAffine draws one."
@@ -96,7 +96,5 @@ class RandomPatchAffine(PatchAugmentation):
         self.generator = generator
         self.ranges = AffineGenerator(degrees, translate, scale, shear, learnable=learnable)
 
-    def draw_theta(self, boxes: Tensor, generator: torch.Generator) -> Tensor:
-        return self.ranges(
-            boxes, align_corners=self.flags["align_corners"], same=self.same_on_batch, generator=generator
-        )
+    def draw_theta(self, boxes: Tensor, noise: Tensor) -> Tensor:
+        return self.ranges(boxes, noise, align_corners=self.flags["align_corners"])

@@ -12,8 +12,9 @@ from kornia.geometry.boxes import Boxes
 from kornia.geometry.keypoints import Keypoints
 from torch import Tensor
 
-from kornia_patchaug.boxes import BoxesLike, as_flat
-from kornia_patchaug.checks import check_option, check_range, check_size, check_theta
+from kornia_patchaug.boxes import BoxesLike, as_flat, checked_index
+from kornia_patchaug.checks import check_option, check_size, check_theta
+from kornia_patchaug.draws import noise, number_of, seed, uniform
 from kornia_patchaug.functional import PADDINGS, STEP_PADDINGS, Padding, affine_patches
 from kornia_patchaug.labels import follow_boxes, follow_points
 from kornia_patchaug.theta import identity_theta
@@ -67,10 +68,11 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         }
         check_option("resample", self.flags["resample"], (Resample.BILINEAR, Resample.NEAREST))
         self.generator: torch.Generator | None = None  # of the gates and draws; the global one if None
+        self._number = number_of(self)
         self._bound: Params = {}
 
-    def draw_theta(self, boxes: Tensor, generator: torch.Generator) -> Tensor:
-        """Theta ``(N, 2, 3)`` for flat ``boxes (N, 4)`` that came without one."""
+    def draw_theta(self, boxes: Tensor, noise: Tensor) -> Tensor:
+        """Theta ``(N, 2, 3)`` of ``noise (N, 7)``, or ``(1, 7)``, for flat ``boxes (N, 4)`` that came without one."""
         raise NotImplementedError
 
     def bind(
@@ -156,18 +158,17 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         if boxes is None:
             raise ValueError(NO_OBJECTS.format(name=type(self).__name__))
         boxes, obj_to_img = as_flat(boxes, obj_to_img, batch_size)
-        check_range(obj_to_img.cpu(), batch_size)
-        boxes, obj_to_img = boxes.to(device, copy=True), obj_to_img.to(device, copy=True)  # kept for replay
+        obj_to_img = checked_index(obj_to_img, batch_size).to(device)
+        boxes = boxes.to(device, copy=True)  # kept for replay
 
-        seed = params["seed"] if "seed" in params else self._draw_seed()  # params written by hand have none
-        generator = torch.Generator().manual_seed(int(seed.flatten()[0]))  # videos repeat it, a row a frame
-        gate = self._draw_gate(len(boxes), self.p_patch, generator)
-        gate = params.get("patch_prob", gate).reshape(1, -1)
+        drawn = params["seed"] if "seed" in params else seed(torch.empty(0), self._source)  # written by hand: no seed
+        of_gates, of_theta = noise(drawn, 1 if self.same_on_batch else len(boxes))
+        gate = params.get("patch_prob", self._gates(of_gates, self.p_patch, len(boxes))).reshape(1, -1)
         if gate.shape[1] != len(boxes):
             raise ValueError(f"patch_prob: expected one gate a box ({len(boxes)}), got {gate.shape[1]}.")
         theta = kept.get("theta", self._bound.get("theta")) if theta is None else theta
         if theta is None:
-            theta = self.draw_theta(boxes, generator)
+            theta = self.draw_theta(boxes, of_theta)
         else:
             theta = check_theta(theta, len(boxes)).to(device, copy=True)
         params.update(
@@ -180,21 +181,24 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
 
     def forward_parameters(self, batch_shape: tuple[int, ...]) -> Params:
         """The draw of gates for ``batch_shape``, and a seed for what is drawn once the objects are known."""
-        return {**super().forward_parameters(batch_shape), "seed": self._draw_seed()}
+        gates = self.__batch_prob_generator__(batch_shape, self.p, self.p_batch, self.same_on_batch)
+        # Kornia's own line for this looks each size up in a dict, so that torch.compile would start anew for each.
+        shape = torch.stack([torch.full((), size, dtype=torch.int64) for size in batch_shape])
+        return {"batch_prob": gates, "forward_input_shape": shape, "seed": seed(gates, self._source)}
 
     def __batch_prob_generator__(
         self, batch_shape: tuple[int, ...], p: float, p_batch: float, same_on_batch: bool
     ) -> Tensor:
-        return self._draw_gate(batch_shape[0], p, self.generator) * self._draw_gate(1, p_batch, self.generator)
+        of_images = uniform(torch.empty(0), 1 if same_on_batch else batch_shape[0], self._source)
+        of_batch = uniform(of_images, 1, self._source)
+        return self._gates(of_images, p, batch_shape[0]) * self._gates(of_batch, p_batch, 1)
 
-    def _draw_gate(self, count: int, p: float, generator: torch.Generator | None) -> Tensor:
-        device = "cpu" if generator is None else generator.device
-        noise = torch.rand(1 if self.same_on_batch else count, generator=generator, device=device)
+    def _gates(self, noise: Tensor, p: float, count: int) -> Tensor:
         return (noise < p).to(torch.float32).expand(count)
 
-    def _draw_seed(self) -> Tensor:
-        device = "cpu" if self.generator is None else self.generator.device
-        return torch.randint(2**62, (1,), generator=self.generator, device=device)
+    @property
+    def _source(self) -> int:
+        return 0 if self.generator is None else self._number
 
     def _objects(self, params: Params) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """``boxes, theta, obj_to_img, active`` of the images in ``params``; an inactive object has an empty box."""
@@ -268,6 +272,10 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         for name in ("_transform_matrix_params", "_transform_matrix_params_snapshot", "_lazy_matrix_args"):
             state[name] = None
         return state
+
+    def __setstate__(self, state: Params) -> None:
+        super().__setstate__(state)
+        self._number = number_of(self)  # a copy draws from its own generator
 
     def __repr__(self) -> str:
         options = {name: getattr(self, name) for name in ("p", "p_batch", "p_patch", "same_on_batch", "keepdim")}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from kornia.geometry.boxes import Boxes
 from torch import Tensor
@@ -26,6 +27,7 @@ from kornia_patchaug.checks import (
     describe,
     working_dtype,
 )
+from kornia_patchaug.compiled import operator
 
 FORMATS = ("xyxy", "xyxy_plus", "xywh", "cxcywh", "xyxyn", "xywhn", "cxcywhn")
 
@@ -161,7 +163,7 @@ def split_boxes(boxes: Tensor, obj_to_img: Tensor, batch_size: int) -> list[Tens
         raise ValueError("boxes: expected rows (N, ...), got a single number.")
     index = check_index(obj_to_img, len(boxes))
     host = index.cpu()
-    check_range(host, batch_size)
+    check_range(host.numpy(), batch_size)
     order = torch.argsort(index, stable=True)
     return list(boxes[order].split(torch.bincount(host, minlength=batch_size).tolist()))
 
@@ -182,16 +184,16 @@ class Objects(NamedTuple):
     theta: Tensor  # (N, 2, 3)
     obj_to_img: Tensor  # (N,) int64
     alpha: Tensor | None  # (N,) or (N, 1, h, w)
-    host_boxes: Tensor  # (N, 4)
-    host_theta: Tensor  # (N, 2, 3)
-    host_image: Tensor  # (N,) int64
+    host_boxes: np.ndarray  # (N, 4)
+    host_theta: np.ndarray  # (N, 2, 3)
+    host_image: np.ndarray  # (N,) int64
 
     def select(self, rows: Tensor) -> Objects:
         """Some objects, by their rows on the host."""
         there, parts = rows.to(self.boxes.device), self._asdict()
         for name, value in parts.items():
             if value is not None:
-                parts[name] = value[rows if name.startswith("host") else there]
+                parts[name] = value[rows.numpy() if name.startswith("host") else there]
         return Objects(**parts)
 
 
@@ -224,12 +226,19 @@ def check_objects(
     alpha = None if alpha is None else alpha.to(dtype)
 
     packed = torch.cat([boxes.detach(), theta.detach().flatten(1), obj_to_img[:, None].to(dtype)], dim=1)
-    host = packed.cpu().double()  # (N, 11), the one transfer
-    host_boxes, host_theta, host_image = host[:, :4], host[:, 4:10], host[:, 10].long()
+    host = packed.cpu().double().numpy()  # (N, 11), the one transfer
+    host_boxes, host_theta, host_image = host[:, :4], host[:, 4:10], host[:, 10].astype(np.int64)
     check_box_values(host_boxes)
     check_range(host_image, batch_size)
     check_theta_values(host_theta)
     return Objects(boxes, theta, obj_to_img, alpha, host_boxes, host_theta.reshape(-1, 2, 3), host_image)
+
+
+@operator("checked_index", lambda obj_to_img, batch_size: torch.empty_like(obj_to_img))
+def checked_index(obj_to_img: Tensor, batch_size: int) -> Tensor:
+    """A copy of ``obj_to_img``, each of which is one of ``batch_size`` images, or raise."""
+    check_range(obj_to_img.cpu().numpy(), batch_size)
+    return obj_to_img.clone()
 
 
 def as_flat(boxes: BoxesLike, obj_to_img: Tensor | None, batch_size: int) -> tuple[Tensor, Tensor]:

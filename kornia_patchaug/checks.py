@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce, wraps
 from typing import ParamSpec, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,13 +61,13 @@ def check_boxes(boxes: Tensor, count: int | None = None) -> Tensor:
     if count is not None and len(boxes) != count:
         raise ValueError(f"boxes: expected one row a theta ({count}), got {len(boxes)}.")
     boxes = boxes.to(working_dtype(boxes))
-    check_box_values(boxes.detach().cpu().double())
+    check_box_values(boxes.detach().cpu().double().numpy())
     return boxes
 
 
-def check_theta_values(host: Tensor) -> None:
+def check_theta_values(host: np.ndarray) -> None:
     """Raise unless the ``(N, 6)`` thetas on the host are finite."""
-    bad = first_row(~host.isfinite().all(1))
+    bad = first_row(~np.isfinite(host))
     if bad is not None:
         raise ValueError(f"theta: expected finite values, got {host[bad].tolist()} in row {bad}.")
 
@@ -121,25 +122,25 @@ def check_alpha(alpha: Tensor, count: int) -> None:
         raise ValueError(f"alpha: expected shape ({count},) or ({count}, 1, h, w), got {tuple(alpha.shape)}.")
 
 
-def check_box_values(host: Tensor) -> None:
+def check_box_values(host: np.ndarray) -> None:
     """Raise unless the float64 ``(N, 4)`` boxes on the host are finite, ordered and countable."""
-    bad = first_row(~host.isfinite().all(1))
+    bad = first_row(~np.isfinite(host))
     if bad is not None:
         raise ValueError(f"boxes: expected finite values, got {host[bad].tolist()} in row {bad}.")
-    bad = first_row((host[:, 2:] < host[:, :2]).any(1))
+    bad = first_row(host[:, 2:] < host[:, :2])
     if bad is not None:
         raise ValueError(
             f"boxes: expected x1 y1 x2 y2 with x2 >= x1 and y2 >= y1, got {host[bad].tolist()} in row {bad}. "
             "Boxes as corner and size go through convert_boxes(boxes, 'xywh', 'xyxy')."
         )
-    bad = first_row((host.abs() > MAX_COORDINATE).any(1))
+    bad = first_row(abs(host) > MAX_COORDINATE)
     if bad is not None:
         raise ValueError(
             f"boxes: expected pixels within +-{MAX_COORDINATE:.0f}, got {host[bad].tolist()} in row {bad}."
         )
 
 
-def check_range(host: Tensor, batch_size: int) -> None:
+def check_range(host: np.ndarray, batch_size: int) -> None:
     """Raise unless every image index on the host is one of ``batch_size`` images."""
     bad = first_row((host < 0) | (host >= batch_size))
     if bad is not None:
@@ -154,10 +155,9 @@ def working_dtype(*tensors: Tensor | None) -> torch.dtype:
     return reduce(torch.promote_types, floating, torch.float32)
 
 
-def first_row(bad: Tensor) -> int | None:
-    """The index of the first True in ``bad (N,)``, or None."""
-    rows = bad.nonzero()
-    return int(rows[0]) if len(rows) else None
+def first_row(bad: np.ndarray) -> int | None:
+    """The first row of ``bad (N, ...)`` with a True in it, or None."""
+    return int(bad.nonzero()[0][0]) if bad.any() else None
 
 
 def describe(value: object) -> str:

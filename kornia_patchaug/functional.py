@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from kornia_patchaug.boxes import BoxesLike, Objects, check_objects
+from kornia_patchaug.boxes import BoxesLike, Objects, as_flat, check_objects
 from kornia_patchaug.checks import (
     check_device,
     check_images,
@@ -18,6 +19,7 @@ from kornia_patchaug.checks import (
     full_precision,
     working_dtype,
 )
+from kornia_patchaug.compiled import operator
 from kornia_patchaug.kernels import sample
 from kornia_patchaug.stages import (
     Reading,
@@ -29,8 +31,8 @@ from kornia_patchaug.stages import (
     warp_in_one_pass,
     warp_in_steps,
 )
-from kornia_patchaug.theta import centres, half_sizes, safe_ratio
-from kornia_patchaug.windows import Windows, layers, make_windows, regular_windows
+from kornia_patchaug.theta import identity_theta
+from kornia_patchaug.windows import Windows, layers, make_windows, reads_of, regular_windows
 
 MODES = ("bilinear", "nearest")
 EDGE_PADDINGS = ("zeros", "border", "reflection")
@@ -42,7 +44,6 @@ EdgePadding = Literal["zeros", "border", "reflection"]
 Padding = Literal["zeros", "border", "reflection", "image", "transparent"]
 
 
-@full_precision
 def affine_patches(
     images: Tensor,
     boxes: BoxesLike,
@@ -92,6 +93,27 @@ def affine_patches(
                 [ 7.,  6.,  5.,  4.],
                 [12., 13., 14., 15.]])
     """
+    if not isinstance(boxes, Tensor):
+        check_images("images", images)
+        boxes, obj_to_img = as_flat(boxes, obj_to_img, len(images))
+    options = mode, padding_mode, align_corners, sequential, patch_size
+    return _affine_patches(images, boxes, theta, obj_to_img, alpha, *options)
+
+
+@operator("affine_patches", lambda images, *_: torch.empty_like(images), gradient=True)
+@full_precision
+def _affine_patches(
+    images: Tensor,
+    boxes: Tensor,
+    theta: Tensor,
+    obj_to_img: Tensor | None,
+    alpha: Tensor | None,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+    sequential: bool,
+    patch_size: list[int] | None,
+) -> Tensor:
     how = _reading(mode, padding_mode, align_corners, PADDINGS)
     check_option("sequential", sequential, (False, True))
     warp = warp_in_one_pass
@@ -149,19 +171,13 @@ def crop_patches(
     objects = check_objects(images, boxes, obj_to_img)
     count, channels = len(objects.boxes), images.shape[1]
     windows = regular_windows(count, height, width, images.device)
-    # The box is the source here: its coordinates count from its own first pixel, so that they stay small.
-    first = objects.boxes.detach()[:, :2].floor()
-    box = objects.boxes - first.repeat(1, 2)
-    patch = box.new_tensor([[0, 0, width, height]]).expand(count, 4)
-    shrink = safe_ratio(half_sizes(box, align_corners), half_sizes(patch, align_corners))
+    first = np.floor(objects.host_boxes[:, :2])
     values, _ = sample(
         images,
-        objects.obj_to_img,
-        torch.nn.functional.pad(torch.diag_embed(shrink), (0, 1)),  # (N, 2, 3), centre to centre
-        centres(box),
-        first.long(),
-        last_pixels(images) - first.long().repeat(1, 2),
-        patch,
+        identity_theta(objects.boxes),
+        objects.boxes,
+        objects.boxes.new_tensor([[0, 0, width, height]]).expand(count, 4),
+        reads_of(objects.host_image, first, last_pixels(images) - np.tile(first, 2)),
         windows,
         mode=how.mode,
         padding_mode=how.padding_mode,
@@ -169,7 +185,7 @@ def crop_patches(
         covered=False,
     )
     patches = values.reshape(channels, count, height, width).transpose(0, 1)
-    has_area = (box[:, 2:] > box[:, :2]).all(1)
+    has_area = (objects.boxes[:, 2:] > objects.boxes[:, :2]).all(1)
     return patches.where(has_area[:, None, None, None], 0).to(images.dtype).contiguous()
 
 
@@ -203,7 +219,7 @@ def warp_patches(
     check_images("patches", patches)
     theta = check_theta(theta, len(patches))
     check_device("theta", theta, patches)
-    check_theta_values(theta.detach().flatten(1).cpu())
+    check_theta_values(theta.detach().flatten(1).cpu().double().numpy())
     dtype = working_dtype(patches, theta)
     if len(patches) == 0:
         return patches + 0 * theta.sum().to(patches.dtype)  # a gradient of zeros, not None

@@ -1,4 +1,4 @@
-"""Ranges -> a random theta per object."""
+"""Ranges and noise -> a random theta per object."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from kornia_patchaug.draws import NOISE_OF_THETA
 from kornia_patchaug.theta import half_sizes, theta_in_pixels
 
 RangeLike = float | Sequence[float] | Tensor
@@ -53,7 +54,7 @@ class UniformRange(nn.Module):
 
 
 class AffineGenerator(nn.Module):
-    """Draws theta from ranges that mean what they mean in ``kornia.augmentation.RandomAffine``."""
+    """Makes theta of noise, by ranges that mean what they mean in ``kornia.augmentation.RandomAffine``."""
 
     def __init__(
         self,
@@ -82,20 +83,12 @@ class AffineGenerator(nn.Module):
             low, high = _symmetric("shear", shear, (2, 4))
             self.shear = UniformRange(low, high, learnable=learnable)
 
-    def forward(
-        self,
-        boxes: Tensor,
-        *,
-        align_corners: bool = False,
-        same: bool = False,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """Theta ``(N, 2, 3)`` for ``boxes (N, 4)``; ``same`` draws once for all."""
+    def forward(self, boxes: Tensor, noise: Tensor, *, align_corners: bool = False) -> Tensor:
+        """Theta ``(N, 2, 3)`` for ``boxes (N, 4)``; ``noise`` in [0, 1) is ``(N, 7)``, or ``(1, 7)`` for all."""
         centre = self.degrees.centre
         boxes = boxes.to(torch.promote_types(boxes.dtype, torch.promote_types(centre.dtype, torch.float32)))
         count = len(boxes)
-        noise = torch.rand(1 if same else count, 7, generator=generator, device=generator.device) * 2 - 1
-        noise = noise.to(boxes.device, boxes.dtype).expand(count, 7)
+        noise = (noise * 2 - 1).to(boxes.device, boxes.dtype).expand(count, NOISE_OF_THETA)
         ones, zeros = torch.ones_like(noise[:, :2]), torch.zeros_like(noise[:, :2])
         angle = self.degrees(noise[:, :1])[:, 0]
         translate = zeros if self.translate is None else self.translate(noise[:, 1:3])

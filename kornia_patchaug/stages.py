@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from kornia.geometry.transform import crop_and_resize, warp_affine
 from torch import Tensor
@@ -21,7 +22,7 @@ from kornia_patchaug.theta import (
     invert_theta,
     safe_ratio,
 )
-from kornia_patchaug.windows import Column, Windows
+from kornia_patchaug.windows import Column, Windows, reads_of
 
 
 class Reading(NamedTuple):
@@ -65,18 +66,15 @@ def keep_only(regions: Windows, canvas: Tensor) -> Iterator[None]:
 
 def warp_in_one_pass(source: Tensor, objects: Objects, windows: Windows, how: Reading) -> tuple[Tensor, Tensor]:
     """Read the source at ``q`` for every window pixel: one resampling."""
-    boxes = local_boxes(objects, windows)
-    limits = windows.limits
+    image, origin, limits = (windows.host[:, column] for column in (Column.IMAGE, Column.ORIGIN, Column.LIMITS))
     if how.padding_mode == "image":
-        limits = last_pixels(source) - windows.origin.repeat(1, 2)
+        limits = last_pixels(source) - np.tile(origin, 2)
     return sample(
         source,
-        windows.image,
-        centred_matrices(objects.theta, half_sizes(boxes, how.align_corners)),
-        centres(boxes),
-        windows.origin,
-        limits,
-        boxes,
+        objects.theta,
+        None,
+        objects.boxes,
+        reads_of(image, origin, limits),
         windows,
         mode=how.mode,
         padding_mode="border" if how.padding_mode == "image" else how.padding_mode,
@@ -102,10 +100,11 @@ def warp_in_steps(size: tuple[int, int]) -> Warp:
         centre = centres(boxes) - 0.5
         corners = corners_of(torch.cat([centre - reach, centre + reach], dim=1))
         crops = [boxes.new_zeros(0, source.shape[1] + 1, *size)]
-        order = objects.host_image.argsort(stable=True)
-        for rows in order.split(torch.bincount(objects.host_image).tolist()):
+        images = torch.from_numpy(objects.host_image)
+        order = images.argsort(stable=True)
+        for rows in order.split(torch.bincount(images).tolist()):
             if len(rows):  # one image at a time, expanded and not copied: N images would be held otherwise
-                image = source[objects.host_image[rows[0]], None].to(dtype)
+                image = source[images[rows[0]], None].to(dtype)
                 image = torch.cat([image, torch.ones_like(image[:, :1])], dim=1)  # the last channel is the reach
                 image = image.expand(len(rows), -1, -1, -1)
                 corners_there = corners[rows.to(source.device)]
@@ -131,17 +130,12 @@ def lay_over(
 ) -> tuple[Tensor, Tensor]:
     """Read patches ``(N, C, h, w)`` that are stretched over the boxes and moved by theta, as a ``Warp`` does."""
     count, _, height, width = patches.shape
-    boxes = local_boxes(objects, windows)
-    patch = boxes.new_tensor([[0, 0, width, height]]).expand(count, 4)
-    box_half, patch_half = half_sizes(boxes, how.align_corners), half_sizes(patch, how.align_corners)
     return sample(
         patches,
-        torch.arange(count, device=patches.device),
-        safe_ratio(patch_half, box_half)[..., None] * centred_matrices(theta, box_half),
-        centres(patch),
-        torch.zeros_like(windows.origin),
-        last_pixels(patches).expand(count, 4),
-        boxes,
+        theta,
+        objects.boxes.new_tensor([[0, 0, width, height]]).expand(count, 4),
+        objects.boxes,
+        reads_of(np.arange(count), 0, last_pixels(patches)),
         windows,
         mode=how.mode,
         padding_mode=how.padding_mode,
@@ -160,23 +154,20 @@ def alpha_of_pixels(objects: Objects, windows: Windows, how: Reading) -> Tensor:
 
 def surroundings(images: Tensor, objects: Objects, windows: Windows, align_corners: bool) -> Windows:
     """The pixels each object may read when its surroundings are read too."""
-    boxes, rectangles = objects.host_boxes, windows.rectangles()
-    src_from_dst = centred_matrices(objects.host_theta, half_sizes(boxes, align_corners))
+    boxes, theta = torch.from_numpy(objects.host_boxes), torch.from_numpy(objects.host_theta)
+    rectangles = torch.from_numpy(windows.rectangles())
+    src_from_dst = centred_matrices(theta, half_sizes(boxes, align_corners))
     centre = centres(boxes)
     outermost = corners_of(rectangles + 0.5) - centre[:, None]  # (N, 4, 2)
     read = outermost @ src_from_dst[..., :2].mT + (src_from_dst[..., 2] + centre)[:, None] - 0.5
     low, high = read.amin(1).floor() - 1, read.amax(1).ceil() + 1  # a pixel of margin: the device rounds differently
     first, last = torch.zeros(2), torch.tensor([images.shape[3] - 1.0, images.shape[2] - 1.0])
     low, high = low.clamp(first, last), high.clamp(first, last)
-    columns = [windows.host[:, Column.IMAGE, None], low, high - low + 1, windows.host[:, Column.LIMITS]]
-    return Windows(torch.cat([column.long() for column in columns], dim=1), windows.device)
+    host = windows.host.copy()
+    host[:, Column.ORIGIN], host[:, Column.SIZE] = low.long().numpy(), (high - low + 1).long().numpy()
+    return Windows(host, windows.device)
 
 
-def local_boxes(objects: Objects, windows: Windows) -> Tensor:
-    """Boxes counted from their window's origin: small numbers, and exact."""
-    return objects.boxes - windows.origin.repeat(1, 2)
-
-
-def last_pixels(images: Tensor) -> Tensor:
+def last_pixels(images: Tensor) -> np.ndarray:
     """``0 0 W-1 H-1``: the first and last pixel of a picture."""
-    return torch.tensor([0, 0, images.shape[3] - 1, images.shape[2] - 1], device=images.device)
+    return np.array([0, 0, images.shape[3] - 1, images.shape[2] - 1])

@@ -280,11 +280,10 @@ def centred_matrices(theta: Tensor, half: Tensor) -> Tensor:
 
     The diagonal does not depend on the box, so that the identity is exact and a frame without width is no special case.
     """
-    x_over_y = safe_ratio(half[:, 0], half[:, 1])
-    y_over_x = safe_ratio(half[:, 1], half[:, 0])
-    one = torch.ones_like(x_over_y)
-    factors = torch.stack([one, x_over_y, half[:, 0], y_over_x, one, half[:, 1]], dim=-1)
-    return theta * factors.reshape(-1, 2, 3)
+    ratio = safe_ratio(half, half.flip(1))  # x / y, y / x
+    one = torch.ones_like(half[:, :1])
+    factors = torch.cat([one, ratio[:, :1], half[:, :1], ratio[:, 1:], one, half[:, 1:]], dim=1)
+    return theta * factors.view(-1, 2, 3)
 
 
 def safe_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

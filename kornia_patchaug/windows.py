@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,15 +28,16 @@ class Column:
 class Windows:
     """The painted rectangles of N objects, sizes and origins as (x, y); what the host knows needs no transfer."""
 
-    host: Tensor  # (N, 9) int64 on the host, the columns of image, origin, size and limits
+    host: np.ndarray  # (N, 9) int64 on the host, the columns of image, origin, size and limits
     device: torch.device
 
     @cached_property
     def table(self) -> Tensor:
         """``(N, 10)`` int64 on the device: all of the below."""
-        area = self.host[:, Column.SIZE].prod(1)
-        start = area.cumsum(0) - area
-        return torch.cat([self.host, start[:, None]], dim=1).to(self.device, non_blocking=True)
+        table = np.empty((len(self.host), 10), np.int64)
+        area = self.host[:, 3] * self.host[:, 4]
+        table[:, :9], table[:, Column.START] = self.host, area.cumsum() - area
+        return torch.from_numpy(table).to(self.device, non_blocking=True)
 
     @property
     def image(self) -> Tensor:
@@ -60,12 +62,12 @@ class Windows:
     @cached_property
     def total(self) -> int:
         """P, the length of the flat buffers."""
-        return int(self.host[:, Column.SIZE].prod(1).sum())
+        return int((self.host[:, 3] * self.host[:, 4]).sum())
 
-    def rectangles(self) -> Tensor:
+    def rectangles(self) -> np.ndarray:
         """``(N, 4)`` on the host: first and last painted pixel x0 y0 x1 y1."""
         origin, size = self.host[:, Column.ORIGIN], self.host[:, Column.SIZE]
-        return torch.cat([origin, origin + size - 1], dim=1)
+        return np.concatenate([origin, origin + size - 1], axis=1)
 
     def where(self) -> tuple[Tensor, Tensor, Tensor]:
         """``image, row, column``, each ``(P,)``, of every painted pixel."""
@@ -74,7 +76,14 @@ class Windows:
 
     def select(self, rows: Tensor) -> Windows:
         """The windows of some objects, by their rows on the host, laid out anew."""
-        return Windows(self.host[rows], self.device)
+        return Windows(self.host[rows.numpy()], self.device)
+
+
+def reads_of(picture: np.ndarray, origin: np.ndarray | int, limits: np.ndarray) -> np.ndarray:
+    """What *sample* reads, ``(N, 7)`` int64 on the host: the columns of picture, origin (2) and limits (4)."""
+    reads = np.empty((len(picture), 7), np.int64)
+    reads[:, 0], reads[:, 1:3], reads[:, 3:7] = picture, origin, limits
+    return reads
 
 
 def flat_pixels(table: Tensor, total: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -87,21 +96,24 @@ def flat_pixels(table: Tensor, total: int) -> tuple[Tensor, Tensor, Tensor]:
     return obj, within - y * width, y
 
 
-def make_windows(host_boxes: Tensor, host_image: Tensor, height: int, width: int, device: torch.device) -> Windows:
+def make_windows(boxes: np.ndarray, image: np.ndarray, height: int, width: int, device: torch.device) -> Windows:
     """Windows of checked float64 boxes on the host, for images of ``height`` and ``width`` on ``device``."""
-    first, stop = host_boxes[:, :2].floor(), host_boxes[:, 2:].ceil()
-    low = first.clamp(min=0)
-    high = torch.minimum(stop, stop.new_tensor([width, height]))
-    has_area = (host_boxes[:, 2:] > host_boxes[:, :2]).all(1) & (high > low).all(1)
-    low, high = low * has_area[:, None], high * has_area[:, None]
-    columns = [host_image[:, None], low, high - low, first - low, stop - 1 - low]
-    return Windows(torch.cat([column.long() for column in columns], dim=1), device)
+    first, stop = np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])
+    low, high = np.maximum(first, 0), np.minimum(stop, (width, height))
+    has_area = ((boxes[:, 2:] > boxes[:, :2]) & (high > low)).all(1)[:, None]
+    low, high = low * has_area, high * has_area
+    host = np.empty((len(boxes), 9), np.int64)
+    host[:, Column.IMAGE], host[:, Column.ORIGIN], host[:, Column.SIZE] = image, low, high - low
+    host[:, Column.LIMITS] = np.concatenate([first - low, stop - 1 - low], axis=1)
+    return Windows(host, device)
 
 
 def regular_windows(count: int, height: int, width: int, device: torch.device) -> Windows:
     """Windows that paint the whole of ``count`` images of one size: the flat buffer is ``(count, height, width)``."""
-    whole = torch.tensor([0, 0, width, height, 0, 0, width - 1, height - 1]).expand(count, 8)
-    return Windows(torch.cat([torch.arange(count)[:, None], whole], dim=1), device)
+    host = np.empty((count, 9), np.int64)
+    host[:] = 0, 0, 0, width, height, 0, 0, width - 1, height - 1
+    host[:, Column.IMAGE] = np.arange(count)
+    return Windows(host, device)
 
 
 def coverage(pixels: tuple[Tensor, Tensor, Tensor], boxes: Tensor) -> Tensor:
@@ -125,8 +137,9 @@ def layers(windows: Windows, regions: Windows) -> list[Tensor]:
     ``regions``: what each object may read of its image. Objects that paint nothing are in no layer. There are as many
     layers as the longest chain of overlaps has links, and at least one.
     """
-    image, size = windows.host[:, Column.IMAGE], windows.host[:, Column.SIZE]
-    painted, reads = windows.rectangles(), regions.rectangles()
+    host = torch.from_numpy(windows.host)
+    image, size = host[:, Column.IMAGE], host[:, Column.SIZE]
+    painted, reads = torch.from_numpy(windows.rectangles()), torch.from_numpy(regions.rectangles())
     count = len(image)
     order = torch.arange(count)
     pairs, steps = [], []

@@ -17,7 +17,6 @@ from torch.testing import assert_close as assert_equal
 
 import kornia_patchaug as kp
 from kornia_patchaug.kernels import cuda, cuda_composite, cuda_taps, operators, reference
-from kornia_patchaug.theta import centred_matrices, centres, half_sizes
 from kornia_patchaug.windows import make_windows
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -29,15 +28,14 @@ HALVES = {torch.float16: 2**-10, torch.bfloat16: 2**-7}  # one unit: the interpr
 def inputs(images, boxes, theta, obj_to_img, padding_mode="zeros", align_corners=False, dtype=torch.float64):
     """``source, frames, reads, table, total`` and padding mode of *sample*, as ``affine_patches`` makes them."""
     height, width = images.shape[2:]
-    windows = make_windows(boxes.double(), obj_to_img, height, width, DEVICE)
-    local = boxes.to(DEVICE, dtype) - windows.origin.repeat(1, 2)
-    matrices = centred_matrices(theta.to(DEVICE, dtype), half_sizes(local, align_corners))
-    frames = torch.cat([matrices.flatten(1), centres(local), local], dim=1)
+    windows = make_windows(boxes.double().numpy(), obj_to_img.numpy(), height, width, DEVICE)
     limits = windows.limits
     if padding_mode == "image":
         whole = torch.tensor([0, 0, width - 1, height - 1], device=DEVICE)
         limits, padding_mode = whole - windows.origin.repeat(1, 2), "border"
     reads = torch.cat([windows.image[:, None], windows.origin, limits], dim=1)
+    place = theta.to(DEVICE, dtype).reshape(-1, 2, 3), None, boxes.to(DEVICE, dtype), reads, windows.table
+    frames = cuda.frames(*place, align_corners)
     return (images.to(DEVICE), frames, reads, windows.table, windows.total), padding_mode
 
 
@@ -185,7 +183,7 @@ def test_nearest_breaks_ties_as_the_reference_does(padding_mode):
     """At twice the distance from the centre, every position of a box of even sides lies between two pixels."""
     images = scene(channels=1).images
     boxes = torch.tensor([[3.0, 2, 11, 8], [4, 3, 10, 7], [-3, 2, 5, 8]])
-    theta = torch.tensor([[2.0, 0, 0, 0, 2, 0]]).expand(3, 6).reshape(3, 2, 3)
+    theta = torch.tensor([[2.0, 0, 0, 0, 2, 0]]).expand(3, 6)
     given, _ = inputs(images, boxes, theta, torch.tensor([0, 1, 1]))
     assert_sample_equals_the_reference(given, "nearest", padding_mode, False, True)
 

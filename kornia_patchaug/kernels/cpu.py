@@ -1,4 +1,4 @@
-"""*sample* and *composite* on the CPU, as ``reference.py`` defines them: work to tasks, tasks to the compiled loops."""
+"""*sample* and *composite* on the CPU, as ``reference.py`` defines them: work to tasks, tasks to the loops."""
 
 from __future__ import annotations
 
@@ -6,13 +6,47 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kornia_patchaug.kernels import loops
-from kornia_patchaug.kernels.threads import spread
+import kornia_patchaug.kernels.compositing as compositing
+import kornia_patchaug.kernels.framing as framing
+import kornia_patchaug.kernels.sampling as sampling
+from kornia_patchaug.kernels.running import compiled, spread
 from kornia_patchaug.windows import Column
 
-PADDINGS = {"zeros": loops.ZEROS, "transparent": loops.ZEROS, "border": loops.BORDER, "reflection": loops.REFLECTION}
+PADDINGS = {
+    "zeros": sampling.ZEROS,
+    "transparent": sampling.ZEROS,
+    "border": sampling.BORDER,
+    "reflection": sampling.REFLECTION,
+}
 # Pixels of a task: few enough to share the work evenly, many enough not to notice that it is handed out.
 WINDOW_TASK, BAND_TASK = 1 << 14, 1 << 16
+
+
+def frames(
+    theta: Tensor, src_boxes: Tensor | None, dst_boxes: Tensor, reads: Tensor, table: Tensor, align_corners: bool
+) -> Tensor:
+    theta, boxes, reads, table = _arrays(theta, dst_boxes, reads, table)
+    source_boxes = boxes[:0] if src_boxes is None else _arrays(src_boxes)[0]
+    out = np.empty((len(theta), 12), theta.dtype)
+    framing.frames(theta.reshape(-1, 6), source_boxes, boxes, reads, table, align_corners, out)
+    return torch.from_numpy(out)
+
+
+def frames_backward(
+    grad: Tensor,
+    theta: Tensor,
+    src_boxes: Tensor | None,
+    dst_boxes: Tensor,
+    reads: Tensor,
+    table: Tensor,
+    align_corners: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    grad, theta, boxes = _arrays(grad, theta, dst_boxes)
+    source_boxes = boxes[:0] if src_boxes is None else _arrays(src_boxes)[0]
+    of_theta, of_src, of_dst = np.empty_like(theta), np.empty_like(source_boxes), np.empty_like(boxes)
+    results = of_theta.reshape(-1, 6), of_src, of_dst
+    framing.frames_backward(grad, theta.reshape(-1, 6), source_boxes, boxes, align_corners, *results)
+    return tuple(torch.from_numpy(r) for r in (of_theta, of_src[:, 0] if src_boxes is None else of_src, of_dst))
 
 
 def sample(
@@ -31,7 +65,7 @@ def sample(
     values, coverage = _fresh(job.channels * total, frames), _fresh(total if covered else 0, frames)
     tasks = _window_tasks(table)
     arguments = tasks, _flat(source, frames), frames, reads, table, job, values, coverage
-    spread(lambda begin, end: loops.sample(begin, end, *arguments), len(tasks), total)
+    spread(lambda begin, end: sampling.sample(begin, end, *arguments), len(tasks), total)
     return torch.from_numpy(values.reshape(job.channels, total)), torch.from_numpy(coverage)
 
 
@@ -61,13 +95,13 @@ def sample_backward(
         pieces = -(-2 * threads // max(len(source), 1)) if threads > 1 else 1
         bands = _bands(len(source), job.height, -(-job.height // pieces))
         arguments = bands, *_by_picture(reads[:, 0], len(source)), frames, reads, table, job, grad_values, flat
-        spread(lambda begin, end: loops.sample_backward_source(begin, end, *arguments), len(bands), total)
+        spread(lambda begin, end: sampling.sample_backward_source(begin, end, *arguments), len(bands), total)
         grad_source = torch.from_numpy(flat).view(source.shape).to(source.dtype)
     if of_frames:
         tasks = _window_tasks(table)
         partial, sums = np.zeros((len(tasks), 12)), np.zeros((len(frames), 12))
         arguments = tasks, _flat(source, frames), frames, reads, table, job, grad_values, grad_coverage, partial
-        spread(lambda begin, end: loops.sample_backward_frames(begin, end, *arguments), len(tasks), total)
+        spread(lambda begin, end: sampling.sample_backward_frames(begin, end, *arguments), len(tasks), total)
         np.add.at(sums, tasks[:, 0], partial)  # in the order of the tasks
         grad_frames = torch.from_numpy(sums.astype(frames.dtype))
     return grad_source, grad_frames
@@ -80,7 +114,7 @@ def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, kee
     bands = _bands(len(canvas), job.height, max(1, BAND_TASK // job.width))
     groups = _by_picture(table[:, Column.IMAGE], len(canvas))
     arguments = bands, *groups, _flat(canvas, opacity), _flat(paint, opacity), opacity, table, job, out, under
-    spread(lambda begin, end: loops.composite(begin, end, *arguments), len(bands), canvas.numel())
+    spread(lambda begin, end: compositing.composite(begin, end, *arguments), len(bands), canvas.numel())
     return _shaped(out, canvas), torch.from_numpy(under.reshape(paint.shape) if keep else under)
 
 
@@ -93,7 +127,9 @@ def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, table: Tens
     groups = _by_picture(table[:, Column.IMAGE], len(grad))
     arguments = bands, *groups, _flat(grad, opacity), opacity, _flat(under, opacity), table, job
     results = out, grad_paint, grad_opacity
-    spread(lambda begin, end: loops.composite_backward(begin, end, *arguments, *results), len(bands), grad.numel())
+    spread(
+        lambda begin, end: compositing.composite_backward(begin, end, *arguments, *results), len(bands), grad.numel()
+    )
     return (
         _shaped(out, grad),
         torch.from_numpy(grad_paint).view(job.channels, job.total),
@@ -108,19 +144,19 @@ def _job(
     padding_mode: str = "zeros",
     align_corners: bool = False,
     covered: bool = False,
-) -> loops.Job:
+) -> sampling.Job:
     edge = 0.0 if align_corners else 0.5  # mirrors stand on the outermost pixel centres, or on their edges
     how = mode == "nearest", PADDINGS[padding_mode], edge, covered, padding_mode == "transparent"
-    return loops.Job(*shape[1:], total, *how)
+    return sampling.Job(*shape[1:], total, *how)
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:
-    return [tensor.detach().contiguous().numpy() for tensor in tensors]
+    return [(t if t.is_contiguous() else t.contiguous()).numpy(force=True) for t in tensors]
 
 
 def _flat(tensor: Tensor, like: np.ndarray) -> np.ndarray:
     """A tensor's elements in the order of its dimensions, in the dtype that is computed in; no copy if they are so."""
-    return tensor.detach().to(torch.float64 if like.dtype == np.float64 else torch.float32).reshape(-1).numpy()
+    return tensor.to(torch.float64 if like.dtype == np.float64 else torch.float32).reshape(-1).numpy(force=True)
 
 
 def _fresh(count: int, like: np.ndarray) -> np.ndarray:
@@ -136,25 +172,41 @@ def _shaped(flat: np.ndarray, like: Tensor) -> Tensor:
     return torch.empty_like(like).copy_(tensor)
 
 
-def _window_tasks(table: np.ndarray) -> np.ndarray:
+@compiled
+def _window_tasks(table):
     """``(K, 3)``: object, first row, one past the last row of its window."""
-    columns, rows = table[:, Column.SIZE].T
-    step = np.maximum(WINDOW_TASK // np.maximum(columns, 1), 1)
-    count = -(-rows // step)
-    obj = np.repeat(np.arange(len(table)), count)
-    begin = (np.arange(len(obj)) - np.repeat(np.cumsum(count) - count, count)) * step[obj]
-    return np.stack([obj, begin, np.minimum(begin + step[obj], rows[obj])], axis=1)
+    count = 0
+    for n in range(len(table)):
+        count += -(-table[n, 4] // max(WINDOW_TASK // max(table[n, 3], 1), 1))
+    tasks, k = np.empty((count, 3), np.int64), 0
+    for n in range(len(table)):
+        step = max(WINDOW_TASK // max(table[n, 3], 1), 1)
+        for row in range(0, table[n, 4], step):
+            tasks[k, 0], tasks[k, 1], tasks[k, 2] = n, row, min(row + step, table[n, 4])
+            k += 1
+    return tasks
 
 
-def _bands(pictures: int, height: int, step: int) -> np.ndarray:
+@compiled
+def _bands(pictures, height, step):
     """``(K, 3)``: picture, first row, one past the last row."""
-    begin = np.arange(0, height, step)
-    picture = np.repeat(np.arange(pictures), len(begin))
-    begin = np.tile(begin, pictures)
-    return np.stack([picture, begin, np.minimum(begin + step, height)], axis=1)
+    each = -(-height // step)
+    bands = np.empty((pictures * each, 3), np.int64)
+    for k in range(len(bands)):
+        row = k % each * step
+        bands[k, 0], bands[k, 1], bands[k, 2] = k // each, row, min(row + step, height)
+    return bands
 
 
-def _by_picture(index: np.ndarray, pictures: int) -> tuple[np.ndarray, np.ndarray]:
+@compiled
+def _by_picture(index, pictures):
     """The objects sorted by their picture, in row order, and where those of each picture begin ``(pictures + 1,)``."""
-    order = np.argsort(index, kind="stable")
-    return order, np.searchsorted(index[order], np.arange(pictures + 1))
+    first = np.zeros(pictures + 2, np.int64)
+    for picture in index:
+        first[picture + 2] += 1
+    first = first.cumsum()
+    order = np.empty(len(index), np.int64)
+    for n in range(len(index)):
+        order[first[index[n] + 1]] = n
+        first[index[n] + 1] += 1
+    return order, first[:-1]

@@ -8,12 +8,13 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
 import kornia_patchaug.kernels.reference as reference
 from kornia_patchaug.windows import Windows
@@ -29,12 +30,10 @@ NATIVE = {
 
 def sample(
     source: Tensor,
-    index: Tensor,
-    src_from_dst: Tensor,
-    src_centre: Tensor,
-    src_origin: Tensor,
-    limits: Tensor,
-    boxes: Tensor,
+    theta: Tensor,
+    src_boxes: Tensor | None,
+    dst_boxes: Tensor,
+    reads: np.ndarray,
     windows: Windows,
     *,
     mode: str,
@@ -42,18 +41,17 @@ def sample(
     align_corners: bool,
     covered: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Values ``(C, P)`` and coverage ``(P,)`` of every window pixel, as :func:`reference.sample` defines them.
+    """Values ``(C, P)`` and coverage ``(P,)`` of every window pixel, as ``reference.py`` defines them.
 
-    ``index (N,)``, ``src_from_dst (N, 2, 3)``, ``src_centre (N, 2)``, ``src_origin (N, 2)``, ``limits (N, 4)`` and
-    ``boxes (N, 4)`` are the columns of its ``frames`` and ``reads``.
+    Each object's theta ``(N, 2, 3)`` maps its box in ``dst_boxes`` to that in ``src_boxes``, or to the same place of
+    the source without them; ``reads (N, 7)`` is on the host.
     """
-    frames = torch.cat([src_from_dst.flatten(1), src_centre, boxes], dim=1)
-    reads = torch.cat([index[:, None], src_origin, limits], dim=1)
-    options = mode, padding_mode, align_corners, covered
-    values, coverage = sample_op(source, frames, reads, windows.table, windows.total, *options)
+    place = theta, src_boxes, dst_boxes, torch.from_numpy(reads).to(source.device, non_blocking=True), windows.table
+    values, coverage = sample_op(source, *place, windows.total, mode, padding_mode, align_corners, covered)
     # Coverage depends on edges, and if transparent on theta. Where it does not, composite need not keep what it covers.
-    differentiable = boxes.requires_grad or padding_mode == "transparent"
-    return values, coverage if differentiable else coverage.detach()
+    if coverage.requires_grad and not (dst_boxes.requires_grad or padding_mode == "transparent"):
+        coverage = coverage.detach()
+    return values, coverage
 
 
 def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, windows: Windows) -> Tensor:
@@ -71,6 +69,27 @@ def kernels(device: torch.device) -> ModuleType:
     return _native(device.type)
 
 
+def operator(name: str, fake: Callable, backward: Callable, setup_context: Callable | None = None) -> Callable:
+    """Register a function as ``torch.ops.kornia_patchaug.<name>``, and return that.
+
+    In ``torch.library``'s parts, as its ``custom_op`` imports torch's compiler at the first call, which takes seconds.
+    """
+
+    def register(function: Callable) -> Callable:
+        qualified = f"kornia_patchaug::{name}"
+        torch.library.define(qualified, torch.library.infer_schema(function, mutates_args=()))
+        torch.library.impl(qualified, "default", function)
+        torch.library.register_fake(qualified, fake)
+        torch.library.register_autograd(qualified, backward, setup_context=setup_context)
+        return getattr(torch.ops.kornia_patchaug, name).default
+
+    return register
+
+
+def once_differentiable(ctx, *grads):
+    raise RuntimeError("kornia_patchaug: there are no second derivatives.")
+
+
 @cache  # so that it is said once
 def _native(device: str) -> ModuleType:
     if device not in NATIVE:
@@ -85,10 +104,31 @@ def _native(device: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-@custom_op("kornia_patchaug::sample", mutates_args=())
+def _fake_sample(source, theta, src_boxes, dst_boxes, reads, table, total, mode, padding_mode, align_corners, covered):
+    return theta.new_empty(source.shape[1], total), theta.new_empty(total if covered else 0)
+
+
+def _sample_context(ctx, inputs, output):
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs[:6])
+    ctx.options = inputs[6:]
+
+
+def _sample_gradient(ctx, grad_values, grad_coverage):
+    wanted = ctx.needs_input_grad[:4]
+    if grad_values is None and grad_coverage is None:
+        return (None,) * 11
+    either = wanted[0], any(wanted[1:])
+    grads = sample_backward_op(grad_values, grad_coverage, *ctx.saved_tensors, *ctx.options, *either)
+    return *(grad if want else None for grad, want in zip(grads, wanted, strict=True)), *[None] * 7
+
+
+@operator("sample", _fake_sample, _sample_gradient, _sample_context)
 def sample_op(
     source: Tensor,
-    frames: Tensor,
+    theta: Tensor,
+    src_boxes: Tensor | None,
+    dst_boxes: Tensor,
     reads: Tensor,
     table: Tensor,
     total: int,
@@ -97,21 +137,25 @@ def sample_op(
     align_corners: bool,
     covered: bool,
 ) -> tuple[Tensor, Tensor]:
-    options = mode, padding_mode, align_corners, covered
-    return kernels(source.device).sample(source, frames, reads, table, total, *options)
+    run = kernels(source.device)
+    frames = run.frames(theta, src_boxes, dst_boxes, reads, table, align_corners)
+    return run.sample(source, frames, reads, table, total, mode, padding_mode, align_corners, covered)
 
 
-@sample_op.register_fake
-def _(source, frames, reads, table, total, mode, padding_mode, align_corners, covered):
-    return frames.new_empty(source.shape[1], total), frames.new_empty(total if covered else 0)
+def _fake_sample_backward(grad_values, grad_coverage, source, theta, src_boxes, dst_boxes, *rest):
+    of_source, of_frames = rest[-2:]
+    wanted = (source, of_source), (theta, of_frames), (src_boxes, of_frames), (dst_boxes, of_frames)
+    return tuple(t.new_empty(t.shape) if w and t is not None else theta.new_empty(0) for t, w in wanted)
 
 
-@custom_op("kornia_patchaug::sample_backward", mutates_args=())
+@operator("sample_backward", _fake_sample_backward, once_differentiable)
 def sample_backward_op(
     grad_values: Tensor | None,
     grad_coverage: Tensor | None,
     source: Tensor,
-    frames: Tensor,
+    theta: Tensor,
+    src_boxes: Tensor | None,
+    dst_boxes: Tensor,
     reads: Tensor,
     table: Tensor,
     total: int,
@@ -121,57 +165,21 @@ def sample_backward_op(
     covered: bool,
     of_source: bool,
     of_frames: bool,
-) -> tuple[Tensor, Tensor]:
-    """The gradients of source and frames; empty where not wanted."""
-    grads, inputs = (grad_values, grad_coverage), (source, frames, reads, table, total)
-    options, wanted = (mode, padding_mode, align_corners, covered), (of_source, of_frames)
-    return kernels(source.device).sample_backward(*grads, *inputs, *options, *wanted)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of source, and of theta, ``src_boxes`` and ``dst_boxes``; empty where not wanted."""
+    run = kernels(source.device)
+    place = theta, src_boxes, dst_boxes, reads, table, align_corners
+    grads, how = (grad_values, grad_coverage), (total, mode, padding_mode, align_corners, covered)
+    grad_source, grad_frames = run.sample_backward(
+        *grads, source, run.frames(*place), reads, table, *how, of_source, of_frames
+    )
+    if of_frames:
+        return grad_source, *run.frames_backward(grad_frames, *place)
+    return grad_source, *(theta.new_empty(0) for _ in range(3))
 
 
-@sample_backward_op.register_fake
-def _(grad_values, grad_coverage, source, frames, *options_and_wanted):
-    pairs = zip((source, frames), options_and_wanted[-2:], strict=True)
-    return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) if w else t.new_empty(0) for t, w in pairs)
-
-
-def _sample_context(ctx, inputs, output):
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:4])
-    ctx.options = inputs[4:]
-
-
-def _sample_autograd(ctx, grad_values, grad_coverage):
-    if grad_values is None and grad_coverage is None:
-        return (None,) * 9
-    wanted = ctx.needs_input_grad[:2]
-    grads = sample_backward_op(grad_values, grad_coverage, *ctx.saved_tensors, *ctx.options, *wanted)
-    return *(grad if want else None for grad, want in zip(grads, wanted, strict=True)), *[None] * 7
-
-
-sample_op.register_autograd(_sample_autograd, setup_context=_sample_context)
-
-
-@custom_op("kornia_patchaug::composite", mutates_args=())
-def composite_op(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
-    """The painted canvas, and what was under each painted pixel; empty if not to ``keep``."""
-    return kernels(canvas.device).composite(canvas, paint, opacity, table, keep)
-
-
-@composite_op.register_fake
-def _(canvas, paint, opacity, table, keep):
+def _fake_composite(canvas, paint, opacity, table, keep):
     return torch.empty_like(canvas), paint.new_empty(paint.shape if keep else 0)
-
-
-@custom_op("kornia_patchaug::composite_backward", mutates_args=())
-def composite_backward_op(grad: Tensor, opacity: Tensor, under: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of canvas, paint and opacity; the last is empty if nothing was kept."""
-    return kernels(grad.device).composite_backward(grad, opacity, under, table)
-
-
-@composite_backward_op.register_fake
-def _(grad, opacity, under, table):
-    grad_paint = opacity.new_empty(grad.shape[1], len(opacity))
-    return torch.empty_like(grad), grad_paint, opacity.new_empty(len(opacity) if under.numel() else 0)
 
 
 def _composite_context(ctx, inputs, output):
@@ -179,10 +187,24 @@ def _composite_context(ctx, inputs, output):
     ctx.save_for_backward(opacity, output[1], table)
 
 
-def _composite_autograd(ctx, grad, grad_under):
+def _composite_gradient(ctx, grad, grad_under):
     opacity, under, table = ctx.saved_tensors
     grad_canvas, grad_paint, grad_opacity = composite_backward_op(grad, opacity, under, table)
     return grad_canvas, grad_paint, grad_opacity if ctx.needs_input_grad[2] else None, None, None
 
 
-composite_op.register_autograd(_composite_autograd, setup_context=_composite_context)
+@operator("composite", _fake_composite, _composite_gradient, _composite_context)
+def composite_op(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+    """The painted canvas, and what was under each painted pixel; empty if not to ``keep``."""
+    return kernels(canvas.device).composite(canvas, paint, opacity, table, keep)
+
+
+def _fake_composite_backward(grad, opacity, under, table):
+    grad_paint = opacity.new_empty(grad.shape[1], len(opacity))
+    return torch.empty_like(grad), grad_paint, opacity.new_empty(len(opacity) if under.numel() else 0)
+
+
+@operator("composite_backward", _fake_composite_backward, once_differentiable)
+def composite_backward_op(grad: Tensor, opacity: Tensor, under: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of canvas, paint and opacity; the last is empty if nothing was kept."""
+    return kernels(grad.device).composite_backward(grad, opacity, under, table)

@@ -6,8 +6,43 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.func import vjp
 
+from kornia_patchaug.theta import centred_matrices, centres, half_sizes, safe_ratio
 from kornia_patchaug.windows import Column, coverage, flat_pixels
+
+
+def frames(
+    theta: Tensor, src_boxes: Tensor | None, dst_boxes: Tensor, reads: Tensor, table: Tensor, align_corners: bool
+) -> Tensor:
+    """What *sample* needs of each object, ``(N, 12)``: ``src_from_dst`` (6) in pixels from the centres of the boxes,
+    the centre of ``src_boxes`` (2) counted from the origin in ``reads``, its ``dst_boxes`` (4) counted from that of its
+    window. Both are ``(N, 4)``; without the former, the latter is the same place in the source.
+    """
+    box = dst_boxes - table[:, Column.ORIGIN].repeat(1, 2)  # small numbers, and exact
+    half = half_sizes(box, align_corners)
+    src_from_dst = centred_matrices(theta, half)
+    source_box = box
+    if src_boxes is not None:
+        source_box = src_boxes - reads[:, 1:3].repeat(1, 2)
+        src_from_dst = safe_ratio(half_sizes(source_box, align_corners), half)[..., None] * src_from_dst
+    return torch.cat([src_from_dst.flatten(1), centres(source_box), box], dim=1)
+
+
+def frames_backward(
+    grad: Tensor,
+    theta: Tensor,
+    src_boxes: Tensor | None,
+    dst_boxes: Tensor,
+    reads: Tensor,
+    table: Tensor,
+    align_corners: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of theta, ``src_boxes`` (empty without them) and ``dst_boxes``."""
+    if src_boxes is None:
+        of_theta, of_dst = vjp(lambda t, d: frames(t, None, d, reads, table, align_corners), theta, dst_boxes)[1](grad)
+        return of_theta, grad.new_empty(0), of_dst
+    return vjp(lambda t, s, d: frames(t, s, d, reads, table, align_corners), theta, src_boxes, dst_boxes)[1](grad)
 
 
 def sample(
@@ -25,10 +60,8 @@ def sample(
 
     Args:
         source: ``(S, C, H, W)``.
-        frames: ``(N, 12)``, what is differentiable of each object, in the dtype to compute in: ``src_from_dst`` (6) in
-            pixels from the centres; ``src_centre`` (2) counted from the source's origin; its box (4) counted from the
-            window's origin.
-        reads: ``(N, 7)`` int64: which of the S is read; the origin (2), a pixel of the source that its coordinates count
+        frames: ``(N, 12)``, in the dtype to compute in: ``src_from_dst`` (6), ``src_centre`` (2), its box (4).
+        reads: ``(N, 7)`` int64: which of the S is read; the origin (2), a pixel of the source that coordinates count
             from, so that they stay small; the limits (4), first and last pixel x0 y0 x1 y1 that may be read.
         table, total: the windows to fill (``Windows.table``) and P, the pixels that they have.
         mode: ``bilinear`` or ``nearest``. padding_mode: ``zeros``, ``border`` or ``reflection``, what is beyond the
@@ -110,7 +143,7 @@ def sample_backward(
         return [v for v, grad in zip(values, given, strict=True) if grad is not None]
 
     # An operator's body runs beneath autograd, where only torch.func differentiates.
-    _, gradients = torch.func.vjp(outputs, *wanted)
+    _, gradients = vjp(outputs, *wanted)
     grads = iter(gradients([grad for grad in given if grad is not None]))
     return tuple(next(grads).contiguous() if want else frames.new_empty(0) for want in (of_source, of_frames))
 

@@ -1,4 +1,4 @@
-"""Work spread over the threads of this process: as many as torch uses, and new ones in a forked child."""
+"""How the loops are compiled, and run on the threads of this process: as many as torch uses, new ones after a fork."""
 
 from __future__ import annotations
 
@@ -8,10 +8,29 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from numba import njit
 
 WORTH_A_THREAD = 1 << 15  # pixels: below, waking a thread takes longer than the work
 
 _pool: ThreadPoolExecutor | None = None
+
+
+def compiled(function: Callable, **more: object) -> Callable:
+    """Compile at the first call for each dtype, and keep the result on disk where there is a place for it.
+
+    The cache notices when the file of a function changes, not when that of one it calls does: kernels do not call
+    compiled functions of other files.
+    """
+    options = {"nogil": True, "error_model": "numpy", **more}
+    try:
+        return njit(function, cache=True, **options)
+    except RuntimeError:  # neither this folder nor the user's cache can be written
+        return njit(function, **options)
+
+
+def fused(function: Callable) -> Callable:
+    """The same, with products and sums fused where the processor can, rounding once."""
+    return compiled(function, fastmath={"contract"})
 
 
 def spread(work: Callable[[int, int], None], count: int, pixels: int) -> None:

@@ -1,0 +1,480 @@
+"""The loops of the CPU kernels, compiled by numba: each does one task of the work, without the interpreter's lock.
+
+Pictures, values and coverage are flat and contiguous; ``frames``, ``reads`` and ``table`` are as ``reference.py`` has
+them. No fast-math: where a pixel is tested and where it is read, its position must be the same number. What adds up is
+added in an order that no division into tasks changes, so that the bits do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from kornia_patchaug.kernels.running import compiled, fused
+
+ZEROS, BORDER, REFLECTION = 0, 1, 2
+ABSENT = -(1 << 40)  # no row or column, counted from any origin
+TILE = 128  # columns done at a time, so that the source rows which they read stay in the first-level cache
+AHEAD = 8  # rows: what one reads is asked for while those before it are computed
+LINE = 16  # pixels in a cache line, of float32
+WILD = 32  # times; matrices beyond it are taken pixel by pixel
+
+# What a task needs to know about its object: the columns of frames and reads, the centre of its box, the readable
+# pixels, and where its origin lies in the flat source.
+Frame = namedtuple("Frame", "a b tx c d ty sx sy x1 y1 x2 y2 cx cy fx fy ex ey ia ic tame ox oy lx ly hx hy base")
+# What all tasks share: sizes of the source, P, and how to read.
+Job = namedtuple("Job", "channels height width total nearest padding edge covered transparent")
+
+
+@intrinsic
+def prefetch(typing, array, index):
+    """Ask for the cache line of ``array[index]``; any index will do, as nothing is read."""
+
+    def generate(context, builder, signature, arguments):
+        pointer = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        int32, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, int32, int32, int32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        address = builder.bitcast(builder.gep(pointer, [arguments[1]]), byte)
+        builder.call(function, [address, int32(0), int32(3), int32(1)])  # to read, to keep, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+@intrinsic
+def one_by_one(typing):
+    """Nothing; but a loop with it is not vectorised: gathering the texels of channels is slower than loading them."""
+
+    def generate(context, builder, signature, arguments):
+        builder.asm(ir.FunctionType(ir.VoidType(), []), "", "", [], side_effect=True)
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@compiled
+def frame_of(n, frames, reads, job):
+    """What ``Frame`` lists, of object n. fx fy ex ey: first and last pixel that can be read."""
+    real, f, r = frames.dtype.type, frames[n], reads[n]
+    half = real(0.5)
+    centre = (f[8] + f[10]) * half, (f[9] + f[11]) * half
+    first = real(max(r[3], -r[1])), real(max(r[4], -r[2]))
+    last = real(min(r[5], job.width - 1 - r[1])), real(min(r[6], job.height - 1 - r[2]))
+    # Tame: of a size for which rounding moves no position by an eighth of a pixel.
+    tame = max(abs(f[0]), abs(f[1]), abs(f[3]), abs(f[4])) < WILD and max(abs(f[2]), abs(f[5])) < WILD * 1024
+    base = r[0] * (job.channels * job.height * job.width) + r[2] * job.width + r[1]
+    moves = f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8], f[9], f[10], f[11]
+    inverses = real(1) / f[0], real(1) / f[3]
+    return Frame(*moves, *centre, *first, *last, *inverses, tame, r[1], r[2], r[3], r[4], r[5], r[6], base)
+
+
+@compiled
+def start_of_row(real, f, y):
+    """A row's pixels are read at ``a * dx`` and ``c * dx`` further than these; and the row's dy."""
+    dy = real(y) + real(0.5) - f.cy
+    return f.b * dy + f.tx + f.sx - real(0.5), f.d * dy + f.ty + f.sy - real(0.5), dy
+
+
+@compiled
+def narrow(real, begin, end, inverse, start, low, high):
+    """Where in ``begin .. end`` about ``low <= start + x / inverse < high``."""
+    if not np.isfinite(inverse):
+        return (begin, end) if low <= start < high else (begin, begin)
+    one, other = (low - start) * inverse, (high - start) * inverse
+    one, other = max(min(one, other), real(begin)), min(max(one, other), real(end))
+    if not one <= other:  # nor for what is not a number
+        return begin, begin
+    return int(np.ceil(one)), min(end, int(other) + 1)
+
+
+@compiled
+def segments(real, f, left, right, whole0, whole1, qx, qy, job):
+    """The columns ``left <= t0 <= x0 <= x1 <= t1 <= right`` of a row.
+
+    From x0 to x1 every tap can be read and the pixel lies in the box as a whole (``whole0 .. whole1``): no care for
+    borders is needed. Before t0 and from t1 on nothing can be read under ``zeros``.
+    """
+    t0, t1 = left, right
+    if job.padding == ZEROS and f.tame:
+        off, more = real(0.5) - f.cx, real(1.125)  # a pixel, and some, as rounding moves positions
+        t0, t1 = narrow(real, t0, t1, f.ia, qx + f.a * off, f.fx - more, f.ex + more)
+        t0, t1 = narrow(real, t0, t1, f.ic, qy + f.c * off, f.fy - more, f.ey + more)
+    x0, x1 = max(t0, whole0), min(t1, whole1)
+    if f.tame and x0 < x1:
+        off = real(0.5) - f.cx
+        x0, x1 = narrow(real, x0, x1, f.ia, qx + f.a * off, f.fx, f.ex)
+        x0, x1 = narrow(real, x0, x1, f.ic, qy + f.c * off, f.fy, f.ey)
+        while x0 < x1 and not readable(real, f, x0, qx, qy):  # positions are monotonous along a row, rounded too
+            x0 += 1
+        while x0 < x1 and not readable(real, f, x1 - 1, qx, qy):
+            x1 -= 1
+    return (t0, x0, x1, t1) if f.tame and x0 < x1 else (t0, t1, t1, t1)
+
+
+@compiled
+def readable(real, f, x, qx, qy):
+    dx = real(x) + (real(0.5) - f.cx)
+    px, py = f.a * dx + qx, f.c * dx + qy
+    return f.fx <= px < f.ex and f.fy <= py < f.ey
+
+
+@compiled
+def fold(real, position, low, high, padding, edge):
+    """``reference._fold``, and its derivative."""
+    slope = real(1)
+    if not np.isfinite(position):
+        slope, far = real(0), real(np.finfo(real).max)
+        position = real(0) if position != position else (far if position > 0 else -far)
+    first, last = real(low), real(high)
+    if padding == REFLECTION:
+        mirror, span = first - edge, last - first + real(2) * edge
+        turn = (position - mirror) % (real(2) * max(span, real(1)))
+        position = mirror + span - abs(turn - span)
+        slope = slope if turn < span else (-slope if turn > span else real(0))
+    elif padding == ZEROS:
+        first, last = first - real(2), last + real(1)
+    if position < first:
+        return first, real(0)
+    return (last, real(0)) if position > last else (position, slope)
+
+
+@compiled
+def taps(real, position, low, high, first, last, job):
+    """The one or two pixels read along one axis, their weights, and how the position between them moves."""
+    position, slope = fold(real, position, low, high, job.padding, real(job.edge))
+    first, last = int(first), int(last)
+    if job.nearest:
+        one = int(np.rint(position - real(low))) + low
+        other, fraction, slope = ABSENT, real(0), real(0)
+    else:
+        below = np.floor(position)
+        one, fraction = int(below), position - below
+        other = one + 1
+    weight, other_weight = real(1) - fraction, fraction
+    if job.padding != ZEROS:
+        one, other = min(max(one, first), last), min(max(other, first), last)
+    if one < first or one > last:
+        one, weight = ABSENT, real(0)
+    if job.nearest or other < first or other > last:
+        other, other_weight = ABSENT, real(0)
+    return one, other, weight, other_weight, slope
+
+
+@compiled
+def share(real, x, low, high):
+    """How much of pixel x lies between low and high, and its derivatives by both, as ``windows.coverage`` has them."""
+    before_stop, after_start = high - real(x), real(x) + real(1) - low
+    by_high, by_low = real(0) <= before_stop <= real(1), real(0) <= after_start <= real(1)
+    covered = min(max(before_stop, real(0)), real(1)) + min(max(after_start, real(0)), real(1)) - real(1)
+    return covered, (real(-1) if by_low else real(0)), (real(1) if by_high else real(0))
+
+
+@compiled
+def texel(real, source, plane, row, column, width):
+    return real(0) if row == ABSENT or column == ABSENT else source[plane + row * width + column]
+
+
+@compiled
+def sample(begin, end, *rest):
+    for k in range(begin, end):
+        sample_task(k, *rest)
+
+
+@compiled
+def sample_task(k, tasks, source, frames, reads, table, job, values, coverage):
+    real = frames.dtype.type
+    n, y0, y1 = tasks[k]
+    f = frame_of(n, frames, reads, job)
+    columns, start = table[n, 3], table[n, 9]
+    whole0, whole1 = 0, columns  # the columns that lie in the box as a whole
+    if job.covered:
+        whole0, whole1 = max(0, int(np.ceil(f.x1))), min(columns, int(np.floor(f.x2)))
+    channels = job.channels
+    for left in range(0, columns, TILE):
+        right = min(columns, left + TILE)
+        for y in range(y0 - AHEAD, y1):
+            if y + AHEAD < y1:
+                qx, qy, _ = start_of_row(real, f, y + AHEAD)
+                for x in range(left, right + LINE - 1, LINE):
+                    dx = real(min(x, right - 1)) + (real(0.5) - f.cx)
+                    column, row = min(max(f.a * dx + qx, f.fx), f.ex), min(max(f.c * dx + qy, f.fy), f.ey)
+                    for channel in range(channels):
+                        prefetch(source, f.base + (channel * job.height + int(row)) * job.width + int(column))
+            if y < y0:
+                continue
+            qx, qy, _ = start_of_row(real, f, y)
+            at = start + y * columns
+            whole = not job.covered or (y >= f.y1 and y + 1 <= f.y2)
+            t0, x0, x1, t1 = segments(real, f, left, right, whole0, whole1 if whole else 0, qx, qy, job)
+            if job.covered:
+                cover(real, f, left, right, y, coverage[at : at + columns])
+            sample_ends(real, f, t0, x0, x1, t1, qx, qy, at, source, job, values, coverage)
+            for begin, end in ((left, t0), (t1, right)):  # nothing to read
+                for channel in range(channels):
+                    values[channel * job.total + at + begin : channel * job.total + at + end] = real(0)
+                if job.transparent:
+                    coverage[at + begin : at + end] = real(0)
+            if job.nearest:
+                for x in range(x0, x1):
+                    dx = real(x) + (real(0.5) - f.cx)
+                    column = int(np.rint(f.a * dx + qx - real(f.lx))) + f.lx
+                    row = int(np.rint(f.c * dx + qy - real(f.ly))) + f.ly
+                    for channel in range(channels):
+                        one_by_one()
+                        texels = f.base + (channel * job.height + row) * job.width
+                        values[channel * job.total + at + x] = source[texels + column]
+                continue
+            bilinear(real, f, x0, x1, qx, qy, at, source, job, values)
+
+
+@compiled
+def bilinear(real, f, x0, x1, qx, qy, at, source, job, values):
+    """The columns of a row all of whose taps can be read."""
+    width, area, total = np.uint64(job.width), np.uint64(job.height * job.width), np.uint64(job.total)
+    next_one, off = np.uint64(1), real(0.5) - f.cx
+    for x in range(x0, x1):
+        dx = real(x) + off
+        px, py = f.a * dx + qx, f.c * dx + qy
+        column, row = np.floor(px), np.floor(py)
+        wx, wy = px - column, py - row
+        i = np.uint64(f.base + int(row) * job.width + int(column))
+        j, o = i + width, np.uint64(at + x)
+        for _ in range(job.channels):
+            one_by_one()
+            above, below = blend(source[i], source[i + next_one], wx), blend(source[j], source[j + next_one], wx)
+            values[o] = blend(above, below, wy)
+            i, j, o = i + area, j + area, o + total
+
+
+@fused
+def blend(one, other, weight):
+    return one + weight * (other - one)
+
+
+@compiled
+def cover(real, f, left, right, y, row):
+    """The share in its box of each pixel of a row, as ``share`` has it; in a loop that can be vectorised."""
+    if y >= f.y1 and y + 1 <= f.y2 and left >= f.x1 and right <= f.x2:
+        row[left:right] = real(1)
+        return
+    part = share(real, y, f.y1, f.y2)[0]
+    for x in range(left, right):
+        before_stop, after_start = f.x2 - real(x), real(x) + real(1) - f.x1
+        across = min(max(before_stop, real(0)), real(1)) + min(max(after_start, real(0)), real(1)) - real(1)
+        row[x] = part * across
+
+
+@compiled
+def sample_ends(real, f, t0, x0, x1, t1, qx, qy, at, source, job, values, coverage):
+    """What lies before x0 and from x1 on, with all the care that borders and edges need."""
+    for end in range(t0, t1 - (x1 - x0)):
+        x = end if end < x0 else end + (x1 - x0)
+        dx = real(x) + (real(0.5) - f.cx)
+        i0, i1, u0, u1, _ = taps(real, f.a * dx + qx, f.lx, f.hx, f.fx, f.ex, job)
+        j0, j1, v0, v1, _ = taps(real, f.c * dx + qy, f.ly, f.hy, f.fy, f.ey, job)
+        part = real(1)
+        if job.covered:
+            part = coverage[at + x]
+            if job.transparent:
+                coverage[at + x] = part * (u0 + u1) * (v0 + v1)
+        for channel in range(job.channels):
+            one_by_one()
+            plane = f.base + channel * job.height * job.width
+            above = u0 * texel(real, source, plane, j0, i0, job.width) + u1 * texel(
+                real, source, plane, j0, i1, job.width
+            )
+            below = u0 * texel(real, source, plane, j1, i0, job.width) + u1 * texel(
+                real, source, plane, j1, i1, job.width
+            )
+            values[channel * job.total + at + x] = part * (v0 * above + v1 * below)
+
+
+@compiled
+def sample_backward_frames(begin, end, *rest):
+    for k in range(begin, end):
+        sample_backward_frames_task(k, *rest)
+
+
+@compiled
+def sample_backward_frames_task(k, tasks, source, frames, reads, table, job, grad_values, grad_coverage, partial):
+    """What a task's pixels add to the gradient of its object's row of frames: ``partial[k] (12,)``, in float64."""
+    real = frames.dtype.type
+    n, y0, y1 = tasks[k]
+    f = frame_of(n, frames, reads, job)
+    columns, start = table[n, 3], table[n, 9]
+    whole0, whole1 = 0, columns  # the columns that lie in the box as a whole, and stay so if an edge moves a little
+    if job.covered:
+        whole0, whole1 = max(0, int(np.floor(f.x1)) + 1), min(columns, int(np.ceil(f.x2)) - 1)
+    width, area, total = np.uint64(job.width), np.uint64(job.height * job.width), np.uint64(job.total)
+    add = partial[k]
+    for left in range(0, columns, TILE):
+        right = min(columns, left + TILE)
+        for y in range(y0, y1):
+            qx, qy, dy = start_of_row(real, f, y)
+            at = start + y * columns
+            whole = not job.covered or (y > f.y1 and y + 1 < f.y2)
+            t0, x0, x1, t1 = segments(real, f, left, right, whole0, whole1 if whole else 0, qx, qy, job)
+            if len(grad_coverage):
+                t0, t1 = left, right  # where nothing is read, edges still cover
+            frames_ends(real, f, t0, x0, x1, t1, y, qx, qy, dy, at, source, job, grad_values, grad_coverage, add)
+            if job.nearest:
+                continue
+            sum_x, sum_x_dx, sum_y, sum_y_dx = real(0), real(0), real(0), real(0)
+            for x in range(x0, x1):
+                dx = real(x) + (real(0.5) - f.cx)
+                px, py = f.a * dx + qx, f.c * dx + qy
+                column, row = np.floor(px), np.floor(py)
+                wx, wy = px - column, py - row
+                i = np.uint64(f.base + int(row) * job.width + int(column))
+                o = np.uint64(at + x)
+                by_x, by_y = real(0), real(0)
+                for _ in range(job.channels):
+                    one_by_one()
+                    one, right_of = source[i], source[i + np.uint64(1)] - source[i]
+                    two, right_of_two = source[i + width], source[i + width + np.uint64(1)] - source[i + width]
+                    by_x += grad_values[o] * (right_of + wy * (right_of_two - right_of))
+                    by_y += grad_values[o] * (two + wx * right_of_two - one - wx * right_of)
+                    i += area
+                    o += total
+                sum_x += by_x
+                sum_x_dx += by_x * dx
+                sum_y += by_y
+                sum_y_dx += by_y * dx
+            add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, dy, add)
+
+
+@compiled
+def add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, dy, add):
+    """Gradients of positions to those of the matrix, of the source's centre, and of the box through its own centre."""
+    add[0] += sum_x_dx
+    add[1] += sum_x * dy
+    add[2] += sum_x
+    add[3] += sum_y_dx
+    add[4] += sum_y * dy
+    add[5] += sum_y
+    add[6] += sum_x
+    add[7] += sum_y
+    half_x, half_y = (f.a * sum_x + f.c * sum_y) / 2, (f.b * sum_x + f.d * sum_y) / 2
+    add[8] -= half_x
+    add[9] -= half_y
+    add[10] -= half_x
+    add[11] -= half_y
+
+
+@compiled
+def frames_ends(real, f, t0, x0, x1, t1, y, qx, qy, dy, at, source, job, grad_values, grad_coverage, add):
+    for end in range(t0, t1 - (x1 - x0)):
+        x = end if end < x0 else end + (x1 - x0)
+        dx = real(x) + (real(0.5) - f.cx)
+        i0, i1, u0, u1, slope_x = taps(real, f.a * dx + qx, f.lx, f.hx, f.fx, f.ex, job)
+        j0, j1, v0, v1, slope_y = taps(real, f.c * dx + qy, f.ly, f.hy, f.fy, f.ey, job)
+        part_x, part_y = real(1), real(1)
+        x_by_low, x_by_high, y_by_low, y_by_high = real(0), real(0), real(0), real(0)
+        if job.covered:
+            part_x, x_by_low, x_by_high = share(real, x, f.x1, f.x2)
+            part_y, y_by_low, y_by_high = share(real, y, f.y1, f.y2)
+        part = part_x * part_y
+        by_x, by_y, by_part = real(0), real(0), real(0)
+        for channel in range(job.channels):
+            one_by_one()
+            grad = grad_values[channel * job.total + at + x]
+            plane = f.base + channel * job.height * job.width
+            t00, t01 = texel(real, source, plane, j0, i0, job.width), texel(real, source, plane, j0, i1, job.width)
+            t10, t11 = texel(real, source, plane, j1, i0, job.width), texel(real, source, plane, j1, i1, job.width)
+            by_x += grad * part * (v0 * (t01 - t00) + v1 * (t11 - t10))
+            by_y += grad * part * (u0 * (t10 - t00) + u1 * (t11 - t01))
+            by_part += grad * (v0 * (u0 * t00 + u1 * t01) + v1 * (u0 * t10 + u1 * t11))
+        if len(grad_coverage):
+            grad = grad_coverage[at + x]
+            if job.transparent:
+                by_part += grad * (u0 + u1) * (v0 + v1)
+                by_x += grad * part * (v0 + v1) * (real(i1 != ABSENT) - real(i0 != ABSENT))
+                by_y += grad * part * (u0 + u1) * (real(j1 != ABSENT) - real(j0 != ABSENT))
+            else:
+                by_part += grad
+        by_x, by_y = by_x * slope_x, by_y * slope_y
+        add_position(f, by_x, by_x * dx, by_y, by_y * dx, dy, add)
+        add[8] += by_part * x_by_low * part_y
+        add[9] += by_part * y_by_low * part_x
+        add[10] += by_part * x_by_high * part_y
+        add[11] += by_part * y_by_high * part_x
+
+
+@compiled
+def sample_backward_source(begin, end, *rest):
+    for k in range(begin, end):
+        sample_backward_source_task(k, *rest)
+
+
+@compiled
+def sample_backward_source_task(k, bands, order, first, frames, reads, table, job, grad_values, grad_source):
+    """The gradient of a band of source rows: what every object that reads the picture adds to it, one after another."""
+    real = frames.dtype.type
+    picture, row0, row1 = bands[k]
+    for channel in range(job.channels):
+        plane = (picture * job.channels + channel) * job.height
+        grad_source[(plane + row0) * job.width : (plane + row1) * job.width] = real(0)
+    for n in order[first[picture] : first[picture + 1]]:
+        f = frame_of(n, frames, reads, job)
+        columns, rows, start = table[n, 3], table[n, 4], table[n, 9]
+        top, stop = row0 - f.oy, row1 - f.oy  # the band as the object counts
+        if columns == 0 or f.ey < top or f.fy >= stop:
+            continue
+        whole0, whole1 = 0, columns
+        if job.covered:
+            whole0, whole1 = max(0, int(np.ceil(f.x1))), min(columns, int(np.floor(f.x2)))
+        for y in range(rows):
+            qx, qy, _ = start_of_row(real, f, y)
+            at = start + y * columns
+            whole = not job.nearest and (not job.covered or (y >= f.y1 and y + 1 <= f.y2))
+            t0, x0, x1, t1 = segments(real, f, 0, columns, whole0, whole1 if whole else 0, qx, qy, job)
+            source_ends(real, f, t0, x0, y, qx, qy, at, top, stop, job, grad_values, grad_source)
+            # Those that may touch the band, with half a pixel more on both sides, as rounding moves positions.
+            low, high = real(top) - real(1.5), real(stop) + real(0.5)
+            near0, near1 = narrow(real, x0, x1, f.ic, qy + f.c * (real(0.5) - f.cx), low, high)
+            for x in range(near0, near1):
+                dx = real(x) + (real(0.5) - f.cx)
+                px, py = f.a * dx + qx, f.c * dx + qy
+                column, below = np.floor(px), np.floor(py)
+                wx, wy, row = px - column, py - below, int(below)
+                i = f.base + row * job.width + int(column)
+                above_in, below_in = top <= row < stop, top <= row + 1 < stop
+                for channel in range(job.channels):
+                    one_by_one()
+                    grad = grad_values[channel * job.total + at + x]
+                    o = np.uint64(i + channel * job.height * job.width)
+                    if above_in:
+                        grad_source[o] += grad * (real(1) - wx) * (real(1) - wy)
+                        grad_source[o + np.uint64(1)] += grad * wx * (real(1) - wy)
+                    if below_in:
+                        o += np.uint64(job.width)
+                        grad_source[o] += grad * (real(1) - wx) * wy
+                        grad_source[o + np.uint64(1)] += grad * wx * wy
+            source_ends(real, f, x1, t1, y, qx, qy, at, top, stop, job, grad_values, grad_source)
+
+
+@compiled
+def source_ends(real, f, begin, end, y, qx, qy, at, top, stop, job, grad_values, grad_source):
+    for x in range(begin, end):
+        dx = real(x) + (real(0.5) - f.cx)
+        j0, j1, v0, v1, _ = taps(real, f.c * dx + qy, f.ly, f.hy, f.fy, f.ey, job)
+        if not (top <= j0 < stop or top <= j1 < stop):
+            continue
+        i0, i1, u0, u1, _ = taps(real, f.a * dx + qx, f.lx, f.hx, f.fx, f.ex, job)
+        part = share(real, x, f.x1, f.x2)[0] * share(real, y, f.y1, f.y2)[0] if job.covered else real(1)
+        for channel in range(job.channels):
+            one_by_one()
+            grad = grad_values[channel * job.total + at + x] * part
+            for j, v in ((j0, v0), (j1, v1)):
+                if j != ABSENT and top <= j < stop:
+                    row = f.base + (channel * job.height + j) * job.width
+                    if i0 != ABSENT:
+                        grad_source[row + i0] += grad * u0 * v
+                    if i1 != ABSENT:
+                        grad_source[row + i1] += grad * u1 * v
