@@ -1,8 +1,11 @@
-"""One thread for each of the workers that share the cores: torch's threads would spin and wait for one another."""
+"""What must be said before anything is imported: one thread a worker, and how Triton runs without a GPU."""
 
 import os
 
 import torch
 
+# Workers share the cores: torch's threads would spin and wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start
 torch.set_num_threads(1)
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it as it is imported, which importing torch does not do
