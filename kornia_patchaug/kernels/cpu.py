@@ -91,19 +91,10 @@ def sample_backward(
     grad_source, grad_frames = source.new_empty(0), torch.from_numpy(frames[:0].copy())
     if of_source:
         flat = _fresh(source.numel(), frames)
-        threads = torch.get_num_threads()
-        pieces = -(-2 * threads // max(len(source), 1)) if threads > 1 else 1
-        bands = _bands(len(source), job.height, -(-job.height // pieces))
-        arguments = bands, *_by_picture(reads[:, 0], len(source)), frames, reads, table, job, grad_values, flat
-        spread(lambda begin, end: sampling.sample_backward_source(begin, end, *arguments), len(bands), total)
+        _add_to_source(flat, True, len(source), frames, reads, table, job, grad_values)
         grad_source = torch.from_numpy(flat).view(source.shape).to(source.dtype)
     if of_frames:
-        tasks = _window_tasks(table)
-        partial, sums = np.zeros((len(tasks), 12)), np.zeros((len(frames), 12))
-        arguments = tasks, _flat(source, frames), frames, reads, table, job, grad_values, grad_coverage, partial
-        spread(lambda begin, end: sampling.sample_backward_frames(begin, end, *arguments), len(tasks), total)
-        np.add.at(sums, tasks[:, 0], partial)  # in the order of the tasks
-        grad_frames = torch.from_numpy(sums.astype(frames.dtype))
+        grad_frames = _grad_of_frames(_flat(source, frames), frames, reads, table, job, grad_values, grad_coverage)
     return grad_source, grad_frames
 
 
@@ -127,6 +118,33 @@ def paint(
     return _shaped(out, canvas)
 
 
+def paint_backward(
+    grad: Tensor,
+    canvas: Tensor,
+    frames: Tensor,
+    reads: Tensor,
+    table: Tensor,
+    total: int,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+    of_canvas: bool,
+    of_frames: bool,
+) -> tuple[Tensor, Tensor]:
+    job = _job(canvas.shape, total, mode, padding_mode, align_corners, covered=True)._replace(edges=False)
+    frames, reads, table = _arrays(frames, reads, table)
+    coverage, tasks = _fresh(total, frames), _window_tasks(table)
+    spread(lambda *part: sampling.cover_all(*part, tasks, frames, reads, table, job, coverage), len(tasks), total)
+    out, grad_paint, _ = _take_off(grad, coverage, coverage[:0], table, job)
+    grad_frames = torch.from_numpy(frames[:0].copy())
+    if of_frames:
+        grad_frames = _grad_of_frames(_flat(canvas, frames), frames, reads, table, job, grad_paint, coverage[:0])
+    if not of_canvas:
+        return grad.new_empty(0), grad_frames
+    _add_to_source(out, False, len(canvas), frames, reads, table, job, grad_paint)
+    return _shaped(out, grad), grad_frames
+
+
 def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     job = _job(canvas.shape, len(opacity))
     opacity, table = _arrays(opacity, table)
@@ -141,20 +159,58 @@ def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, kee
 def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     job = _job(grad.shape, len(opacity))
     opacity, table = _arrays(opacity, table)
+    out, grad_paint, grad_opacity = _take_off(grad, opacity, _flat(under, opacity), table, job)
+    grad_paint = torch.from_numpy(grad_paint).view(job.channels, job.total)
+    return _shaped(out, grad), grad_paint, torch.from_numpy(grad_opacity)
+
+
+def _take_off(
+    grad: Tensor, opacity: np.ndarray, under: np.ndarray, table: np.ndarray, job: sampling.Job
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The flat gradients of canvas, paint and opacity, of that of the painted canvas."""
     out, grad_paint = _fresh(grad.numel(), opacity), _fresh(job.channels * job.total, opacity)
-    grad_opacity = _fresh(job.total if under.numel() else 0, opacity)
+    grad_opacity = _fresh(job.total if len(under) else 0, opacity)
     bands = _bands(len(grad), job.height, max(1, BAND_TASK // job.width))
     groups = _by_picture(table[:, Column.IMAGE], len(grad))
-    arguments = bands, *groups, _flat(grad, opacity), opacity, _flat(under, opacity), table, job
-    results = out, grad_paint, grad_opacity
-    spread(
-        lambda begin, end: compositing.composite_backward(begin, end, *arguments, *results), len(bands), grad.numel()
-    )
-    return (
-        _shaped(out, grad),
-        torch.from_numpy(grad_paint).view(job.channels, job.total),
-        torch.from_numpy(grad_opacity),
-    )
+    arguments = bands, *groups, _flat(grad, opacity), opacity, under, table, job, out, grad_paint, grad_opacity
+    spread(lambda *part: compositing.composite_backward(*part, *arguments), len(bands), grad.numel())
+    return out, grad_paint, grad_opacity
+
+
+def _add_to_source(
+    flat: np.ndarray,
+    clear: bool,
+    pictures: int,
+    frames: np.ndarray,
+    reads: np.ndarray,
+    table: np.ndarray,
+    job: sampling.Job,
+    grad_values: np.ndarray,
+) -> None:
+    """Add what the values read to the flat gradient of their source, which is cleared first or not."""
+    # As many bands as threads need to share them evenly, and no more: each band looks at all rows of its objects.
+    threads = torch.get_num_threads()
+    pieces = -(-4 * threads // max(pictures, 1)) if threads > 1 else 1
+    bands = _bands(pictures, job.height, -(-job.height // pieces))
+    arguments = bands, *_by_picture(reads[:, 0], pictures), frames, reads, table, job, grad_values, clear, flat
+    spread(lambda *part: sampling.sample_backward_source(*part, *arguments), len(bands), job.total)
+
+
+def _grad_of_frames(
+    source: np.ndarray,
+    frames: np.ndarray,
+    reads: np.ndarray,
+    table: np.ndarray,
+    job: sampling.Job,
+    grad_values: np.ndarray,
+    grad_coverage: np.ndarray,
+) -> Tensor:
+    tasks = _window_tasks(table)
+    partial, sums = np.zeros((len(tasks), 12)), np.zeros((len(frames), 12))
+    arguments = tasks, source, frames, reads, table, job, grad_values, grad_coverage, partial
+    spread(lambda *part: sampling.sample_backward_frames(*part, *arguments), len(tasks), job.total)
+    np.add.at(sums, tasks[:, 0], partial)  # in the order of the tasks
+    return torch.from_numpy(sums.astype(frames.dtype))
 
 
 def _job(
@@ -166,7 +222,7 @@ def _job(
     covered: bool = False,
 ) -> sampling.Job:
     edge = 0.0 if align_corners else 0.5  # mirrors stand on the outermost pixel centres, or on their edges
-    how = mode == "nearest", PADDINGS[padding_mode], edge, covered, padding_mode == "transparent"
+    how = mode == "nearest", PADDINGS[padding_mode], edge, covered, padding_mode == "transparent", covered
     return sampling.Job(*shape[1:], total, *how)
 
 

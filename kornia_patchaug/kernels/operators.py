@@ -254,7 +254,11 @@ def paint_op(
 ) -> Tensor:
     run = kernels(canvas.device)
     frames = run.frames(theta, None, boxes, reads, table, align_corners)
-    return run.paint(canvas, frames, reads, table, total, mode, padding_mode, align_corners)
+    how = frames, reads, table, total, mode, padding_mode, align_corners
+    if hasattr(run, "paint"):
+        return run.paint(canvas, *how)
+    values, coverage = run.sample(canvas, *how, True)
+    return run.composite(canvas, values, coverage, table, False)[0]
 
 
 def _fake_paint_backward(grad, canvas, theta, *rest):
@@ -278,14 +282,13 @@ def paint_backward_op(
     of_theta: bool,
 ) -> tuple[Tensor, Tensor]:
     """The gradients of canvas and theta; empty where not wanted."""
-    run, how = kernels(grad.device), (total, mode, padding_mode, align_corners, True)
-    place = theta, None, boxes, reads, table, align_corners
-    frames = run.frames(*place)
-    _, coverage = run.sample(canvas[:, :0], frames, reads, table, *how)  # of no channel: the coverage alone
-    grad_canvas, grad_paint, _ = run.composite_backward(grad, coverage, coverage.new_empty(0), table)
-    grads = grad_paint, None
-    grad_source, grad_frames = run.sample_backward(*grads, canvas, frames, reads, table, *how, of_canvas, of_theta)
-    return (
-        grad_canvas.add_(grad_source) if of_canvas else grad.new_empty(0),
-        run.frames_backward(grad_frames, *place)[0] if of_theta else theta.new_empty(0),
-    )
+    run, place = kernels(grad.device), (theta, None, boxes, reads, table, align_corners)
+    how = run.frames(*place), reads, table, total, mode, padding_mode, align_corners
+    if hasattr(run, "paint_backward"):
+        grad_canvas, grad_frames = run.paint_backward(grad, canvas, *how, of_canvas, of_theta)
+    else:
+        _, coverage = run.sample(canvas[:, :0], *how, True)  # of no channel: the coverage alone
+        grad_canvas, grad_paint, _ = run.composite_backward(grad, coverage, coverage.new_empty(0), table)
+        grad_source, grad_frames = run.sample_backward(grad_paint, None, canvas, *how, True, of_canvas, of_theta)
+        grad_canvas = grad_canvas.add_(grad_source) if of_canvas else grad.new_empty(0)
+    return grad_canvas, run.frames_backward(grad_frames, *place)[0] if of_theta else theta.new_empty(0)

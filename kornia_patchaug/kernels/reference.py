@@ -194,21 +194,6 @@ def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, table: Tens
     return grad.index_put(where, state.to(grad.dtype)), grad_paint, grad_opacity
 
 
-def paint(
-    canvas: Tensor,
-    frames: Tensor,
-    reads: Tensor,
-    table: Tensor,
-    total: int,
-    mode: str,
-    padding_mode: str,
-    align_corners: bool,
-) -> Tensor:
-    """Both in one: what the canvas's own windows read of it, painted over it; not for ``transparent``."""
-    values, coverage = sample(canvas, frames, reads, table, total, mode, padding_mode, align_corners, covered=True)
-    return composite(canvas, values, coverage, table, keep=False)[0]
-
-
 def _stacks(
     table: Tensor, total: int, shape: torch.Size
 ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], list[tuple[Tensor, int]]]:

@@ -29,7 +29,7 @@ WILD = 32  # times; matrices beyond it are taken pixel by pixel
 # pixels, and where its origin lies in the flat source.
 Frame = namedtuple("Frame", "a b tx c d ty sx sy x1 y1 x2 y2 cx cy fx fy ex ey ia ic tame ox oy lx ly hx hy base")
 # What all tasks share: sizes of the source, P, and how to read.
-Job = namedtuple("Job", "channels height width total nearest padding edge covered transparent")
+Job = namedtuple("Job", "channels height width total nearest padding edge covered transparent edges")
 
 
 @intrinsic
@@ -314,6 +314,16 @@ def sample_ends(real, f, t0, x0, x1, t1, qx, qy, at, source, job, values, covera
 
 
 @compiled
+def cover_all(begin, end, tasks, frames, reads, table, job, coverage):
+    """The coverage alone."""
+    for k in range(begin, end):
+        n, y0, y1 = tasks[k]
+        f, columns, start = frame_of(n, frames, reads, job), table[n, 3], table[n, 9]
+        for y in range(y0, y1):
+            cover(frames.dtype.type, f, 0, columns, y, coverage[start + y * columns : start + (y + 1) * columns])
+
+
+@compiled
 def paint(begin, end, *rest):
     for k in range(begin, end):
         paint_task(k, *rest)
@@ -333,7 +343,7 @@ def paint_task(k, bands, order, first, canvas, frames, reads, table, job, out):
         out[begin:end] = canvas[begin:end]
     room = max(BLOCK, job.width)
     values, coverage = np.empty(job.channels * room, frames.dtype), np.empty(room, frames.dtype)
-    few = Job(job.channels, job.height, job.width, room, job.nearest, job.padding, job.edge, True, False)
+    few = Job(job.channels, job.height, job.width, room, job.nearest, job.padding, job.edge, True, False, False)
     for n in order[first[image] : first[image + 1]]:
         left, top, columns, rows = table[n, 1], table[n, 2], table[n, 3], table[n, 4]
         y_begin, y_end = max(row0 - top, 0), min(row1 - top, rows)
@@ -368,9 +378,11 @@ def sample_backward_frames_task(k, tasks, source, frames, reads, table, job, gra
     n, y0, y1 = tasks[k]
     f = frame_of(n, frames, reads, job)
     columns, start = table[n, 3], table[n, 9]
-    whole0, whole1 = 0, columns  # the columns that lie in the box as a whole, and stay so if an edge moves a little
-    if job.covered:
+    whole0, whole1 = 0, columns  # the columns that lie in the box as a whole, and if edges matter, stay so if they move
+    if job.edges:
         whole0, whole1 = max(0, int(np.floor(f.x1)) + 1), min(columns, int(np.ceil(f.x2)) - 1)
+    elif job.covered:
+        whole0, whole1 = max(0, int(np.ceil(f.x1))), min(columns, int(np.floor(f.x2)))
     width, area, total = np.uint64(job.width), np.uint64(job.height * job.width), np.uint64(job.total)
     add = partial[k]
     for left in range(0, columns, TILE):
@@ -378,7 +390,8 @@ def sample_backward_frames_task(k, tasks, source, frames, reads, table, job, gra
         for y in range(y0, y1):
             qx, qy, dy = start_of_row(real, f, y)
             at = start + y * columns
-            whole = not job.covered or (y > f.y1 and y + 1 < f.y2)
+            inside = y > f.y1 and y + 1 < f.y2
+            whole = inside if job.edges else (not job.covered or (y >= f.y1 and y + 1 <= f.y2))
             t0, x0, x1, t1 = segments(real, f, left, right, whole0, whole1 if whole else 0, qx, qy, job)
             if len(grad_coverage):
                 t0, t1 = left, right  # where nothing is read, edges still cover
@@ -473,13 +486,14 @@ def sample_backward_source(begin, end, *rest):
 
 
 @compiled
-def sample_backward_source_task(k, bands, order, first, frames, reads, table, job, grad_values, grad_source):
+def sample_backward_source_task(k, bands, order, first, frames, reads, table, job, grad_values, clear, grad_source):
     """The gradient of a band of source rows: what every object that reads the picture adds to it, one after another."""
     real = frames.dtype.type
     picture, row0, row1 = bands[k]
-    for channel in range(job.channels):
-        plane = (picture * job.channels + channel) * job.height
-        grad_source[(plane + row0) * job.width : (plane + row1) * job.width] = real(0)
+    if clear:
+        for channel in range(job.channels):
+            plane = (picture * job.channels + channel) * job.height
+            grad_source[(plane + row0) * job.width : (plane + row1) * job.width] = real(0)
     for n in order[first[picture] : first[picture + 1]]:
         f = frame_of(n, frames, reads, job)
         columns, rows, start = table[n, 3], table[n, 4], table[n, 9]
