@@ -88,7 +88,7 @@ def sample_backward(
     frames, reads, table = _arrays(frames, reads, table)
     grad_values = np.zeros(job.channels * total, frames.dtype) if grad_values is None else _flat(grad_values, frames)
     grad_coverage = np.zeros(0, frames.dtype) if grad_coverage is None else _flat(grad_coverage, frames)
-    grad_source, grad_frames = source.new_empty(0), torch.from_numpy(frames[:0].copy())
+    grad_source, grad_frames = source.new_empty(0), torch.from_numpy(_fresh(0, frames))
     if of_source:
         flat = _fresh(source.numel(), frames)
         threads = torch.get_num_threads()
@@ -103,7 +103,9 @@ def sample_backward(
         arguments = tasks, _flat(source, frames), frames, reads, table, job, grad_values, grad_coverage, partial
         spread(lambda begin, end: sampling.sample_backward_frames(begin, end, *arguments), len(tasks), total)
         np.add.at(sums, tasks[:, 0], partial)  # in the order of the tasks
-        grad_frames = torch.from_numpy(sums.astype(frames.dtype))
+        grad_frames = torch.from_numpy(sums).to(
+            torch.float64 if frames.dtype == np.float64 else torch.float32
+        )  # NumPy would warn of overflow
     return grad_source, grad_frames
 
 
