@@ -13,7 +13,8 @@ TRUTH = [False, True]
 DTYPES = [torch.float64, torch.float32]
 # What else may vary: each kind of boxes and each dtype meets every value of these.
 REST = list(itertools.product(TRUTH, TRUTH, ["none", "number", "matte"]))
-NAMES = {"sample", "sample_backward", "composite", "composite_backward"}
+SAMPLE = {"frames", "sample", "sample_backward", "frames_backward"}
+NAMES = {*SAMPLE, "composite", "composite_backward"}
 
 
 def names(both) -> set[str]:
@@ -51,7 +52,7 @@ def test_crops_equal_the_reference(kind, padding_mode, align_corners, dtype, bot
     images, boxes, _, obj_to_img = scene(kind, dtype=dtype)
     options = {"size": (5, 8), "mode": mode, "padding_mode": padding_mode, "align_corners": align_corners}
     with_gradients(kp.crop_patches, images, boxes, obj_to_img, **options)
-    assert names(both) == {"sample", "sample_backward"}
+    assert names(both) == SAMPLE
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -103,9 +103,8 @@ def sample_backward(
         arguments = tasks, _flat(source, frames), frames, reads, table, job, grad_values, grad_coverage, partial
         spread(lambda begin, end: sampling.sample_backward_frames(begin, end, *arguments), len(tasks), total)
         np.add.at(sums, tasks[:, 0], partial)  # in the order of the tasks
-        grad_frames = torch.from_numpy(sums).to(
-            torch.float64 if frames.dtype == np.float64 else torch.float32
-        )  # NumPy would warn of overflow
+        # By torch: NumPy would warn of what is too large for float32.
+        grad_frames = torch.from_numpy(sums).to(torch.float64 if frames.dtype == np.float64 else torch.float32)
     return grad_source, grad_frames
 
 
