@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 import torch
 
 # Workers share the cores: torch's threads would spin and wait for one another.
@@ -9,3 +10,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it as it is imported, which importing torch does not do
+
+
+@pytest.fixture
+def both(monkeypatch):
+    """What runs behind the operators while a test lasts: the CPU kernels beside the reference."""
+    from compared import Both
+
+    from kornia_patchaug.kernels import operators
+
+    kernels = Both()
+    monkeypatch.setattr(operators, "kernels", lambda device: kernels)
+    return kernels

@@ -88,7 +88,7 @@ def sample_backward(
     frames, reads, table = _arrays(frames, reads, table)
     grad_values = np.zeros(job.channels * total, frames.dtype) if grad_values is None else _flat(grad_values, frames)
     grad_coverage = np.zeros(0, frames.dtype) if grad_coverage is None else _flat(grad_coverage, frames)
-    grad_source, grad_frames = source.new_empty(0), torch.from_numpy(frames[:0].copy())
+    grad_source, grad_frames = source.new_empty(0), torch.from_numpy(_fresh(0, frames))
     if of_source:
         flat = _fresh(source.numel(), frames)
         _add_to_source(flat, True, len(source), frames, reads, table, job, grad_values)
@@ -136,7 +136,7 @@ def paint_backward(
     coverage, tasks = _fresh(total, frames), _window_tasks(table)
     spread(lambda *part: sampling.cover_all(*part, tasks, frames, reads, table, job, coverage), len(tasks), total)
     out, grad_paint, _ = _take_off(grad, coverage, coverage[:0], table, job)
-    grad_frames = torch.from_numpy(frames[:0].copy())
+    grad_frames = torch.from_numpy(_fresh(0, frames))
     if of_frames:
         grad_frames = _grad_of_frames(_flat(canvas, frames), frames, reads, table, job, grad_paint, coverage[:0])
     if not of_canvas:
@@ -210,7 +210,8 @@ def _grad_of_frames(
     arguments = tasks, source, frames, reads, table, job, grad_values, grad_coverage, partial
     spread(lambda *part: sampling.sample_backward_frames(*part, *arguments), len(tasks), job.total)
     np.add.at(sums, tasks[:, 0], partial)  # in the order of the tasks
-    return torch.from_numpy(sums.astype(frames.dtype))
+    # By torch: NumPy would warn of what is too large for float32.
+    return torch.from_numpy(sums).to(torch.float64 if frames.dtype == np.float64 else torch.float32)
 
 
 def _job(

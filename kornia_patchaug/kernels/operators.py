@@ -49,7 +49,8 @@ def sample(
     place = theta, src_boxes, dst_boxes, torch.from_numpy(reads).to(source.device, non_blocking=True), windows.table
     values, coverage = sample_op(source, *place, windows.total, mode, padding_mode, align_corners, covered)
     # Coverage depends on edges, and if transparent on theta. Where it does not, composite need not keep what it covers.
-    if coverage.requires_grad and not (dst_boxes.requires_grad or padding_mode == "transparent"):
+    by_theta = theta.requires_grad and padding_mode == "transparent"
+    if coverage.requires_grad and not (dst_boxes.requires_grad or by_theta):
         coverage = coverage.detach()
     return values, coverage
 

@@ -1,0 +1,199 @@
+"""The CPU kernels against the reference, values and vector-Jacobian products, on what public functions hand over."""
+
+import itertools
+
+import pytest
+import torch
+from compared import assert_agree, compare, run, with_gradients
+from scenes import BOXES, CROP_PADDINGS, MODES, PADDINGS, Scene, mattes, scene
+
+import kornia_patchaug as kp
+
+TRUTH = [False, True]
+DTYPES = [torch.float64, torch.float32]
+# What else may vary: each kind of boxes and each dtype meets every value of these.
+REST = list(itertools.product(TRUTH, TRUTH, ["none", "number", "matte"]))
+SAMPLE = {"frames", "sample", "sample_backward", "frames_backward"}
+NAMES = {*SAMPLE, "composite", "composite_backward"}
+
+
+def names(both) -> set[str]:
+    return {name for name, _ in both.calls}
+
+
+# --- the scenes of the oracle tests -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("padding_mode", PADDINGS)
+@pytest.mark.parametrize("kind", BOXES)
+def test_every_option_equals_the_reference(kind, padding_mode, mode, dtype, both):
+    turn = list(BOXES).index(kind) + 2 * PADDINGS.index(padding_mode) + MODES.index(mode) + 5 * DTYPES.index(dtype)
+    align_corners, sequential, form = REST[turn % len(REST)]
+    images, boxes, theta, obj_to_img = scene(kind, dtype=dtype)
+    alpha = mattes(len(boxes))[form]
+    alpha = None if alpha is None else alpha.to(dtype)
+    options = {"mode": mode, "padding_mode": padding_mode, "align_corners": align_corners, "sequential": sequential}
+
+    def painted(images, boxes, theta, alpha):
+        return kp.affine_patches(images, boxes, theta, obj_to_img, alpha=alpha, **options)
+
+    with_gradients(painted, images, boxes, theta, alpha)
+    assert names(both) == NAMES
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("align_corners", TRUTH)
+@pytest.mark.parametrize("padding_mode", CROP_PADDINGS)
+@pytest.mark.parametrize("kind", BOXES)
+def test_crops_equal_the_reference(kind, padding_mode, align_corners, dtype, both):
+    mode = MODES[(list(BOXES).index(kind) + CROP_PADDINGS.index(padding_mode) + DTYPES.index(dtype)) % 2]
+    images, boxes, _, obj_to_img = scene(kind, dtype=dtype)
+    options = {"size": (5, 8), "mode": mode, "padding_mode": padding_mode, "align_corners": align_corners}
+    with_gradients(kp.crop_patches, images, boxes, obj_to_img, **options)
+    assert names(both) == SAMPLE
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("align_corners", TRUTH)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", BOXES)
+def test_pastes_equal_the_reference(kind, mode, align_corners, dtype, both):
+    images, boxes, _, obj_to_img = scene(kind, dtype=dtype)
+    patches = torch.rand(len(boxes), 3, 6, 4, generator=torch.Generator().manual_seed(2), dtype=dtype)
+    alpha = mattes(len(boxes))["matte"].to(dtype)
+
+    def pasted(images, patches, boxes, alpha):
+        options = {"alpha": alpha, "mode": mode, "align_corners": align_corners}
+        return kp.paste_patches(images, patches, boxes, obj_to_img, **options)
+
+    with_gradients(pasted, images, patches, boxes, alpha)
+    assert names(both) == NAMES
+
+
+def test_the_comparison_notices_a_shift_of_a_thousandth_of_a_pixel_and_one_gradient_of_many(both):
+    images, boxes, theta, obj_to_img = scene()
+    with_gradients(kp.affine_patches, images, boxes, theta, obj_to_img)
+    ((_, (source, frames, *rest)),) = [call for call in both.calls if call[0] == "sample"]
+    moved = frames.clone()
+    moved[:, 6] += 1e-3
+    values, off = run("sample", source, frames, *rest)[0], run("sample", source, moved, *rest)[0]
+    with pytest.raises(AssertionError, match="off by"):
+        assert_agree(off, values)
+    values[1, 7] += 1e-6
+    with pytest.raises(AssertionError, match="off by"):
+        assert_agree(values, run("sample", source, frames, *rest)[0])
+
+
+# --- dtypes, layouts and sizes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("padding_mode", PADDINGS)
+@pytest.mark.parametrize("sequential", TRUTH)
+def test_half_precision_goes_through_float32(dtype, padding_mode, sequential, both):
+    images, boxes, theta, obj_to_img = scene("partly outside", dtype=torch.float32)
+    for mode in MODES:
+        options = {"padding_mode": padding_mode, "sequential": sequential, "mode": mode}
+        with_gradients(kp.affine_patches, images.to(dtype), boxes, theta, obj_to_img, **options)
+    assert {arguments[0].dtype for name, arguments in both.calls if name == "composite"} == {dtype}
+
+
+LAYOUTS = {
+    "contiguous": lambda images: images,
+    "channels last": lambda images: images.to(memory_format=torch.channels_last),
+    "one image for all": lambda images: images[:1].expand_as(images),
+    "transposed": lambda images: images.mT.contiguous().mT,
+    "every second row": lambda images: images.repeat_interleave(2, dim=2)[:, :, ::2],
+}
+
+
+@pytest.mark.parametrize("of", ["weighted", "expanded", "transposed", "channels last"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("channels", [1, 3, 4, 5])
+def test_strides_of_images_and_gradients_do_not_matter(channels, layout, of, both):
+    images, boxes, theta, obj_to_img = scene("partly outside", channels=channels, dtype=torch.float32)
+    options = {"padding_mode": "transparent"}
+    expected = with_gradients(kp.affine_patches, images, boxes, theta, obj_to_img, of=of, **options)
+    assert len(expected) == 4
+    images = LAYOUTS[layout](images)
+    views = [torch.stack([t, t], dim=-1)[..., 0] for t in (boxes, theta)]
+    painted, *_ = with_gradients(kp.affine_patches, images, *views, obj_to_img, of=of, **options)
+    (_, arguments) = [call for call in both.calls if call[0] == "composite"][-1]
+    assert strides(run("composite", *arguments)[0]) == strides(painted) == strides(torch.empty_like(images))
+
+
+def strides(tensor: torch.Tensor) -> list[int]:
+    return [stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
+
+
+def crowd(dtype: torch.dtype, *, height: int = 230, width: int = 310, images: int = 2) -> Scene:
+    """Windows of more columns than a tile and more pixels than a task, in images of more pixels than a band."""
+    generator = torch.Generator().manual_seed(4)
+    x, y = torch.arange(width, dtype=dtype), torch.arange(height, dtype=dtype)[:, None]
+    waves = torch.stack([torch.sin(x / 7 + y / 5), torch.cos(x / 11 - y / 6)])
+    boxes = [
+        [3, 5, 303, 225],
+        [-20.5, 10.25, 140.75, 120],
+        [0, 0, 129, 128],
+        [170.3, 60.2, 500, 300.5],
+        [130, 2, 131, 229],
+        [1, 200, 309, 201],
+    ]
+    theta = torch.eye(2, 3) + torch.tensor([0.1, 0.1, 0.2]) * torch.randn(len(boxes), 2, 3, generator=generator)
+    index = torch.arange(len(boxes)) % images
+    return Scene(waves.expand(images, -1, -1, -1), torch.tensor(boxes, dtype=dtype), theta.to(dtype), index)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("padding_mode", PADDINGS)
+def test_windows_larger_than_a_task_in_images_larger_than_a_band(padding_mode, dtype, both):
+    both.slack = 10  # sums over 1e5 pixels, positions of some hundreds
+    images, boxes, theta, obj_to_img = crowd(dtype)
+    mode = MODES[PADDINGS.index(padding_mode) % 2 if dtype == torch.float64 else 0]
+    options = {"padding_mode": padding_mode, "mode": mode}
+    with_gradients(kp.affine_patches, images, boxes, theta, obj_to_img, **options)
+
+
+def test_gradients_that_are_missing_or_not_wanted(both):
+    images, boxes, theta, obj_to_img = scene("fractional")
+    for padding_mode in PADDINGS:
+        both.calls.clear()
+        options = {"padding_mode": padding_mode}
+        with_gradients(kp.affine_patches, images, boxes, theta, obj_to_img, **options)
+        ((_, (of_values, of_coverage, *rest, _, _)),) = [call for call in both.calls if call[0] == "sample_backward"]
+        assert of_values is not None and of_coverage is not None
+        for grads in [(of_values, None), (None, of_coverage), (of_values, of_coverage)]:
+            together = compare("sample_backward", *grads, *rest, True, True)
+            for wanted in [(True, False), (False, True), (False, False)]:
+                alone = compare("sample_backward", *grads, *rest, *wanted)
+                for one, expected, want in zip(alone, together, wanted, strict=True):
+                    assert torch.equal(one, expected if want else one[:0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(0, 3, 5, 7), (2, 3, 5, 7), (1, 1, 1, 1)])
+def test_no_objects_and_no_images(shape, dtype, both):
+    images = torch.rand(shape, dtype=dtype)
+    boxes, theta = torch.zeros(0, 4, dtype=dtype), torch.zeros(0, 2, 3, dtype=dtype)
+    index = torch.zeros(0, dtype=torch.int64)
+    for sequential in TRUTH:
+        with_gradients(kp.affine_patches, images, boxes, theta, index, sequential=sequential)
+    with_gradients(kp.crop_patches, images, boxes, index, size=(3, 4))
+    with_gradients(kp.paste_patches, images, torch.rand(0, shape[1], 2, 2, dtype=dtype), boxes, index)
+    assert names(both) == NAMES
+
+
+@pytest.mark.parametrize("padding_mode", PADDINGS)
+@pytest.mark.parametrize("side", [1, 2])
+def test_images_of_one_pixel_row_and_column(padding_mode, side, both):
+    generator = torch.Generator().manual_seed(6)
+    boxes = torch.tensor([[0, 0, 1, 1], [-1.5, -2.0, 3.2, 2.5], [0.25, 0.5, 0.75, 1], [0, 0, 9, 9.5]]).double()
+    theta = torch.eye(2, 3) + 0.4 * torch.randn(4, 2, 3, generator=generator, dtype=torch.float64)
+    for shape in [(side, 7), (7, side), (side, side)]:
+        images = torch.rand(1, 2, *shape, generator=generator, dtype=torch.float64)
+        for mode, align_corners in itertools.product(MODES, TRUTH):
+            options = {"padding_mode": padding_mode, "mode": mode, "align_corners": align_corners}
+            with_gradients(kp.affine_patches, images, boxes, theta, **options)
+    assert names(both) == NAMES
