@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from compared import assert_agree, compare, run, with_gradients
+from compared import THREADS, assert_agree, compare, run, threads, with_gradients
 from scenes import BOXES, CROP_PADDINGS, MODES, PADDINGS, Scene, mattes, scene
 
 import kornia_patchaug as kp
@@ -197,3 +197,47 @@ def test_images_of_one_pixel_row_and_column(padding_mode, side, both):
             options = {"padding_mode": padding_mode, "mode": mode, "align_corners": align_corners}
             with_gradients(kp.affine_patches, images, boxes, theta, **options)
     assert names(both) == NAMES
+
+
+# --- both primitives in one sweep -------------------------------------------------------------------------------------
+
+
+def gradients(images, boxes, theta, obj_to_img, **options):
+    """What is painted, and for a fixed weight of every pixel the gradients of images and theta."""
+    images, theta = images.detach().requires_grad_(), theta.detach().requires_grad_()
+    painted = kp.affine_patches(images, boxes, theta, obj_to_img, **options)
+    weight = torch.rand(painted.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(painted)
+    return painted.detach(), *torch.autograd.grad(painted, (images, theta), weight)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("padding_mode", [p for p in PADDINGS if p != "transparent"])
+@pytest.mark.parametrize("kind", BOXES)
+def test_one_sweep_equals_the_reference(kind, padding_mode, mode, dtype, monkeypatch):
+    turn = list(BOXES).index(kind) + PADDINGS.index(padding_mode)
+    options = {"mode": mode, "padding_mode": padding_mode, "align_corners": turn % 2 == 0, "sequential": turn % 3 == 0}
+    objects = scene(kind, dtype=dtype)
+    swept = gradients(*objects, **options)
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", "reference")
+    for one, expected in zip(swept, gradients(*objects, **options), strict=True):
+        assert_agree(one, expected, "paint")
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_one_sweep_over_several_bands_blocks_and_tiles(channels, monkeypatch):
+    """Images of more rows than a band has, windows of more columns than a tile and more pixels than a block."""
+    generator = torch.Generator().manual_seed(channels)
+    images = torch.rand(2, channels, 420, 300, generator=generator)
+    boxes = torch.tensor([[3, 2, 290, 410], [100.5, -20, 260, 130.25], [-30, 300, 400, 450], [5, 5, 9, 400]])
+    theta = torch.eye(2, 3) + 0.2 * torch.randn(4, 2, 3, generator=generator)
+    obj_to_img = torch.tensor([1, 1, 0, 1])
+    results = []
+    for count in THREADS:
+        with threads(count):
+            results.append(gradients(images, boxes, theta, obj_to_img))
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", "reference")
+    for one, expected in zip(results[0], gradients(images, boxes, theta, obj_to_img), strict=True):
+        assert_agree(one, expected, "paint", slack=4)  # positions of hundreds of pixels

@@ -19,7 +19,8 @@ import kornia_patchaug as kp
 from kornia_patchaug.kernels import cpu, operators, reference
 
 ops = torch.ops.kornia_patchaug
-NAMES = {"sample", "sample_backward", "composite", "composite_backward"}
+STEPS = {"sample", "sample_backward", "composite", "composite_backward"}
+SWEEP = {"paint", "paint_backward"}
 CHECKS = "test_schema", "test_faketensor", "test_autograd_registration", "test_aot_dispatch_dynamic"
 ROOT = Path(__file__).parents[1]
 
@@ -43,7 +44,7 @@ def calls_of(images: Tensor, wanted: tuple[str, ...], alpha: str = "none", **opt
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in NAMES:
+        for name in STEPS | SWEEP:
             patch.setattr(operators, f"{name}_op", watched(getattr(ops, name).default))
         kp.affine_patches(**inputs, obj_to_img=obj_to_img, **options).square().mean().backward()
     return calls
@@ -58,11 +59,13 @@ def leaf(argument, wanted: bool):
 
 
 def needs(function, args) -> list[bool]:
-    """Forward operators have gradients of all that is floating; without a copy of what was under, not of opacity."""
-    forward = function in (ops.sample.default, ops.composite.default)
-    keeps = function != ops.composite.default or args[4]
+    """Forward operators have gradients of all that is floating, with the exceptions below."""
+    forward = function in (ops.sample.default, ops.composite.default, ops.paint.default)
+    # Not of opacity if nothing was kept for it, and never of the boxes that are painted in one sweep.
+    without = function == ops.paint.default or (function == ops.composite.default and not args[4])
     return [
-        forward and isinstance(a, Tensor) and a.is_floating_point() and (keeps or i != 2) for i, a in enumerate(args)
+        forward and isinstance(a, Tensor) and a.is_floating_point() and not (without and i == 2)
+        for i, a in enumerate(args)
     ]
 
 
@@ -87,11 +90,15 @@ SETS = {
 def test_torch_checks_each_operator(name, kernels, monkeypatch):
     monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
     calls = SETS[name](scene("fractional", dtype=torch.float32).images)
-    assert {function._schema.name.split("::")[1] for function, _ in calls} == NAMES
+    called = {function._schema.name.split("::")[1] for function, _ in calls}
+    assert called == (SWEEP if name in ("contiguous", "half", "theta alone") else STEPS)
     for function, args in calls:
-        # The first two cannot look into what torch.func differentiates.
-        differentiates = kernels == "reference" and function == ops.sample_backward.default
-        torch.library.opcheck(function, args, test_utils=CHECKS[2 * differentiates :])
+        # Most cannot look into what torch.func differentiates.
+        differentiates = kernels == "reference" and function in (
+            ops.sample_backward.default,
+            ops.paint_backward.default,
+        )
+        torch.library.opcheck(function, args, test_utils=["test_autograd_registration"] if differentiates else CHECKS)
 
 
 # --- derivatives ------------------------------------------------------------------------------------------------------
