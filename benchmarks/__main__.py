@@ -15,6 +15,7 @@ from benchmarks.agree import check_rivals
 from benchmarks.cases import CASES, CUDA_CASES, Case
 from benchmarks.report import document, markdown, summary, table
 from benchmarks.rows import Row
+from benchmarks.start import start_rows
 from benchmarks.suite import QUICK, Settings, growth_rows, memory_rows, thread_rows, time_rows
 
 
@@ -49,6 +50,9 @@ def measure(cases: Sequence[Case], settings: Settings, log: list[dict]) -> Itera
     if settings.device == "cpu":
         _say("one image on both cores")
         yield from thread_rows(settings)
+        if not settings.quick:  # compiling takes longer than all the rest of a quick run
+            _say("the first call of a process")
+            yield from start_rows()
     for case in cases:
         if case.name != "S":  # smaller than what a process grows by on its own
             _say(f"memory of {case.name}")

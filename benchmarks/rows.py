@@ -8,6 +8,7 @@ from benchmarks.rivals import BOTH, CLONE, CONTENDERS, FORWARD, OPENCV
 
 MET, LANDS, MISSED, LOST = "met", "within 1.5x", "MISSED", "we lose"
 A, OURS = CONTENDERS["a"].label, CONTENDERS["ours"].label
+START = "first call of a process"
 BOUND, ONE_THREAD, GROWTH, MEMORY, THREADS = (
     "bound",
     "1 thread",
@@ -24,7 +25,7 @@ CPU_BARS = {
 }
 CUDA_BARS = {(FORWARD, CLONE): {"M64": 1 / 2}, (BOTH, CLONE): {"M64": 1 / 5}}
 LANDS_AT = {OPENCV: 1 / 1.5}  # the least that may land, where that is less than the bar
-MAX_EXPONENT, MIN_MEMORY, MIN_THREADS = 1.05, 1.0, 1.5
+MAX_EXPONENT, MIN_MEMORY, MIN_THREADS, MIN_START = 1.05, 1.0, 1.5, 1.0
 
 
 @dataclass(frozen=True)
