@@ -40,24 +40,29 @@ class Compiled:
         print(self.kernel.__name__)
 
 
-for module, name in product((cuda_sample, cuda_composite), ("sample", "composite")):
-    for kernel in (f"_{name}_kernel", f"_{name}_backward_kernel"):
-        if hasattr(module, kernel):
-            setattr(module, kernel, Compiled(getattr(module, kernel)))
+def main() -> None:
+    for module, name in product((cuda_sample, cuda_composite), ("sample", "composite")):
+        for kernel in (f"_{name}_kernel", f"_{name}_backward_kernel"):
+            if hasattr(module, kernel):
+                setattr(module, kernel, Compiled(getattr(module, kernel)))
 
-table = torch.tensor([[0, 0, 0, 4, 5, 0, 0, 3, 4, 0], [0, 0, 0, 4, 5, 0, 0, 3, 4, 20]])
-for source, dtype, mode, padding_mode in (
-    (torch.float32, torch.float32, "bilinear", "transparent"),
-    (torch.float64, torch.float64, "bilinear", "reflection"),
-    (torch.bfloat16, torch.float32, "nearest", "border"),
-):
-    pixels = torch.zeros(2, 3, 13, 17, dtype=source).to(memory_format=torch.channels_last)
-    frames, reads = torch.zeros(2, 12, dtype=dtype), torch.zeros(2, 7, dtype=torch.int64)
-    values, coverage = torch.zeros(3, 40, dtype=dtype), torch.zeros(40, dtype=dtype)
-    given = pixels, frames, reads, table, 40, mode, padding_mode, False
-    cuda_sample.sample(*given, True)
-    cuda_sample.sample_backward(values, coverage, *given, True, True, True)
-    cuda_sample.sample_backward(values, None, *given, False, False, True)
-    cuda_composite.composite(pixels, values, coverage, table, True)
-    cuda_composite.composite_backward(pixels, coverage, values, table)
-    cuda_composite.composite_backward(pixels, coverage, values[:, :0], table)
+    table = torch.tensor([[0, 0, 0, 4, 5, 0, 0, 3, 4, 0], [0, 0, 0, 4, 5, 0, 0, 3, 4, 20]])
+    for source, dtype, mode, padding_mode in (
+        (torch.float32, torch.float32, "bilinear", "transparent"),
+        (torch.float64, torch.float64, "bilinear", "reflection"),
+        (torch.bfloat16, torch.float32, "nearest", "border"),
+    ):
+        pixels = torch.zeros(2, 3, 13, 17, dtype=source).to(memory_format=torch.channels_last)
+        frames, reads = torch.zeros(2, 12, dtype=dtype), torch.zeros(2, 7, dtype=torch.int64)
+        values, coverage = torch.zeros(3, 40, dtype=dtype), torch.zeros(40, dtype=dtype)
+        given = pixels, frames, reads, table, 40, mode, padding_mode, False
+        cuda_sample.sample(*given, True)
+        cuda_sample.sample_backward(values, coverage, *given, True, True, True)
+        cuda_sample.sample_backward(values, None, *given, False, False, True)
+        cuda_composite.composite(pixels, values, coverage, table, True)
+        cuda_composite.composite_backward(pixels, coverage, values, table)
+        cuda_composite.composite_backward(pixels, coverage, values[:, :0], table)
+
+
+if __name__ == "__main__":
+    main()
