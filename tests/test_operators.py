@@ -21,7 +21,6 @@ from kornia_patchaug.kernels import cpu, operators, reference
 ops = torch.ops.kornia_patchaug
 STEPS = {"sample", "sample_backward", "composite", "composite_backward"}
 SWEEP = {"paint", "paint_backward"}
-CHECKS = "test_schema", "test_faketensor", "test_autograd_registration", "test_aot_dispatch_dynamic"
 ROOT = Path(__file__).parents[1]
 
 
@@ -93,12 +92,7 @@ def test_torch_checks_each_operator(name, kernels, monkeypatch):
     called = {function._schema.name.split("::")[1] for function, _ in calls}
     assert called == (SWEEP if name in ("contiguous", "half", "theta alone") else STEPS)
     for function, args in calls:
-        # Most cannot look into what torch.func differentiates.
-        differentiates = kernels == "reference" and function in (
-            ops.sample_backward.default,
-            ops.paint_backward.default,
-        )
-        torch.library.opcheck(function, args, test_utils=["test_autograd_registration"] if differentiates else CHECKS)
+        torch.library.opcheck(function, args)
 
 
 # --- derivatives ------------------------------------------------------------------------------------------------------

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.func import vjp
 
 from kornia_patchaug.theta import centred_matrices, centres, half_sizes, safe_ratio
 from kornia_patchaug.windows import Column, coverage, flat_pixels
@@ -39,10 +39,13 @@ def frames_backward(
     align_corners: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of theta, ``src_boxes`` (empty without them) and ``dst_boxes``."""
-    if src_boxes is None:
-        of_theta, of_dst = vjp(lambda t, d: frames(t, None, d, reads, table, align_corners), theta, dst_boxes)[1](grad)
-        return of_theta, grad.new_empty(0), of_dst
-    return vjp(lambda t, s, d: frames(t, s, d, reads, table, align_corners), theta, src_boxes, dst_boxes)[1](grad)
+    inputs = [t for t in (theta, src_boxes, dst_boxes) if t is not None]
+
+    def outputs(theta: Tensor, *boxes: Tensor) -> list[Tensor]:
+        return [frames(theta, boxes[0] if len(boxes) == 2 else None, boxes[-1], reads, table, align_corners)]
+
+    of_theta, *of_src, of_dst = _gradients(outputs, inputs, [grad])
+    return of_theta, *(of_src or [grad.new_empty(0)]), of_dst
 
 
 def sample(
@@ -142,10 +145,21 @@ def sample_backward(
         values = sample(*both, reads, table, total, mode, padding_mode, align_corners, covered)
         return [v for v, grad in zip(values, given, strict=True) if grad is not None]
 
-    # An operator's body runs beneath autograd, where only torch.func differentiates.
-    _, gradients = vjp(outputs, *wanted)
-    grads = iter(gradients([grad for grad in given if grad is not None]))
+    grads = iter(_gradients(outputs, wanted, [grad for grad in given if grad is not None]))
     return tuple(next(grads).contiguous() if want else frames.new_empty(0) for want in (of_source, of_frames))
+
+
+def _gradients(function: Callable[..., list[Tensor]], inputs: list[Tensor], grads: list[Tensor]) -> tuple[Tensor, ...]:
+    """Of the function's outputs, of gradients ``grads``, by its inputs."""
+    if not inputs:
+        return ()
+    # An operator's body runs beneath autograd, whatever the grad mode; this is the public way back above it. torch.func
+    # would be another, but what watches operators, as torch's own checks of them do, cannot see through its tensors.
+    with torch.inference_mode(False), torch.enable_grad():
+        leaves = [t.detach().requires_grad_() for t in inputs]
+        pairs = [(o, grad) for o, grad in zip(function(*leaves), grads, strict=True) if o.requires_grad]
+        outputs, grads = zip(*pairs, strict=True) if pairs else ((), ())
+        return torch.autograd.grad(outputs, leaves, grads, materialize_grads=True)
 
 
 def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
