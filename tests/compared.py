@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
 
+import kornia_patchaug as kp
 from kornia_patchaug.kernels import cpu, reference
 
 # Relative to the largest value of each result, and at least to 1. Both round in other places: a position of some tens
@@ -33,14 +35,34 @@ class Both:
         self.slack, self.overflow, self.calls = slack, overflow, []
 
     def __getattr__(self, name):
-        if not hasattr(reference, name):
-            raise AttributeError(name)  # then the operators do it in steps, each of which is compared
+        if name not in DEFINED:
+            raise AttributeError(name)
 
         def call(*arguments):
             self.calls.append((name, arguments))
             return compare(name, *arguments, slack=self.slack, overflow=self.overflow)
 
         return call
+
+
+def paint(canvas: Tensor, *how) -> Tensor:
+    """What ``paint`` stands for."""
+    values, coverage = reference.sample(canvas, *how, True)
+    return reference.composite(canvas, values, coverage, how[2], False)[0]
+
+
+def paint_backward(grad: Tensor, canvas: Tensor, *how_and_wanted) -> tuple[Tensor, Tensor]:
+    *how, of_canvas, of_frames = how_and_wanted
+    _, coverage = reference.sample(canvas, *how, True)
+    grad_canvas, grad_paint, _ = reference.composite_backward(grad, coverage, coverage.new_empty(0), how[2])
+    wanted = of_canvas, of_frames
+    grad_source, grad_frames = reference.sample_backward(grad_paint, None, canvas, *how, True, *wanted)
+    return grad_canvas + grad_source if of_canvas else grad_source, grad_frames
+
+
+DEFINED = {name: getattr(reference, name) for name in ("frames", "frames_backward", "sample", "sample_backward")}
+DEFINED |= {"composite": reference.composite, "composite_backward": reference.composite_backward}
+DEFINED |= {"paint": paint, "paint_backward": paint_backward}
 
 
 def compare(name: str, *arguments, slack: float = 1, overflow: bool = False) -> tuple[Tensor, ...] | Tensor:
@@ -53,15 +75,17 @@ def compare(name: str, *arguments, slack: float = 1, overflow: bool = False) -> 
         for one, again in zip(first, other, strict=True):
             assert same_bits(one, again), f"{name}: other bits at another number of threads"
     for k, (one, of_reference) in enumerate(zip(first, expected, strict=True)):
+        if name == "paint_backward" and k == 1:  # of frames, no more than theta needs
+            one, of_reference = one[..., :6], of_reference[..., :6]
         assert_agree(one, of_reference, f"{name}[{k}]", slack, overflow)
-    return expected[0] if name == "frames" else expected
+    return expected[0] if name in ("frames", "paint") else expected
 
 
 def through_float32(name: str, *arguments) -> tuple[Tensor, ...]:
     """What the reference returns, but that halves are computed with, and added up, in float32."""
     half = [t.dtype for t in arguments if isinstance(t, Tensor) and t.dtype in HALVES]
     arguments = [t.float() if isinstance(t, Tensor) and t.dtype in HALVES else t for t in arguments]
-    first, *more = as_tuple(getattr(reference, name)(*arguments))
+    first, *more = as_tuple(DEFINED[name](*arguments))
     # The first result is a picture, in the dtype of the picture that came; but for values, in which one computes.
     return (first.to(half[0]) if half and name != "sample" else first, *more)
 
@@ -111,3 +135,17 @@ def with_gradients(function, *inputs: Tensor | None, of: str = "weighted", **opt
     }[of]()
     wanted = [t for t in leaves if t is not None and t.requires_grad]
     return [output.detach(), *torch.autograd.grad(output, wanted, grad, materialize_grads=True)]
+
+
+def without_boxes(images: Tensor, boxes: Tensor, theta: Tensor, obj_to_img: Tensor | None = None, **options):
+    """The same of ``affine_patches`` with boxes that need no gradient, which is left to kernels of its own."""
+    function = partial(affine_patches, boxes=boxes, obj_to_img=obj_to_img)
+    return with_gradients(function, images, theta, **options)
+
+
+def affine_patches(images: Tensor, theta: Tensor, *, boxes: Tensor, obj_to_img: Tensor | None, **options) -> Tensor:
+    return kp.affine_patches(images, boxes, theta, obj_to_img, **options)
+
+
+def with_and_without_boxes(*scene: Tensor, **options) -> tuple[list[Tensor], list[Tensor]]:
+    return with_gradients(kp.affine_patches, *scene, **options), without_boxes(*scene, **options)

@@ -4,7 +4,16 @@ import itertools
 
 import pytest
 import torch
-from compared import THREADS, assert_agree, compare, run, threads, with_gradients
+from compared import (
+    THREADS,
+    assert_agree,
+    compare,
+    run,
+    threads,
+    with_and_without_boxes,
+    with_gradients,
+    without_boxes,
+)
 from scenes import BOXES, CROP_PADDINGS, MODES, PADDINGS, Scene, mattes, scene
 
 import kornia_patchaug as kp
@@ -14,6 +23,7 @@ DTYPES = [torch.float64, torch.float32]
 # What else may vary: each kind of boxes and each dtype meets every value of these.
 REST = list(itertools.product(TRUTH, TRUTH, ["none", "number", "matte"]))
 SAMPLE = {"frames", "sample", "sample_backward", "frames_backward"}
+PAINT = {"paint", "paint_backward"}
 NAMES = {*SAMPLE, "composite", "composite_backward"}
 
 
@@ -41,6 +51,8 @@ def test_every_option_equals_the_reference(kind, padding_mode, mode, dtype, both
 
     with_gradients(painted, images, boxes, theta, alpha)
     assert names(both) == NAMES
+    without_boxes(images, boxes, theta, obj_to_img, **options)
+    assert padding_mode == "transparent" or names(both) == NAMES | PAINT
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -96,7 +108,7 @@ def test_half_precision_goes_through_float32(dtype, padding_mode, sequential, bo
     images, boxes, theta, obj_to_img = scene("partly outside", dtype=torch.float32)
     for mode in MODES:
         options = {"padding_mode": padding_mode, "sequential": sequential, "mode": mode}
-        with_gradients(kp.affine_patches, images.to(dtype), boxes, theta, obj_to_img, **options)
+        with_and_without_boxes(images.to(dtype), boxes, theta, obj_to_img, **options)
     assert {arguments[0].dtype for name, arguments in both.calls if name == "composite"} == {dtype}
 
 
@@ -114,14 +126,14 @@ LAYOUTS = {
 @pytest.mark.parametrize("channels", [1, 3, 4, 5])
 def test_strides_of_images_and_gradients_do_not_matter(channels, layout, of, both):
     images, boxes, theta, obj_to_img = scene("partly outside", channels=channels, dtype=torch.float32)
-    options = {"padding_mode": "transparent"}
-    expected = with_gradients(kp.affine_patches, images, boxes, theta, obj_to_img, of=of, **options)
-    assert len(expected) == 4
     images = LAYOUTS[layout](images)
     views = [torch.stack([t, t], dim=-1)[..., 0] for t in (boxes, theta)]
-    painted, *_ = with_gradients(kp.affine_patches, images, *views, obj_to_img, of=of, **options)
-    (_, arguments) = [call for call in both.calls if call[0] == "composite"][-1]
-    assert strides(run("composite", *arguments)[0]) == strides(painted) == strides(torch.empty_like(images))
+    for padding_mode in ("transparent", "zeros"):
+        with_and_without_boxes(images, *views, obj_to_img, of=of, padding_mode=padding_mode)
+    assert names(both) == NAMES | PAINT
+    for name, arguments in both.calls:
+        if name in ("composite", "paint"):
+            assert strides(run(name, *arguments)[0]) == strides(torch.empty_like(images))
 
 
 def strides(tensor: torch.Tensor) -> list[int]:
@@ -153,7 +165,7 @@ def test_windows_larger_than_a_task_in_images_larger_than_a_band(padding_mode, d
     images, boxes, theta, obj_to_img = crowd(dtype)
     mode = MODES[PADDINGS.index(padding_mode) % 2 if dtype == torch.float64 else 0]
     options = {"padding_mode": padding_mode, "mode": mode}
-    with_gradients(kp.affine_patches, images, boxes, theta, obj_to_img, **options)
+    with_and_without_boxes(images, boxes, theta, obj_to_img, **options)
 
 
 def test_gradients_that_are_missing_or_not_wanted(both):
@@ -172,6 +184,18 @@ def test_gradients_that_are_missing_or_not_wanted(both):
                     assert torch.equal(one, expected if want else one[:0])
 
 
+def test_one_of_the_gradients_of_painting_is_that_of_both(both):
+    for padding_mode, mode in itertools.product(["zeros", "border", "reflection"], MODES):
+        both.calls.clear()
+        without_boxes(*scene("fractional"), padding_mode=padding_mode, mode=mode)
+        ((_, (*rest, _, _)),) = [call for call in both.calls if call[0] == "paint_backward"]
+        together = compare("paint_backward", *rest, True, True)
+        for wanted in [(True, False), (False, True)]:
+            alone = compare("paint_backward", *rest, *wanted)
+            for one, expected, want in zip(alone, together, wanted, strict=True):
+                assert torch.equal(one, expected if want else one[:0])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(0, 3, 5, 7), (2, 3, 5, 7), (1, 1, 1, 1)])
 def test_no_objects_and_no_images(shape, dtype, both):
@@ -179,10 +203,10 @@ def test_no_objects_and_no_images(shape, dtype, both):
     boxes, theta = torch.zeros(0, 4, dtype=dtype), torch.zeros(0, 2, 3, dtype=dtype)
     index = torch.zeros(0, dtype=torch.int64)
     for sequential in TRUTH:
-        with_gradients(kp.affine_patches, images, boxes, theta, index, sequential=sequential)
+        with_and_without_boxes(images, boxes, theta, index, sequential=sequential)
     with_gradients(kp.crop_patches, images, boxes, index, size=(3, 4))
     with_gradients(kp.paste_patches, images, torch.rand(0, shape[1], 2, 2, dtype=dtype), boxes, index)
-    assert names(both) == NAMES
+    assert names(both) == NAMES | PAINT
 
 
 @pytest.mark.parametrize("padding_mode", PADDINGS)
@@ -195,33 +219,8 @@ def test_images_of_one_pixel_row_and_column(padding_mode, side, both):
         images = torch.rand(1, 2, *shape, generator=generator, dtype=torch.float64)
         for mode, align_corners in itertools.product(MODES, TRUTH):
             options = {"padding_mode": padding_mode, "mode": mode, "align_corners": align_corners}
-            with_gradients(kp.affine_patches, images, boxes, theta, **options)
-    assert names(both) == NAMES
-
-
-# --- both primitives in one sweep -------------------------------------------------------------------------------------
-
-
-def gradients(images, boxes, theta, obj_to_img, **options):
-    """What is painted, and for a fixed weight of every pixel the gradients of images and theta."""
-    images, theta = images.detach().requires_grad_(), theta.detach().requires_grad_()
-    painted = kp.affine_patches(images, boxes, theta, obj_to_img, **options)
-    weight = torch.rand(painted.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(painted)
-    return painted.detach(), *torch.autograd.grad(painted, (images, theta), weight)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("padding_mode", [p for p in PADDINGS if p != "transparent"])
-@pytest.mark.parametrize("kind", BOXES)
-def test_one_sweep_equals_the_reference(kind, padding_mode, mode, dtype, monkeypatch):
-    turn = list(BOXES).index(kind) + PADDINGS.index(padding_mode)
-    options = {"mode": mode, "padding_mode": padding_mode, "align_corners": turn % 2 == 0, "sequential": turn % 3 == 0}
-    objects = scene(kind, dtype=dtype)
-    swept = gradients(*objects, **options)
-    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", "reference")
-    for one, expected in zip(swept, gradients(*objects, **options), strict=True):
-        assert_agree(one, expected, "paint")
+            with_and_without_boxes(images, boxes, theta, **options)
+    assert names(both) >= NAMES
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -235,9 +234,9 @@ def test_one_sweep_over_several_bands_blocks_and_tiles(channels, monkeypatch):
     results = []
     for count in THREADS:
         with threads(count):
-            results.append(gradients(images, boxes, theta, obj_to_img))
+            results.append(without_boxes(images, boxes, theta, obj_to_img))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
     monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", "reference")
-    for one, expected in zip(results[0], gradients(images, boxes, theta, obj_to_img), strict=True):
-        assert_agree(one, expected, "paint")
+    for one, expected in zip(results[0], without_boxes(images, boxes, theta, obj_to_img), strict=True):
+        assert_agree(one, expected, "paint", slack=10)

@@ -8,7 +8,7 @@ import itertools
 
 import pytest
 import torch
-from compared import Both, with_gradients
+from compared import Both, with_and_without_boxes, with_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import MODES, PADDINGS, scene
@@ -54,16 +54,16 @@ TURNS = {
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding_mode", PADDINGS)
 @pytest.mark.parametrize("turn", TURNS)
-def test_exact_positions_on_kinks_ties_and_borders(turn, padding_mode, mode, dtype, both):
+def test_exact_positions_on_kinks_ties_and_borders(turn, padding_mode, dtype, both):
     images, boxes, theta = squares(TURNS[turn], dtype)
-    align_corners = (PADDINGS.index(padding_mode) + list(TURNS).index(turn) + DTYPES.index(dtype)) % 2 == 0
+    k = list(TURNS).index(turn) + PADDINGS.index(padding_mode) + DTYPES.index(dtype)
+    mode, align_corners = MODES[k % 2], (k // 2) % 2 == 0
     # Centres of pixels are fractions of a box's side away; of a side that is no power of 2, they are not exact.
     whole = boxes if not align_corners else torch.tensor([[1, 2, 6, 7], [-3, 4, 6, 13], [9, -8, 26, 9]]).to(dtype)
     options = {"padding_mode": padding_mode, "mode": mode, "align_corners": align_corners}
-    with_gradients(kp.affine_patches, images, whole, theta[: len(whole)], **options)
+    with_and_without_boxes(images, whole, theta[: len(whole)], **options)
 
 
 # --- slopes -----------------------------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def test_slopes_that_are_almost_none(padding_mode, slope, dtype, both):
     """Off the kinks by a hundredth of a pixel, so that rounding to float32 moves no position across one."""
     for a, b, c, d in [(1, slope, slope, 1), (slope, 1, 1, slope), (slope, slope, slope, slope), (1, 0, slope, 0)]:
         images, boxes, theta = squares([a, b, 0.011, c, d, -0.013], dtype)
-        with_gradients(kp.affine_patches, images, boxes + 0.03, theta, padding_mode=padding_mode)
+        with_and_without_boxes(images, boxes + 0.03, theta, padding_mode=padding_mode)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -90,7 +90,7 @@ def test_matrices_on_both_sides_of_wild(padding_mode, size, dtype, both):
         matrix = [1.0, 0.02, 0.011, -0.03, 1.0, -0.013]
         matrix[entry] = (500 if size > 100 and mirrored else size) + 0.01
         images, boxes, theta = squares(matrix, dtype)
-        with_gradients(kp.affine_patches, images, boxes + 0.03, theta, padding_mode=padding_mode)
+        with_and_without_boxes(images, boxes + 0.03, theta, padding_mode=padding_mode)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -100,17 +100,13 @@ def test_one_huge_entry(padding_mode, size, dtype, both):
     """Positions are near, or far beyond every border: either is certain. Infinity in float32 is such a position too."""
     both.overflow = True  # of the gradients of boxes, which are sums times the entry
     size = max(-3e38, min(size, 3e38)) if dtype == torch.float32 else size
-
-    def painted(images, theta, boxes, **options):
-        return kp.affine_patches(images, boxes, theta, **options)
-
     for entry, mode in itertools.product(range(6), MODES):
         matrix = [1.0, 0, 0, 0, 1.0, 0]
         matrix[entry] = size
         images, boxes, theta = squares(matrix, dtype)
-        options = {"boxes": boxes, "padding_mode": padding_mode, "mode": mode}
-        results = with_gradients(painted, images, theta, **options)
-        assert all(result.isfinite().all() for result in results)
+        options = {"padding_mode": padding_mode, "mode": mode}
+        (painted, of_images, _, of_theta), more = with_and_without_boxes(images, boxes, theta, **options)
+        assert all(result.isfinite().all() for result in (painted, of_images, of_theta, *more))
 
 
 # --- no reads beyond the source ---------------------------------------------------------------------------------------
@@ -136,9 +132,10 @@ def test_any_theta_reads_within_the_source_only(matrix, padding_mode, mode):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(operators, "kernels", lambda device: cpu)
             options = {"padding_mode": padding_mode, "mode": mode}
-            painted, of_images, *_ = with_gradients(kp.affine_patches, images, boxes, theta, **options)
-        assert ((painted >= 0) & (painted <= 2.01)).all()
-        assert of_images.isfinite().all()
+            both_ways = with_and_without_boxes(images, boxes, theta, **options)
+        for painted, of_images, *_ in both_ways:
+            assert ((painted >= 0) & (painted <= 2.01)).all()
+            assert of_images.isfinite().all()
 
 
 # --- far boxes --------------------------------------------------------------------------------------------------------
@@ -164,7 +161,7 @@ def test_boxes_far_beyond_the_image(padding_mode, mode, dtype, both):
     theta = (torch.eye(2, 3) + wobble)[: len(boxes)].to(dtype)
     for align_corners in TRUTH:
         options = {"padding_mode": padding_mode, "mode": mode, "align_corners": align_corners}
-        with_gradients(kp.affine_patches, images, boxes, theta, **options)
+        with_and_without_boxes(images, boxes, theta, **options)
         with_gradients(kp.crop_patches, images[:, :, :5], boxes[:1], size=(3, 4), align_corners=align_corners)
 
 
@@ -209,4 +206,4 @@ def test_random_scenes_equal_the_reference(scene, options):
     images, boxes, theta, obj_to_img = scene
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(operators, "kernels", lambda device: Both(slack=100))  # mirrors of positions of thousands
-        with_gradients(kp.affine_patches, images, boxes, theta, obj_to_img, **options)
+        with_and_without_boxes(images, boxes, theta, obj_to_img, **options)
