@@ -1,0 +1,242 @@
+"""The CPU kernels among threads and processes: determinism, forks, several callers at once, compiled code on disk."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# A scene that is worth several threads: some 500,000 painted pixels, overlapping, in two images.
+COMMON = """
+import json, os, sys, threading, time, types
+import torch
+import kornia_patchaug as kp
+
+def large(seed=0, side=400, count=9):
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(2, 3, side, side + 20, generator=generator)
+    corner = torch.randint(-20, side - 200, (count, 2), generator=generator)
+    boxes = torch.cat([corner, corner + torch.randint(200, 280, (count, 2), generator=generator)], dim=1) + 0.25
+    theta = torch.eye(2, 3) + 0.1 * torch.randn(count, 2, 3, generator=generator)
+    alpha = torch.rand(count, 1, 9, 7, generator=generator)
+    return images, boxes, theta, alpha, torch.arange(count) % 2
+
+def results(seed=0, **options):
+    images, boxes, theta, alpha, index = large(seed)
+    inputs = [t.requires_grad_() for t in (images, boxes, theta, alpha)]
+    painted = kp.affine_patches(images, boxes, theta, index, alpha=alpha, **options)
+    return [painted.detach(), *torch.autograd.grad(painted.square().sum(), inputs)]
+
+def digest(tensors):
+    return [hash(t.contiguous().numpy().tobytes()) for t in tensors]
+
+def pool_threads():
+    return sum(t.name.startswith("kornia_patchaug") for t in threading.enumerate())
+"""
+
+
+def script(code: str, *, timeout: float = 120, **environment: str):
+    """What code prints as JSON, in a Python of its own that a hang ends; HASH seeds are fixed for ``digest``."""
+    code = COMMON + textwrap.dedent(code)
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "2", **environment}
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=timeout
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def script_file(folder: Path, code: str, **more):
+    """The same from a file, which spawned processes can import."""
+    path = folder / "script.py"
+    path.write_text(COMMON + textwrap.dedent(code))
+    return script(f"import runpy; runpy.run_path({str(path)!r}, run_name='__main__')", **more)
+
+
+# --- threads ----------------------------------------------------------------------------------------------------------
+
+
+def test_gradients_are_the_same_bits_twice_and_at_any_number_of_threads():
+    found = script("""
+        bits, pools = {}, {}
+        for options in ({}, {"padding_mode": "transparent", "sequential": True}):
+            for threads in (1, 1, 2, 2, 3, 5):
+                torch.set_num_threads(threads)
+                bits.setdefault(str(options), []).append(digest(results(**options)))
+                pools[threads] = pool_threads()
+        print(json.dumps([list(bits.values()), pools]))
+    """)
+    for runs in found[0]:
+        assert all(run == runs[0] for run in runs) and len(set(runs[0])) == 5
+    threads = found[1]
+    assert threads["1"] <= threads["2"] <= threads["5"] and threads["2"] >= 1
+
+
+def test_work_is_shared_among_threads_and_small_work_is_not():
+    found = script("""
+        from kornia_patchaug.kernels import running
+        small = torch.rand(1, 1, 20, 30, requires_grad=True)
+        torch.set_num_threads(1)
+        results()
+        alone = pool_threads()
+        torch.set_num_threads(3)
+        kp.affine_patches(small, torch.tensor([[2, 3, 9, 9]]), torch.eye(2, 3)[None]).sum().backward()
+        still_alone = pool_threads()
+
+        by, lock, spread = [], threading.Lock(), running.spread
+        def watched(work, count, pixels):
+            done = []
+            def noted(begin, end):
+                done.append((begin, end, threading.current_thread().name))
+                work(begin, end)
+                time.sleep(0.001)  # time enough for the others to wake
+            spread(noted, count, pixels)
+            with lock:
+                by.append([count, pixels, done])
+        import kornia_patchaug.kernels.cpu as cpu
+        cpu.spread = watched
+        results()
+        print(json.dumps([alone, still_alone, by]))
+    """)
+    alone, still_alone, calls = found
+    assert alone == still_alone == 0
+    assert len(calls) >= 5  # sample twice, composite, and their backward passes
+    for count, pixels, done in calls:
+        assert sorted(k for begin, end, _ in done for k in range(begin, end)) == list(range(count))
+        if pixels >= 1 << 17 and count > 3:
+            assert 2 <= len({name for *_, name in done}) <= 3
+
+
+def test_several_threads_call_at_once():
+    found = script("""
+        torch.set_num_threads(2)
+        expected = [digest(results(seed)) for seed in range(4)]
+        actual, failures = [None] * 4, []
+        def work(seed):
+            torch.set_num_threads(2)
+            for _ in range(2):
+                actual[seed] = digest(results(seed))
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        [t.start() for t in threads], [t.join() for t in threads]
+        print(json.dumps([expected, actual]))
+    """)
+    assert found[0] == found[1] and len({str(one) for one in found[0]}) == 4
+
+
+def test_an_error_in_a_task_reaches_the_caller():
+    found = script("""
+        from kornia_patchaug.kernels.running import spread
+        torch.set_num_threads(2)
+        def work(begin, end):
+            time.sleep(0.01)
+            if threading.current_thread() is not threading.main_thread():
+                raise ValueError("of a task")
+        try:
+            spread(work, 8, 1 << 20)
+            print(json.dumps("nothing"))
+        except ValueError as error:
+            print(json.dumps(str(error)))
+    """)
+    assert found == "of a task"
+
+
+# --- processes --------------------------------------------------------------------------------------------------------
+
+LOADER = """
+class Painted(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, seed):
+        used = pool_threads()
+        return digest(results(seed)), used, pool_threads(), os.getpid()
+
+def several_threads(_):
+    # Of our own pool alone: torch's OpenMP threads, which the parent has used, hang in a forked child.
+    from kornia_patchaug.kernels import cpu, running
+    running.torch = types.SimpleNamespace(get_num_threads=lambda: THREADS)
+
+def same(items):
+    return items
+
+def main():
+    torch.set_num_threads(2)
+    expected = [digest(results(seed)) for seed in range(4)]
+    in_parent = pool_threads()
+    loader = torch.utils.data.DataLoader(
+        Painted(), 1, num_workers=2, multiprocessing_context=CONTEXT, worker_init_fn=several_threads,
+        collate_fn=same, timeout=60,
+    )
+    found = [items[0] for items in loader]
+    print(json.dumps([expected, in_parent, found, os.getpid()]))
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_of_a_data_loader_after_the_parent_has_used_its_threads(context, threads, tmp_path):
+    code = LOADER.replace("CONTEXT", repr(context)).replace("THREADS", str(threads))
+    path = tmp_path / "loader.py"
+    path.write_text(COMMON + code)
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, str(path)], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=180
+    )
+    assert run.returncode == 0, run.stderr
+    expected, in_parent, found, parent = json.loads(run.stdout.splitlines()[-1])
+    assert in_parent >= 1
+    assert [bits for bits, *_ in found] == expected
+    assert all(before == 0 for _, before, _, _ in found[:2])  # the first of each worker: no threads came along
+    assert all((after >= 1) == (threads > 1) for *_, after, _ in found)
+    assert len({process for *_, process in found} - {parent}) == 2
+
+
+# --- compiled code on disk --------------------------------------------------------------------------------------------
+
+
+def test_later_processes_load_what_earlier_ones_compiled():
+    """`make bench` holds this to half a second of an idle machine; compiling takes twenty times as long."""
+    first_call = """
+        images, theta = torch.rand(1, 3, 32, 48, requires_grad=True), torch.eye(2, 3)[None].requires_grad_()
+        start = time.process_time()
+        kp.affine_patches(images, torch.tensor([[2, 3, 30, 20]]), theta).sum().backward()
+        print(json.dumps([time.process_time() - start, "torch._dynamo" in sys.modules]))
+    """
+    runs = [script(first_call) for _ in range(3)]
+    assert min(seconds for seconds, _ in runs) < 1.5
+    assert not any(compiler for _, compiler in runs)
+
+
+@pytest.mark.parametrize("locators", ["InTree", "CacheLocator"])
+def test_folders_that_cannot_be_written_are_no_obstacle(locators, tmp_path):
+    """Neither the package's, nor any."""
+    (tmp_path / "twice.py").write_text("def twice(x):\n    return 2 * x\n")
+    cached, value = script(
+        f"""
+        import numba.core.caching as caching
+        def refuse(self):
+            raise OSError("read-only")
+        for name, locator in vars(caching).items():
+            if {locators!r} in name:
+                locator.ensure_cache_path = refuse
+        sys.path.insert(0, {str(tmp_path)!r})
+        from twice import twice
+        from kornia_patchaug.kernels.running import compiled
+        function = compiled(twice)
+        value = function(21)
+        print(json.dumps([function.stats.cache_path, value]))
+        """,
+        NUMBA_CACHE_DIR="",
+        HOME=str(tmp_path),
+    )
+    assert value == 42
+    assert (cached is not None) == (locators == "InTree")
+    assert not (tmp_path / "__pycache__" / "twice.twice-1.py311.nbi").exists()
