@@ -215,9 +215,11 @@ def test_a_pixel_that_is_nan_spoils_what_it_spoils_in_grid_sample(padding_mode, 
         grid = affine_grid(theta, list(crop.shape), align_corners=False)
         expected = grid_sample(crop, grid, mode=mode, padding_mode=padding_mode, align_corners=False).isnan()
         boxes = torch.tensor([[1, 1, 7, 8]])
-        painted = kp.affine_patches(images, boxes, theta, mode=mode, padding_mode=padding_mode)[..., 1:8, 1:7]
-        # The canvas is painted over by (1 - K A) times what was there, and 0 times NaN is NaN.
-        assert torch.equal(painted.isnan(), expected | crop.isnan())
+        options = {"mode": mode, "padding_mode": padding_mode}
+        opaque = kp.affine_patches(images, boxes, theta, **options)[..., 1:8, 1:7]
+        assert torch.equal(opaque.isnan(), expected)
+        mixed = kp.affine_patches(images, boxes, theta, alpha=torch.tensor([0.5]), **options)[..., 1:8, 1:7]
+        assert torch.equal(mixed.isnan(), expected | crop.isnan())
 
 
 def test_no_objects_returns_the_images():

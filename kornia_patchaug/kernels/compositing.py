@@ -35,7 +35,8 @@ def composite_task(k, bands, order, first, canvas, paint, opacity, table, job, o
                 if len(under):
                     under[channel * job.total + at : channel * job.total + at + columns] = line
                 for i in range(columns):
-                    line[i] = (real(1) - through[i]) * line[i] + over[i]
+                    keeps = real(1) - through[i]
+                    line[i] = over[i] if keeps == 0 else keeps * line[i] + over[i]
 
 
 @compiled

@@ -19,7 +19,7 @@ PADDINGS = {
     "reflection": sampling.REFLECTION,
 }
 # Pixels of a task: few enough to share the work evenly, many enough not to notice that it is handed out.
-WINDOW_TASK, BAND_TASK = 1 << 14, 1 << 16
+WINDOW_TASK, BAND_TASK = 1 << 14, 1 << 15
 
 
 def frames(
@@ -108,11 +108,10 @@ def paint(
     padding_mode: str,
     align_corners: bool,
 ) -> Tensor:
-    job = _job(canvas.shape, total, mode, padding_mode, align_corners, covered=True)
+    job = _job(canvas.shape, canvas.shape[2:].numel(), mode, padding_mode, align_corners)
     frames, reads, table = _arrays(frames, reads, table)
     out = _fresh(canvas.numel(), frames)
-    bands = _bands(len(canvas), job.height, max(1, BAND_TASK // job.width))
-    groups = _by_picture(table[:, Column.IMAGE], len(canvas))
+    bands, groups = _row_bands(canvas.shape), _by_picture(table[:, Column.IMAGE], len(canvas))
     arguments = bands, *groups, _flat(canvas, frames), frames, reads, table, job, out
     spread(lambda begin, end: sampling.paint(begin, end, *arguments), len(bands), canvas.numel())
     return _shaped(out, canvas)
@@ -133,15 +132,16 @@ def paint_backward(
 ) -> tuple[Tensor, Tensor]:
     job = _job(canvas.shape, total, mode, padding_mode, align_corners, covered=True)._replace(edges=False)
     frames, reads, table = _arrays(frames, reads, table)
-    coverage, tasks = _fresh(total, frames), _window_tasks(table)
-    spread(lambda *part: sampling.cover_all(*part, tasks, frames, reads, table, job, coverage), len(tasks), total)
-    out, grad_paint, _ = _take_off(grad, coverage, coverage[:0], table, job)
-    grad_frames = torch.from_numpy(_fresh(0, frames))
+    out, grad_values, none = (_fresh(count, frames) for count in (grad.numel(), job.channels * total, 0))
+    bands, groups = _row_bands(grad.shape), _by_picture(table[:, Column.IMAGE], len(grad))
+    arguments = bands, *groups, _flat(grad, frames), frames, reads, table, job, out, grad_values
+    spread(lambda *part: sampling.paint_backward(*part, *arguments), len(bands), grad.numel())
+    grad_frames = torch.from_numpy(none)
     if of_frames:
-        grad_frames = _grad_of_frames(_flat(canvas, frames), frames, reads, table, job, grad_paint, coverage[:0])
+        grad_frames = _grad_of_frames(_flat(canvas, frames), frames, reads, table, job, grad_values, none)
     if not of_canvas:
         return grad.new_empty(0), grad_frames
-    _add_to_source(out, False, len(canvas), frames, reads, table, job, grad_paint)
+    _add_to_source(out, False, len(canvas), frames, reads, table, job, grad_values)
     return _shaped(out, grad), grad_frames
 
 
@@ -149,8 +149,7 @@ def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, kee
     job = _job(canvas.shape, len(opacity))
     opacity, table = _arrays(opacity, table)
     out, under = _fresh(canvas.numel(), opacity), _fresh(paint.numel() if keep else 0, opacity)
-    bands = _bands(len(canvas), job.height, max(1, BAND_TASK // job.width))
-    groups = _by_picture(table[:, Column.IMAGE], len(canvas))
+    bands, groups = _row_bands(canvas.shape), _by_picture(table[:, Column.IMAGE], len(canvas))
     arguments = bands, *groups, _flat(canvas, opacity), _flat(paint, opacity), opacity, table, job, out, under
     spread(lambda begin, end: compositing.composite(begin, end, *arguments), len(bands), canvas.numel())
     return _shaped(out, canvas), torch.from_numpy(under.reshape(paint.shape) if keep else under)
@@ -159,22 +158,14 @@ def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, kee
 def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     job = _job(grad.shape, len(opacity))
     opacity, table = _arrays(opacity, table)
-    out, grad_paint, grad_opacity = _take_off(grad, opacity, _flat(under, opacity), table, job)
-    grad_paint = torch.from_numpy(grad_paint).view(job.channels, job.total)
-    return _shaped(out, grad), grad_paint, torch.from_numpy(grad_opacity)
-
-
-def _take_off(
-    grad: Tensor, opacity: np.ndarray, under: np.ndarray, table: np.ndarray, job: sampling.Job
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The flat gradients of canvas, paint and opacity, of that of the painted canvas."""
-    out, grad_paint = _fresh(grad.numel(), opacity), _fresh(job.channels * job.total, opacity)
-    grad_opacity = _fresh(job.total if len(under) else 0, opacity)
-    bands = _bands(len(grad), job.height, max(1, BAND_TASK // job.width))
-    groups = _by_picture(table[:, Column.IMAGE], len(grad))
-    arguments = bands, *groups, _flat(grad, opacity), opacity, under, table, job, out, grad_paint, grad_opacity
+    counts = grad.numel(), job.channels * job.total, job.total if len(under) else 0
+    out, grad_paint, grad_opacity = (_fresh(count, opacity) for count in counts)
+    bands, groups = _row_bands(grad.shape), _by_picture(table[:, Column.IMAGE], len(grad))
+    flat = _flat(grad, opacity), opacity, _flat(under, opacity)
+    arguments = bands, *groups, *flat, table, job, out, grad_paint, grad_opacity
     spread(lambda *part: compositing.composite_backward(*part, *arguments), len(bands), grad.numel())
-    return out, grad_paint, grad_opacity
+    paint = torch.from_numpy(grad_paint).view(job.channels, job.total)
+    return _shaped(out, grad), paint, torch.from_numpy(grad_opacity)
 
 
 def _add_to_source(
@@ -247,6 +238,11 @@ def _shaped(flat: np.ndarray, like: Tensor) -> Tensor:
     if tensor.dtype == like.dtype and like.is_contiguous():
         return tensor
     return torch.empty_like(like).copy_(tensor)
+
+
+def _row_bands(shape: torch.Size) -> np.ndarray:
+    """The bands of all pictures that are tasks."""
+    return _bands(shape[0], shape[2], max(1, BAND_TASK // shape[3]))
 
 
 @compiled

@@ -145,7 +145,8 @@ def _composite_kernel(
             if KEEP:
                 tl.store(under + start + flat, state, mask=known)
             keeps = 1 - tl.load(opacity + start + within, mask=inside, other=0.0)
-            over = keeps[None, :] * state + tl.load(paint + start + flat, mask=known, other=0.0)
+            over = tl.load(paint + start + flat, mask=known, other=0.0)
+            over = tl.where(keeps[None, :] == 0, over, keeps[None, :] * state + over)
             state = tl.where(inside[None, :], over, state)
             touched |= inside
     pixels = channel * painted_channel + (y * painted_y + x * painted_x)[None, :]

@@ -165,6 +165,8 @@ def _gradients(function: Callable[..., list[Tensor]], inputs: list[Tensor], grad
 def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     """Paint every window over the canvas in row order: ``canvas = (1 - opacity) * canvas + paint``.
 
+    Where opacity is 1 what was there is gone, even if it was not a number.
+
     Each canvas pixel has a stack of entries, one for each window over it. The stacks are sorted by height, so that the
     pixels which still have an entry at some depth are a prefix, and one step over that prefix paints one entry of each:
     as many steps as the deepest overlap, and work in proportion to the window area, whatever the number of objects.
@@ -184,7 +186,8 @@ def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, kee
     for painted, going_on in steps:
         if keep:
             under[:, painted] = state.detach()
-        state = (1 - opacity[painted]) * state + paint[:, painted]
+        keeps, over = 1 - opacity[painted], paint[:, painted]
+        state = torch.where(keeps == 0, over, keeps * state + over)
         finished.append(state[:, going_on:])
         state = state[:, :going_on]
     return canvas.index_put(where, torch.cat(finished[::-1], dim=1).to(canvas.dtype)), under

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from numba import njit
 
-TURNS = 8  # of each thread: few handovers, and little to wait for at the end
+TURNS = 16  # of each thread: few handovers, and little to wait for at the end
 WORTH_A_THREAD = 1 << 15  # pixels: below, waking a thread takes longer than the work
 
 _pool: ThreadPoolExecutor | None = None
@@ -43,7 +43,7 @@ def spread(work: Callable[[int, int], None], count: int, pixels: int) -> None:
     if threads <= 1:
         work(0, count)
         return
-    step = 1 + count // (threads * TURNS)
+    step = max(1, count // (threads * TURNS))
     left = itertools.count(0, step)  # next() on it is one step of the interpreter: no two threads get the same
 
     def take() -> None:

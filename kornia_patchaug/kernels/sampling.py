@@ -190,17 +190,19 @@ def sample(begin, end, *rest):
 @compiled
 def sample_task(k, tasks, source, frames, reads, table, job, values, coverage):
     n, y0, y1 = tasks[k]
-    sample_rows(frame_of(n, frames, reads, job), y0, y1, table[n, 3], table[n, 9], source, job, values, coverage)
+    f, columns = frame_of(n, frames, reads, job), table[n, 3]
+    sample_rows(f, y0, y1, columns, table[n, 9], columns, source, job, values, coverage)
 
 
 @compiled
-def sample_rows(f, y0, y1, columns, start, source, job, values, coverage):
-    """Rows of an object's window; ``start`` says where its first pixel would lie in the flat buffers."""
+def sample_rows(f, y0, y1, columns, start, pitch, source, job, values, coverage):
+    """Rows of an object's window, whose first pixel would lie at ``start`` of the flat buffers, each ``pitch`` further
+    than the one above."""
     real = values.dtype.type
     whole0, whole1 = 0, columns  # the columns that lie in the box as a whole
     if job.covered:
         whole0, whole1 = max(0, int(np.ceil(f.x1))), min(columns, int(np.floor(f.x2)))
-    channels = job.channels
+    channels, found = job.channels, scratch(real, min(columns, TILE))
     for left in range(0, columns, TILE):
         right = min(columns, left + TILE)
         for y in range(y0 - AHEAD, y1):
@@ -214,7 +216,7 @@ def sample_rows(f, y0, y1, columns, start, source, job, values, coverage):
             if y < y0:
                 continue
             qx, qy, _ = start_of_row(real, f, y)
-            at = start + y * columns
+            at = start + y * pitch
             whole = not job.covered or (y >= f.y1 and y + 1 <= f.y2)
             t0, x0, x1, t1 = segments(real, f, left, right, whole0, whole1 if whole else 0, qx, qy, job)
             if job.covered:
@@ -235,21 +237,37 @@ def sample_rows(f, y0, y1, columns, start, source, job, values, coverage):
                         texels = f.base + (channel * job.height + row) * job.width
                         values[channel * job.total + at + x] = source[texels + column]
                 continue
-            bilinear(real, f, x0, x1, qx, qy, at, source, job, values)
+            positions(real, f, x0, x1, qx, qy, job, found)
+            bilinear(f, x1 - x0, at + x0, found, source, job, values)
 
 
 @compiled
-def bilinear(real, f, x0, x1, qx, qy, at, source, job, values):
-    """The columns of a row all of whose taps can be read."""
-    width, area, total = np.uint64(job.width), np.uint64(job.height * job.width), np.uint64(job.total)
-    off = real(0.5) - f.cx
-    for x in range(x0, x1):
-        dx = real(x) + off
+def scratch(real, columns):
+    """What ``positions`` fills for so many pixels."""
+    return np.empty(columns, np.int64), np.empty(columns, real), np.empty(columns, real)
+
+
+@compiled
+def positions(real, f, x0, x1, qx, qy, job, found):
+    """Of columns x0 .. x1, all of whose taps can be read: the texel above left, counted from ``f.base``, and how far
+    beyond its centre the position lies, across and down. In a loop of its own, as this one is vectorised."""
+    texels, across, down = found
+    off, width = real(0.5) - f.cx, job.width
+    for k in range(x1 - x0):
+        dx = real(x0 + k) + off
         px, py = f.a * dx + qx, f.c * dx + qy
         column, row = np.floor(px), np.floor(py)
-        wx, wy = px - column, py - row
-        i = np.uint64(f.base + int(row) * job.width + int(column))
-        o = np.uint64(at + x)
+        across[k], down[k] = px - column, py - row
+        texels[k] = int(row) * width + int(column)
+
+
+@compiled
+def bilinear(f, count, at, found, source, job, values):
+    """The first ``count`` of the positions, from flat pixel ``at`` on."""
+    texels, across, down = found
+    width, area, total = np.uint64(job.width), np.uint64(job.height * job.width), np.uint64(job.total)
+    for k in range(count):
+        wx, wy, i, o = across[k], down[k], np.uint64(f.base + texels[k]), np.uint64(at + k)
         one_by_one()
         if job.channels == 3:  # written out, as most pictures have three
             values[o] = between(source, i, width, wx, wy)
@@ -314,16 +332,6 @@ def sample_ends(real, f, t0, x0, x1, t1, qx, qy, at, source, job, values, covera
 
 
 @compiled
-def cover_all(begin, end, tasks, frames, reads, table, job, coverage):
-    """The coverage alone."""
-    for k in range(begin, end):
-        n, y0, y1 = tasks[k]
-        f, columns, start = frame_of(n, frames, reads, job), table[n, 3], table[n, 9]
-        for y in range(y0, y1):
-            cover(frames.dtype.type, f, 0, columns, y, coverage[start + y * columns : start + (y + 1) * columns])
-
-
-@compiled
 def paint(begin, end, *rest):
     for k in range(begin, end):
         paint_task(k, *rest)
@@ -333,7 +341,8 @@ def paint(begin, end, *rest):
 def paint_task(k, bands, order, first, canvas, frames, reads, table, job, out):
     """Copy a band of rows of one image, and sample and paint what lies in it of each window, in row order.
 
-    The values of a few rows at a time stay in the cache, and the texels that they are read from are there already.
+    ``job`` is that of values which take the place of the canvas. Where edges cover only a part, the values of a few
+    rows at a time stay in the cache until they are painted.
     """
     real = frames.dtype.type
     image, row0, row1 = bands[k]
@@ -349,20 +358,52 @@ def paint_task(k, bands, order, first, canvas, frames, reads, table, job, out):
         y_begin, y_end = max(row0 - top, 0), min(row1 - top, rows)
         if columns == 0 or y_begin >= y_end:
             continue
-        f, step = frame_of(n, frames, reads, few), max(1, room // columns)
+        f, corner = frame_of(n, frames, reads, job), (image * job.channels * job.height + top) * job.width + left
+        if f.x1 <= 0 and f.y1 <= 0 and f.x2 >= columns and f.y2 >= rows:  # it covers what was there, all of it
+            sample_rows(f, y_begin, y_end, columns, corner, job.width, canvas, job, out, coverage)
+            continue
+        step = max(1, room // columns)
         for y0 in range(y_begin, y_end, step):
             y1 = min(y0 + step, y_end)
-            sample_rows(f, y0, y1, columns, -y0 * columns, canvas, few, values, coverage)
+            sample_rows(f, y0, y1, columns, -y0 * columns, columns, canvas, few, values, coverage)
             for y in range(y0, y1):
                 at = (y - y0) * columns
                 for channel in range(job.channels):
-                    begin = ((image * job.channels + channel) * job.height + top + y) * job.width + left
-                    line, over = (
-                        out[begin : begin + columns],
-                        values[channel * room + at : channel * room + at + columns],
-                    )
+                    begin, flat = corner + (channel * job.height + y) * job.width, channel * room + at
+                    line, over = out[begin : begin + columns], values[flat : flat + columns]
                     for i in range(columns):
-                        line[i] = (real(1) - coverage[at + i]) * line[i] + over[i]
+                        keeps = real(1) - coverage[at + i]
+                        line[i] = over[i] if keeps == 0 else keeps * line[i] + over[i]
+
+
+@compiled
+def paint_backward(begin, end, *rest):
+    for k in range(begin, end):
+        paint_backward_task(k, *rest)
+
+
+@compiled
+def paint_backward_task(k, bands, order, first, grad, frames, reads, table, job, out, grad_values):
+    """Copy a band of rows of the gradient, and take each window off it again, the last one first."""
+    real = frames.dtype.type
+    image, row0, row1 = bands[k]
+    for channel in range(job.channels):
+        plane = (image * job.channels + channel) * job.height
+        begin, end = (plane + row0) * job.width, (plane + row1) * job.width
+        out[begin:end] = grad[begin:end]
+    coverage = np.empty(job.width, frames.dtype)
+    for n in order[first[image] : first[image + 1]][::-1]:
+        left, top, columns, rows, start = table[n, 1], table[n, 2], table[n, 3], table[n, 4], table[n, 9]
+        f = frame_of(n, frames, reads, job)
+        for y in range(max(row0 - top, 0), min(row1 - top, rows)):
+            cover(real, f, 0, columns, y, coverage)
+            for channel in range(job.channels):
+                begin = ((image * job.channels + channel) * job.height + top + y) * job.width + left
+                flat = channel * job.total + start + y * columns
+                line = out[begin : begin + columns]
+                grad_values[flat : flat + columns] = line
+                for i in range(columns):
+                    line[i] *= real(1) - coverage[i]
 
 
 @compiled
@@ -384,7 +425,7 @@ def sample_backward_frames_task(k, tasks, source, frames, reads, table, job, gra
     elif job.covered:
         whole0, whole1 = max(0, int(np.ceil(f.x1))), min(columns, int(np.floor(f.x2)))
     width, area, total = np.uint64(job.width), np.uint64(job.height * job.width), np.uint64(job.total)
-    add = partial[k]
+    add, found = partial[k], scratch(real, min(columns, TILE))
     for left in range(0, columns, TILE):
         right = min(columns, left + TILE)
         for y in range(y0, y1):
@@ -398,15 +439,12 @@ def sample_backward_frames_task(k, tasks, source, frames, reads, table, job, gra
             frames_ends(real, f, t0, x0, x1, t1, y, qx, qy, dy, at, source, job, grad_values, grad_coverage, add)
             if job.nearest:
                 continue
+            positions(real, f, x0, x1, qx, qy, job, found)
+            texels, across, down = found
             sum_x, sum_x_dx, sum_y, sum_y_dx = real(0), real(0), real(0), real(0)
-            for x in range(x0, x1):
-                dx = real(x) + (real(0.5) - f.cx)
-                px, py = f.a * dx + qx, f.c * dx + qy
-                column, row = np.floor(px), np.floor(py)
-                wx, wy = px - column, py - row
-                i = np.uint64(f.base + int(row) * job.width + int(column))
-                o = np.uint64(at + x)
-                by_x, by_y = real(0), real(0)
+            for k in range(x1 - x0):
+                wx, wy, i, o = across[k], down[k], np.uint64(f.base + texels[k]), np.uint64(at + x0 + k)
+                dx, by_x, by_y = real(x0 + k) + (real(0.5) - f.cx), real(0), real(0)
                 for _ in range(job.channels):
                     one_by_one()
                     one, right_of = source[i], source[i + np.uint64(1)] - source[i]
@@ -503,6 +541,8 @@ def sample_backward_source_task(k, bands, order, first, frames, reads, table, jo
         whole0, whole1 = 0, columns
         if job.covered:
             whole0, whole1 = max(0, int(np.ceil(f.x1))), min(columns, int(np.floor(f.x2)))
+        first_texel = picture * job.channels * job.height * job.width + row0 * job.width
+        end_texel, found = first_texel + (row1 - row0) * job.width, scratch(real, columns)
         for y in range(rows):
             qx, qy, _ = start_of_row(real, f, y)
             at = start + y * columns
@@ -512,16 +552,14 @@ def sample_backward_source_task(k, bands, order, first, frames, reads, table, jo
             # Those that may touch the band, with half a pixel more on both sides, as rounding moves positions.
             low, high = real(top) - real(1.5), real(stop) + real(0.5)
             near0, near1 = narrow(real, x0, x1, f.ic, qy + f.c * (real(0.5) - f.cx), low, high)
-            for x in range(near0, near1):
-                dx = real(x) + (real(0.5) - f.cx)
-                px, py = f.a * dx + qx, f.c * dx + qy
-                column, below = np.floor(px), np.floor(py)
-                wx, wy, row = px - column, py - below, int(below)
-                i = f.base + row * job.width + int(column)
-                above_in, below_in = top <= row < stop, top <= row + 1 < stop
+            positions(real, f, near0, near1, qx, qy, job, found)
+            texels, across, down = found
+            for k in range(near1 - near0):
+                wx, wy, i = across[k], down[k], f.base + texels[k]
+                above_in, below_in = first_texel <= i < end_texel, first_texel <= i + job.width < end_texel
                 for channel in range(job.channels):
                     one_by_one()
-                    grad = grad_values[channel * job.total + at + x]
+                    grad = grad_values[channel * job.total + at + near0 + k]
                     o = np.uint64(i + channel * job.height * job.width)
                     if above_in:
                         grad_source[o] += grad * (real(1) - wx) * (real(1) - wy)
