@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -23,16 +24,15 @@ from kornia_patchaug.compiled import operator
 from kornia_patchaug.kernels import sample
 from kornia_patchaug.stages import (
     Reading,
-    keep_only,
     last_pixels,
     lay_over,
     paint,
-    surroundings,
+    regions_read,
     warp_in_one_pass,
     warp_in_steps,
 )
 from kornia_patchaug.theta import identity_theta
-from kornia_patchaug.windows import Windows, layers, make_windows, reads_of, regular_windows
+from kornia_patchaug.windows import Windows, make_windows, reads_of, regular_windows
 
 MODES = ("bilinear", "nearest")
 EDGE_PADDINGS = ("zeros", "border", "reflection")
@@ -122,14 +122,8 @@ def _affine_patches(
         check_option("padding_mode (with patch_size)", padding_mode, STEP_PADDINGS)
     objects = check_objects(images, boxes, obj_to_img, check_theta(theta), alpha)
     windows = _windows(images, objects)
-    if not sequential:
-        return paint(images, objects, windows, how, warp)
-    regions = surroundings(images, objects, windows, align_corners) if padding_mode == "image" else windows
-    canvas = images
-    for rows in layers(windows, regions):
-        with keep_only(regions.select(rows), canvas):
-            canvas = paint(canvas, objects.select(rows), windows.select(rows), how, warp)
-    return canvas
+    regions = partial(regions_read, images, objects, windows, how) if sequential else None
+    return paint(images, objects, windows, how, warp, regions)
 
 
 @full_precision

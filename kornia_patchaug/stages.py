@@ -22,7 +22,7 @@ from kornia_patchaug.theta import (
     invert_theta,
     safe_ratio,
 )
-from kornia_patchaug.windows import Column, Windows, reads_of
+from kornia_patchaug.windows import Column, Windows, layers, reads_of
 
 
 class Reading(NamedTuple):
@@ -38,12 +38,30 @@ class Reading(NamedTuple):
 Warp = Callable[[Tensor, Objects, Windows, Reading], tuple[Tensor, Tensor]]
 
 
-def paint(canvas: Tensor, objects: Objects, windows: Windows, how: Reading, warp: Warp) -> Tensor:
-    """Warp the objects' patches as they are in the canvas, and paint them over it."""
+def paint(
+    canvas: Tensor,
+    objects: Objects,
+    windows: Windows,
+    how: Reading,
+    warp: Warp,
+    regions: Callable[[], Windows] | None = None,
+) -> Tensor:
+    """Warp the objects' patches as they are in the canvas, and paint them over it.
+
+    With ``regions``, the pixels that each object may read, it finds there what those before it left.
+    """
     held = objects.alpha is not None or how.padding_mode == "transparent" or objects.boxes.requires_grad
     if warp is warp_in_one_pass and not held:  # nobody looks at what lies between the two primitives
         options = how._replace(padding_mode=edge_padding(how))._asdict()
-        return kernels.paint(canvas, objects.theta, objects.boxes, own_reads(canvas, windows, how), windows, **options)
+        return kernels.paint(
+            canvas, objects.theta, objects.boxes, own_reads(canvas, windows, how), windows, regions, **options
+        )
+    if regions is not None:
+        read = regions()
+        for rows in layers(windows, read):
+            with keep_only(read.select(rows), canvas):
+                canvas = paint(canvas, objects.select(rows), windows.select(rows), how, warp)
+        return canvas
     values, opacity = warp(canvas, objects, windows, how)
     if objects.alpha is not None:
         alpha = alpha_of_pixels(objects, windows, how)
@@ -159,11 +177,13 @@ def alpha_of_pixels(objects: Objects, windows: Windows, how: Reading) -> Tensor:
     return lay_over(objects.alpha, objects.theta, objects, windows, beyond, covered=False)[0][0]
 
 
-def surroundings(images: Tensor, objects: Objects, windows: Windows, align_corners: bool) -> Windows:
-    """The pixels each object may read when its surroundings are read too."""
+def regions_read(images: Tensor, objects: Objects, windows: Windows, how: Reading) -> Windows:
+    """The pixels that each object may read of its image: its window, or its surroundings too."""
+    if how.padding_mode != "image":
+        return windows
     boxes, theta = torch.from_numpy(objects.host_boxes), torch.from_numpy(objects.host_theta)
     rectangles = torch.from_numpy(windows.rectangles())
-    src_from_dst = centred_matrices(theta, half_sizes(boxes, align_corners))
+    src_from_dst = centred_matrices(theta, half_sizes(boxes, how.align_corners))
     centre = centres(boxes)
     outermost = corners_of(rectangles + 0.5) - centre[:, None]  # (N, 4, 2)
     read = outermost @ src_from_dst[..., :2].mT + (src_from_dst[..., 2] + centre)[:, None] - 0.5

@@ -132,7 +132,7 @@ def coverage(pixels: tuple[Tensor, Tensor, Tensor], boxes: Tensor) -> Tensor:
 
 
 def layers(windows: Windows, regions: Windows) -> list[Tensor]:
-    """Split rows, on the host, into layers, so that who reads what an earlier row paints comes in a later layer.
+    """Split rows, on the host, into layers, so that who reads or paints over an earlier row comes in a later layer.
 
     ``regions``: what each object may read of its image. Objects that paint nothing are in no layer. There are as many
     layers as the longest chain of overlaps has links, and at least one.
@@ -145,7 +145,8 @@ def layers(windows: Windows, regions: Windows) -> list[Tensor]:
     pairs, steps = [], []
     for rows in order.split(max(1, PAIRS_AT_ONCE // max(count, 1))):
         before = (image[rows, None] == image) & (order < rows[:, None])
-        waits = _meet(reads[rows], painted) & before  # the row reads what the column paints: a layer later
+        # The row reads what the column paints, or paints over it: a layer later.
+        waits = (_meet(reads[rows], painted) | _meet(painted[rows], painted)) & before
         follows = _meet(painted[rows], reads) & before  # the column reads what the row paints: not a layer earlier
         row, column = (waits | follows).nonzero().unbind(1)
         pairs.append(torch.stack([rows[row], column]))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import kornia_patchaug as kp
-from kornia_patchaug.kernels import cpu, reference
+from kornia_patchaug.kernels import cpu, reference, turns
 
 # Relative to the largest value of each result, and at least to 1. Both round in other places: a position of some tens
 # of pixels in float32 is off by 4e-6, and the values beside it by as much; sums over pixels, by less than that times
@@ -45,24 +45,9 @@ class Both:
         return call
 
 
-def paint(canvas: Tensor, *how) -> Tensor:
-    """What ``paint`` stands for."""
-    values, coverage = reference.sample(canvas, *how, True)
-    return reference.composite(canvas, values, coverage, how[2], False)[0]
-
-
-def paint_backward(grad: Tensor, canvas: Tensor, *how_and_wanted) -> tuple[Tensor, Tensor]:
-    *how, of_canvas, of_frames = how_and_wanted
-    _, coverage = reference.sample(canvas, *how, True)
-    grad_canvas, grad_paint, _ = reference.composite_backward(grad, coverage, coverage.new_empty(0), how[2])
-    wanted = of_canvas, of_frames
-    grad_source, grad_frames = reference.sample_backward(grad_paint, None, canvas, *how, True, *wanted)
-    return grad_canvas + grad_source if of_canvas else grad_source, grad_frames
-
-
 DEFINED = {name: getattr(reference, name) for name in ("frames", "frames_backward", "sample", "sample_backward")}
 DEFINED |= {"composite": reference.composite, "composite_backward": reference.composite_backward}
-DEFINED |= {"paint": paint, "paint_backward": paint_backward}
+DEFINED |= {name: partial(getattr(turns, name), reference) for name in ("paint", "paint_backward")}
 
 
 def compare(name: str, *arguments, slack: float = 1, overflow: bool = False) -> tuple[Tensor, ...] | Tensor:

@@ -236,23 +236,26 @@ def test_no_images_returns_no_images():
     assert kp.affine_patches(torch.zeros(0, 3, 5, 7), *none).shape == (0, 3, 5, 7)
 
 
+@pytest.mark.parametrize("alpha", [None, 0.5])
 @pytest.mark.parametrize("sequential", TRUTH)
-def test_the_layers_of_sequential_are_few(sequential, monkeypatch):
+def test_the_layers_of_sequential_are_few(sequential, alpha, monkeypatch):
     """40 disjoint objects are one layer; a chain of three overlaps is three; order within an image is kept."""
-    from kornia_patchaug import functional
+    from kornia_patchaug.kernels import reference
 
-    counted = []
-    monkeypatch.setattr(functional, "paint", lambda canvas, objects, *_: counted.append(len(objects.boxes)) or canvas)
+    counted, run = [], reference.sample
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", "reference")
+    monkeypatch.setattr(reference, "sample", lambda *args: counted.append(len(args[3])) or run(*args))
+    options = {"sequential": sequential, "alpha": alpha and torch.full((40,), alpha)}
     x, y = torch.meshgrid(torch.arange(0, 80, 10), torch.arange(0, 50, 10), indexing="ij")
     corner = torch.stack([x.flatten(), y.flatten()], dim=1)
     boxes = torch.cat([corner, corner + 9], dim=1)
     theta = torch.eye(2, 3).expand(40, 2, 3)
-    kp.affine_patches(torch.zeros(1, 1, 60, 90), boxes, theta, sequential=sequential)
+    kp.affine_patches(torch.zeros(1, 1, 60, 90), boxes, theta, **options)
     assert counted == [40]
     counted.clear()
     boxes[:3] = torch.tensor([[0, 0, 6, 6], [5, 0, 12, 6], [11, 0, 14, 6]])
     boxes[3:] += 20
-    kp.affine_patches(torch.zeros(1, 1, 80, 120), boxes, theta, sequential=sequential)
+    kp.affine_patches(torch.zeros(1, 1, 80, 120), boxes, theta, **options)
     assert counted == ([38, 1, 1] if sequential else [40])
     counted.clear()
     one_each = torch.tensor([[2, 2, 9, 9]]).expand(3, 4), theta[:3], torch.tensor([2, 0, 1])

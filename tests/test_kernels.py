@@ -185,9 +185,9 @@ def test_gradients_that_are_missing_or_not_wanted(both):
 
 
 def test_one_of_the_gradients_of_painting_is_that_of_both(both):
-    for padding_mode, mode in itertools.product(["zeros", "border", "reflection"], MODES):
+    for padding_mode, mode, sequential in itertools.product(["zeros", "border", "reflection"], MODES, TRUTH):
         both.calls.clear()
-        without_boxes(*scene("fractional"), padding_mode=padding_mode, mode=mode)
+        without_boxes(*scene("fractional"), padding_mode=padding_mode, mode=mode, sequential=sequential)
         ((_, (*rest, _, _)),) = [call for call in both.calls if call[0] == "paint_backward"]
         together = compare("paint_backward", *rest, True, True)
         for wanted in [(True, False), (False, True)]:
@@ -223,8 +223,9 @@ def test_images_of_one_pixel_row_and_column(padding_mode, side, both):
     assert names(both) >= NAMES
 
 
+@pytest.mark.parametrize("sequential", TRUTH)
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_one_sweep_over_several_bands_blocks_and_tiles(channels, monkeypatch):
+def test_one_sweep_over_several_bands_blocks_and_tiles(channels, sequential, monkeypatch):
     """Images of more rows than a band has, windows of more columns than a tile and more pixels than a block."""
     generator = torch.Generator().manual_seed(channels)
     images = torch.rand(2, channels, 420, 300, generator=generator, dtype=torch.float64)
@@ -234,9 +235,10 @@ def test_one_sweep_over_several_bands_blocks_and_tiles(channels, monkeypatch):
     results = []
     for count in THREADS:
         with threads(count):
-            results.append(without_boxes(images, boxes, theta, obj_to_img))
+            results.append(without_boxes(images, boxes, theta, obj_to_img, sequential=sequential))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
     monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", "reference")
-    for one, expected in zip(results[0], without_boxes(images, boxes, theta, obj_to_img), strict=True):
-        assert_agree(one, expected, "paint", slack=10)
+    expected = without_boxes(images, boxes, theta, obj_to_img, sequential=sequential)
+    for one, other in zip(results[0], expected, strict=True):
+        assert_agree(one, other, "paint", slack=10)

@@ -9,7 +9,8 @@ from torch import Tensor
 import kornia_patchaug.kernels.compositing as compositing
 import kornia_patchaug.kernels.framing as framing
 import kornia_patchaug.kernels.sampling as sampling
-from kornia_patchaug.kernels.running import compiled, spread
+import kornia_patchaug.kernels.tasks as tasks
+from kornia_patchaug.kernels.running import spread
 from kornia_patchaug.windows import Column
 
 PADDINGS = {
@@ -18,8 +19,6 @@ PADDINGS = {
     "border": sampling.BORDER,
     "reflection": sampling.REFLECTION,
 }
-# Pixels of a task: few enough to share the work evenly, many enough not to notice that it is handed out.
-WINDOW_TASK, BAND_TASK = 1 << 14, 1 << 15
 
 
 def frames(
@@ -63,9 +62,9 @@ def sample(
     job = _job(source.shape, total, mode, padding_mode, align_corners, covered)
     frames, reads, table = _arrays(frames, reads, table)
     values, coverage = _fresh(job.channels * total, frames), _fresh(total if covered else 0, frames)
-    tasks = _window_tasks(table)
-    arguments = tasks, _flat(source, frames), frames, reads, table, job, values, coverage
-    spread(lambda begin, end: sampling.sample(begin, end, *arguments), len(tasks), total)
+    parts = tasks.window_tasks(table)
+    arguments = parts, _flat(source, frames), frames, reads, table, job, values, coverage
+    spread(lambda begin, end: sampling.sample(begin, end, *arguments), len(parts), total)
     return torch.from_numpy(values.reshape(job.channels, total)), torch.from_numpy(coverage)
 
 
@@ -103,15 +102,18 @@ def paint(
     frames: Tensor,
     reads: Tensor,
     table: Tensor,
-    total: int,
+    turns: list[int],
+    totals: list[int],
     mode: str,
     padding_mode: str,
     align_corners: bool,
 ) -> Tensor:
-    job = _job(canvas.shape, canvas.shape[2:].numel(), mode, padding_mode, align_corners)
     frames, reads, table = _arrays(frames, reads, table)
+    if len(turns) > 1:
+        return _shaped(_sweep(canvas, frames, reads, table, mode, padding_mode, align_corners)[0], canvas)
+    job = _job(canvas.shape, canvas.shape[2:].numel(), mode, padding_mode, align_corners)
     out = _fresh(canvas.numel(), frames)
-    bands, groups = _row_bands(canvas.shape), _by_picture(table[:, Column.IMAGE], len(canvas))
+    bands, groups = tasks.row_bands(canvas.shape), tasks.by_picture(table[:, Column.IMAGE], len(canvas))
     arguments = bands, *groups, _flat(canvas, frames), frames, reads, table, job, out
     spread(lambda begin, end: sampling.paint(begin, end, *arguments), len(bands), canvas.numel())
     return _shaped(out, canvas)
@@ -123,17 +125,21 @@ def paint_backward(
     frames: Tensor,
     reads: Tensor,
     table: Tensor,
-    total: int,
+    turns: list[int],
+    totals: list[int],
     mode: str,
     padding_mode: str,
     align_corners: bool,
     of_canvas: bool,
     of_frames: bool,
 ) -> tuple[Tensor, Tensor]:
-    job = _job(canvas.shape, total, mode, padding_mode, align_corners, covered=True)._replace(edges=False)
+    how = mode, padding_mode, align_corners
     frames, reads, table = _arrays(frames, reads, table)
-    out, grad_values, none = (_fresh(count, frames) for count in (grad.numel(), job.channels * total, 0))
-    bands, groups = _row_bands(grad.shape), _by_picture(table[:, Column.IMAGE], len(grad))
+    if len(turns) > 1:
+        return _sweep_backward(grad, canvas, frames, reads, table, *how, of_canvas, of_frames)
+    job = _job(canvas.shape, sum(totals), *how, covered=True)._replace(edges=False)
+    out, grad_values, none = (_fresh(count, frames) for count in (grad.numel(), job.channels * job.total, 0))
+    bands, groups = tasks.row_bands(grad.shape), tasks.by_picture(table[:, Column.IMAGE], len(grad))
     arguments = bands, *groups, _flat(grad, frames), frames, reads, table, job, out, grad_values
     spread(lambda *part: sampling.paint_backward(*part, *arguments), len(bands), grad.numel())
     grad_frames = torch.from_numpy(none)
@@ -145,11 +151,57 @@ def paint_backward(
     return _shaped(out, grad), grad_frames
 
 
+def _sweep(
+    canvas: Tensor,
+    frames: np.ndarray,
+    reads: np.ndarray,
+    table: np.ndarray,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+    keep: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The flat painted canvas, where objects read what those before them left, and what was under each flat pixel.
+
+    Images are independent of one another, and of one image nothing is done at once.
+    """
+    total = int((table[:, 3] * table[:, 4]).sum())
+    job = _job(canvas.shape, total, mode, padding_mode, align_corners, covered=True)
+    out, under = _fresh(canvas.numel(), frames), _fresh(job.channels * total if keep else 0, frames)
+    groups = tasks.by_picture(table[:, Column.IMAGE], len(canvas))
+    arguments = *groups, _flat(canvas, frames), frames, reads, table, job, out, under
+    spread(lambda *part: sampling.sweep(*part, *arguments), len(canvas), canvas.numel())
+    return out, under
+
+
+def _sweep_backward(
+    grad: Tensor,
+    canvas: Tensor,
+    frames: np.ndarray,
+    reads: np.ndarray,
+    table: np.ndarray,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+    of_canvas: bool,
+    of_frames: bool,
+) -> tuple[Tensor, Tensor]:
+    painted, under = _sweep(canvas, frames, reads, table, mode, padding_mode, align_corners, keep=True)
+    total = len(under) // canvas.shape[1]
+    job = _job(canvas.shape, total, mode, padding_mode, align_corners, covered=True)._replace(edges=False)
+    out, sums = np.array(_flat(grad, frames)), np.zeros((len(frames) if of_frames else 0, 12))
+    groups = tasks.by_picture(table[:, Column.IMAGE], len(grad))
+    arguments = *groups, frames, reads, table, job, painted, under, out, sums
+    spread(lambda *part: sampling.sweep_backward(*part, *arguments), len(grad), grad.numel())
+    sums = _rounded(sums, frames)
+    return _shaped(out, grad) if of_canvas else grad.new_empty(0), sums if of_frames else sums.reshape(-1)
+
+
 def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     job = _job(canvas.shape, len(opacity))
     opacity, table = _arrays(opacity, table)
     out, under = _fresh(canvas.numel(), opacity), _fresh(paint.numel() if keep else 0, opacity)
-    bands, groups = _row_bands(canvas.shape), _by_picture(table[:, Column.IMAGE], len(canvas))
+    bands, groups = tasks.row_bands(canvas.shape), tasks.by_picture(table[:, Column.IMAGE], len(canvas))
     arguments = bands, *groups, _flat(canvas, opacity), _flat(paint, opacity), opacity, table, job, out, under
     spread(lambda begin, end: compositing.composite(begin, end, *arguments), len(bands), canvas.numel())
     return _shaped(out, canvas), torch.from_numpy(under.reshape(paint.shape) if keep else under)
@@ -160,7 +212,7 @@ def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, table: Tens
     opacity, table = _arrays(opacity, table)
     counts = grad.numel(), job.channels * job.total, job.total if len(under) else 0
     out, grad_paint, grad_opacity = (_fresh(count, opacity) for count in counts)
-    bands, groups = _row_bands(grad.shape), _by_picture(table[:, Column.IMAGE], len(grad))
+    bands, groups = tasks.row_bands(grad.shape), tasks.by_picture(table[:, Column.IMAGE], len(grad))
     flat = _flat(grad, opacity), opacity, _flat(under, opacity)
     arguments = bands, *groups, *flat, table, job, out, grad_paint, grad_opacity
     spread(lambda *part: compositing.composite_backward(*part, *arguments), len(bands), grad.numel())
@@ -182,8 +234,8 @@ def _add_to_source(
     # As many bands as threads need to share them evenly, and no more: each band looks at all rows of its objects.
     threads = torch.get_num_threads()
     pieces = -(-4 * threads // max(pictures, 1)) if threads > 1 else 1
-    bands = _bands(pictures, job.height, -(-job.height // pieces))
-    arguments = bands, *_by_picture(reads[:, 0], pictures), frames, reads, table, job, grad_values, clear, flat
+    bands = tasks.bands(pictures, job.height, -(-job.height // pieces))
+    arguments = bands, *tasks.by_picture(reads[:, 0], pictures), frames, reads, table, job, grad_values, clear, flat
     spread(lambda *part: sampling.sample_backward_source(*part, *arguments), len(bands), job.total)
 
 
@@ -196,13 +248,12 @@ def _grad_of_frames(
     grad_values: np.ndarray,
     grad_coverage: np.ndarray,
 ) -> Tensor:
-    tasks = _window_tasks(table)
-    partial, sums = np.zeros((len(tasks), 12)), np.zeros((len(frames), 12))
-    arguments = tasks, source, frames, reads, table, job, grad_values, grad_coverage, partial
-    spread(lambda *part: sampling.sample_backward_frames(*part, *arguments), len(tasks), job.total)
-    np.add.at(sums, tasks[:, 0], partial)  # in the order of the tasks
-    # By torch: NumPy would warn of what is too large for float32.
-    return torch.from_numpy(sums).to(torch.float64 if frames.dtype == np.float64 else torch.float32)
+    parts = tasks.window_tasks(table)
+    partial, sums = np.zeros((len(parts), 12)), np.zeros((len(frames), 12))
+    arguments = parts, source, frames, reads, table, job, grad_values, grad_coverage, partial
+    spread(lambda *part: sampling.sample_backward_frames(*part, *arguments), len(parts), job.total)
+    np.add.at(sums, parts[:, 0], partial)  # in the order of the tasks
+    return _rounded(sums, frames)
 
 
 def _job(
@@ -232,54 +283,14 @@ def _fresh(count: int, like: np.ndarray) -> np.ndarray:
     return np.empty(count, like.dtype)
 
 
+def _rounded(sums: np.ndarray, like: np.ndarray) -> Tensor:
+    """By torch: NumPy would warn of what is too large for float32."""
+    return torch.from_numpy(sums).to(torch.float64 if like.dtype == np.float64 else torch.float32)
+
+
 def _shaped(flat: np.ndarray, like: Tensor) -> Tensor:
     """A tensor of the dtype, shape and memory format of another."""
     tensor = torch.from_numpy(flat).view(like.shape)
     if tensor.dtype == like.dtype and like.is_contiguous():
         return tensor
     return torch.empty_like(like).copy_(tensor)
-
-
-def _row_bands(shape: torch.Size) -> np.ndarray:
-    """The bands of all pictures that are tasks."""
-    return _bands(shape[0], shape[2], max(1, BAND_TASK // shape[3]))
-
-
-@compiled
-def _window_tasks(table):
-    """``(K, 3)``: object, first row, one past the last row of its window."""
-    count = 0
-    for n in range(len(table)):
-        count += -(-table[n, 4] // max(WINDOW_TASK // max(table[n, 3], 1), 1))
-    tasks, k = np.empty((count, 3), np.int64), 0
-    for n in range(len(table)):
-        step = max(WINDOW_TASK // max(table[n, 3], 1), 1)
-        for row in range(0, table[n, 4], step):
-            tasks[k, 0], tasks[k, 1], tasks[k, 2] = n, row, min(row + step, table[n, 4])
-            k += 1
-    return tasks
-
-
-@compiled
-def _bands(pictures, height, step):
-    """``(K, 3)``: picture, first row, one past the last row."""
-    each = -(-height // step)
-    bands = np.empty((pictures * each, 3), np.int64)
-    for k in range(len(bands)):
-        row = k % each * step
-        bands[k, 0], bands[k, 1], bands[k, 2] = k // each, row, min(row + step, height)
-    return bands
-
-
-@compiled
-def _by_picture(index, pictures):
-    """The objects sorted by their picture, in row order, and where those of each picture begin ``(pictures + 1,)``."""
-    first = np.zeros(pictures + 2, np.int64)
-    for picture in index:
-        first[picture + 2] += 1
-    first = first.cumsum()
-    order = np.empty(len(index), np.int64)
-    for n in range(len(index)):
-        order[first[index[n] + 1]] = n
-        first[index[n] + 1] += 1
-    return order, first[:-1]

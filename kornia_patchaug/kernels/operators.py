@@ -9,7 +9,7 @@ import importlib
 import logging
 import os
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from types import ModuleType
 
 import numpy as np
@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 import kornia_patchaug.kernels.reference as reference
-from kornia_patchaug.windows import Windows
+import kornia_patchaug.kernels.turns as by_turns
+from kornia_patchaug.kernels.registering import once_differentiable, operator
+from kornia_patchaug.windows import Windows, layers
 
 log = logging.getLogger("kornia_patchaug")
 
@@ -67,6 +69,7 @@ def paint(
     boxes: Tensor,
     reads: np.ndarray,
     windows: Windows,
+    regions: Callable[[], Windows] | None = None,
     *,
     mode: str,
     padding_mode: str,
@@ -74,10 +77,22 @@ def paint(
 ) -> Tensor:
     """*sample* from the canvas, then *composite* over it, in one sweep: for ``boxes`` that need no gradient.
 
-    What lies between the two is never held, which is most of the memory traffic.
+    What lies between the two is never held, which is most of the memory traffic. With ``regions``, the pixels that
+    each object may read, it reads what those before it left.
     """
+    areas = windows.host[:, 3] * windows.host[:, 4]
+    if regions is None:
+        turns, totals = [len(areas)], [windows.total]
+    elif len(areas) and hasattr(kernels(canvas.device), "paint"):
+        turns, totals = [1] * len(areas), areas.tolist()
+    else:
+        layered = layers(windows, regions())
+        turns, totals = [len(rows) for rows in layered], [int(areas[rows.numpy()].sum()) for rows in layered]
+        rows = torch.cat(layered)
+        windows, reads = windows.select(rows), reads[rows.numpy()]
+        theta, boxes = (t[rows.to(t.device)] for t in (theta, boxes))
     there = torch.from_numpy(reads).to(canvas.device, non_blocking=True)
-    return paint_op(canvas, theta, boxes, there, windows.table, windows.total, mode, padding_mode, align_corners)
+    return paint_op(canvas, theta, boxes, there, windows.table, turns, totals, mode, padding_mode, align_corners)
 
 
 def kernels(device: torch.device) -> ModuleType:
@@ -87,27 +102,6 @@ def kernels(device: torch.device) -> ModuleType:
     if device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
         return reference  # atomic additions come in any order; torch's own are put in order, or refused
     return _native(device.type)
-
-
-def operator(name: str, fake: Callable, backward: Callable, setup_context: Callable | None = None) -> Callable:
-    """Register a function as ``torch.ops.kornia_patchaug.<name>``, and return that.
-
-    In ``torch.library``'s parts, as its ``custom_op`` imports torch's compiler at the first call, which takes seconds.
-    """
-
-    def register(function: Callable) -> Callable:
-        qualified = f"kornia_patchaug::{name}"
-        torch.library.define(qualified, torch.library.infer_schema(function, mutates_args=()))
-        torch.library.impl(qualified, "default", function)
-        torch.library.register_fake(qualified, fake)
-        torch.library.register_autograd(qualified, backward, setup_context=setup_context)
-        return getattr(torch.ops.kornia_patchaug, name).default
-
-    return register
-
-
-def once_differentiable(ctx, *grads):
-    raise RuntimeError("kornia_patchaug: there are no second derivatives.")
 
 
 @cache  # so that it is said once
@@ -238,7 +232,7 @@ def _paint_context(ctx, inputs, output):
 def _paint_gradient(ctx, grad):
     wanted = ctx.needs_input_grad[:2]
     grads = paint_backward_op(grad, *ctx.saved_tensors, *ctx.options, *wanted)
-    return *(grad if want else None for grad, want in zip(grads, wanted, strict=True)), *[None] * 7
+    return *(grad if want else None for grad, want in zip(grads, wanted, strict=True)), *[None] * 8
 
 
 @operator("paint", lambda canvas, *_: torch.empty_like(canvas), _paint_gradient, _paint_context)
@@ -248,18 +242,16 @@ def paint_op(
     boxes: Tensor,
     reads: Tensor,
     table: Tensor,
-    total: int,
+    turns: list[int],
+    totals: list[int],
     mode: str,
     padding_mode: str,
     align_corners: bool,
 ) -> Tensor:
     run = kernels(canvas.device)
     frames = run.frames(theta, None, boxes, reads, table, align_corners)
-    how = frames, reads, table, total, mode, padding_mode, align_corners
-    if hasattr(run, "paint"):
-        return run.paint(canvas, *how)
-    values, coverage = run.sample(canvas, *how, True)
-    return run.composite(canvas, values, coverage, table, False)[0]
+    by_kernels = getattr(run, "paint", partial(by_turns.paint, run))
+    return by_kernels(canvas, frames, reads, table, turns, totals, mode, padding_mode, align_corners)
 
 
 def _fake_paint_backward(grad, canvas, theta, *rest):
@@ -275,7 +267,8 @@ def paint_backward_op(
     boxes: Tensor,
     reads: Tensor,
     table: Tensor,
-    total: int,
+    turns: list[int],
+    totals: list[int],
     mode: str,
     padding_mode: str,
     align_corners: bool,
@@ -284,12 +277,7 @@ def paint_backward_op(
 ) -> tuple[Tensor, Tensor]:
     """The gradients of canvas and theta; empty where not wanted."""
     run, place = kernels(grad.device), (theta, None, boxes, reads, table, align_corners)
-    how = run.frames(*place), reads, table, total, mode, padding_mode, align_corners
-    if hasattr(run, "paint_backward"):
-        grad_canvas, grad_frames = run.paint_backward(grad, canvas, *how, of_canvas, of_theta)
-    else:
-        _, coverage = run.sample(canvas[:, :0], *how, True)  # of no channel: the coverage alone
-        grad_canvas, grad_paint, _ = run.composite_backward(grad, coverage, coverage.new_empty(0), table)
-        grad_source, grad_frames = run.sample_backward(grad_paint, None, canvas, *how, True, of_canvas, of_theta)
-        grad_canvas = grad_canvas.add_(grad_source) if of_canvas else grad.new_empty(0)
+    by_kernels = getattr(run, "paint_backward", partial(by_turns.paint_backward, run))
+    what = grad, canvas, run.frames(*place), reads, table, turns, totals
+    grad_canvas, grad_frames = by_kernels(*what, mode, padding_mode, align_corners, of_canvas, of_theta)
     return grad_canvas, run.frames_backward(grad_frames, *place)[0] if of_theta else theta.new_empty(0)

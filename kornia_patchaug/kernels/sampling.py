@@ -344,7 +344,6 @@ def paint_task(k, bands, order, first, canvas, frames, reads, table, job, out):
     ``job`` is that of values which take the place of the canvas. Where edges cover only a part, the values of a few
     rows at a time stay in the cache until they are painted.
     """
-    real = frames.dtype.type
     image, row0, row1 = bands[k]
     for channel in range(job.channels):
         plane = (image * job.channels + channel) * job.height
@@ -366,14 +365,21 @@ def paint_task(k, bands, order, first, canvas, frames, reads, table, job, out):
         for y0 in range(y_begin, y_end, step):
             y1 = min(y0 + step, y_end)
             sample_rows(f, y0, y1, columns, -y0 * columns, columns, canvas, few, values, coverage)
-            for y in range(y0, y1):
-                at = (y - y0) * columns
-                for channel in range(job.channels):
-                    begin, flat = corner + (channel * job.height + y) * job.width, channel * room + at
-                    line, over = out[begin : begin + columns], values[flat : flat + columns]
-                    for i in range(columns):
-                        keeps = real(1) - coverage[at + i]
-                        line[i] = over[i] if keeps == 0 else keeps * line[i] + over[i]
+            paint_rows(y0, y1, columns, corner, few, values, coverage, out)
+
+
+@compiled
+def paint_rows(y0, y1, columns, corner, few, values, coverage, out):
+    """Paint rows of a window, whose values begin with row y0, over a canvas that has its first pixel at ``corner``."""
+    one = values.dtype.type(1)
+    for y in range(y0, y1):
+        at = (y - y0) * columns
+        for channel in range(few.channels):
+            begin, flat = corner + (channel * few.height + y) * few.width, channel * few.total + at
+            line, over = out[begin : begin + columns], values[flat : flat + columns]
+            for i in range(columns):
+                keeps = one - coverage[at + i]
+                line[i] = over[i] if keeps == 0 else keeps * line[i] + over[i]
 
 
 @compiled
@@ -407,6 +413,68 @@ def paint_backward_task(k, bands, order, first, grad, frames, reads, table, job,
 
 
 @compiled
+def sweep(begin, end, *rest):
+    for image in range(begin, end):
+        sweep_image(image, *rest)
+
+
+@compiled
+def sweep_image(image, order, first, canvas, frames, reads, table, job, out, under):
+    """Copy an image, and sample and paint its objects in row order, each from what those before it left.
+
+    ``under``, where it is not empty, keeps what was under each painted pixel.
+    """
+    objects, size = order[first[image] : first[image + 1]], job.channels * job.height * job.width
+    out[image * size : (image + 1) * size] = canvas[image * size : (image + 1) * size]
+    room = 0
+    for n in objects:
+        room = max(room, table[n, 3] * table[n, 4])
+    values, coverage = np.empty(job.channels * room, frames.dtype), np.empty(room, frames.dtype)
+    few = Job(job.channels, job.height, job.width, room, job.nearest, job.padding, job.edge, True, False, False)
+    for n in objects:
+        left, top, columns, rows, start = table[n, 1], table[n, 2], table[n, 3], table[n, 4], table[n, 9]
+        corner = image * size + top * job.width + left
+        sample_rows(frame_of(n, frames, reads, few), 0, rows, columns, 0, columns, out, few, values, coverage)
+        if len(under):
+            for channel in range(job.channels):
+                for y in range(rows):
+                    begin, flat = corner + (channel * job.height + y) * job.width, channel * job.total + start
+                    under[flat + y * columns : flat + (y + 1) * columns] = out[begin : begin + columns]
+        paint_rows(0, rows, columns, corner, few, values, coverage, out)
+
+
+@compiled
+def sweep_backward(begin, end, *rest):
+    for image in range(begin, end):
+        sweep_backward_image(image, *rest)
+
+
+@compiled
+def sweep_backward_image(image, order, first, frames, reads, table, job, canvas, under, grad, sums):
+    """Take an image's objects off again, the last one first.
+
+    The painted canvas becomes what each of them read, and ``grad`` the gradient of that; ``sums (N, 12)``, where it is
+    not empty, gets the gradient of frames. What was under a pixel makes room for the gradient of its value.
+    """
+    real = frames.dtype.type
+    coverage, no_coverage = np.empty(job.width, frames.dtype), np.empty(0, frames.dtype)
+    for n in order[first[image] : first[image + 1]][::-1]:
+        left, top, columns, rows, start = table[n, 1], table[n, 2], table[n, 3], table[n, 4], table[n, 9]
+        f = frame_of(n, frames, reads, job)
+        for y in range(rows):
+            cover(real, f, 0, columns, y, coverage)
+            for channel in range(job.channels):
+                begin = ((image * job.channels + channel) * job.height + top + y) * job.width + left
+                flat = channel * job.total + start + y * columns
+                line, by, below = canvas[begin : begin + columns], grad[begin : begin + columns], under[flat:]
+                for i in range(columns):
+                    line[i], below[i], by[i] = below[i], by[i], by[i] * (real(1) - coverage[i])
+        if len(sums):
+            rows_to_frames(f, 0, rows, columns, start, canvas, job, under, no_coverage, sums[n])
+        window_to_source(f, image, 0, job.height, columns, rows, start, job, under, grad)
+
+
+@compiled
 def sample_backward_frames(begin, end, *rest):
     for k in range(begin, end):
         sample_backward_frames_task(k, *rest)
@@ -414,18 +482,22 @@ def sample_backward_frames(begin, end, *rest):
 
 @compiled
 def sample_backward_frames_task(k, tasks, source, frames, reads, table, job, grad_values, grad_coverage, partial):
-    """What a task's pixels add to the gradient of its object's row of frames: ``partial[k] (12,)``, in float64."""
-    real = frames.dtype.type
     n, y0, y1 = tasks[k]
-    f = frame_of(n, frames, reads, job)
-    columns, start = table[n, 3], table[n, 9]
+    f, columns, start = frame_of(n, frames, reads, job), table[n, 3], table[n, 9]
+    rows_to_frames(f, y0, y1, columns, start, source, job, grad_values, grad_coverage, partial[k])
+
+
+@compiled
+def rows_to_frames(f, y0, y1, columns, start, source, job, grad_values, grad_coverage, add):
+    """What rows of a window add to the gradient of the object's row of frames: ``add (12,)``, in float64."""
+    real = source.dtype.type
     whole0, whole1 = 0, columns  # the columns that lie in the box as a whole, and if edges matter, stay so if they move
     if job.edges:
         whole0, whole1 = max(0, int(np.floor(f.x1)) + 1), min(columns, int(np.ceil(f.x2)) - 1)
     elif job.covered:
         whole0, whole1 = max(0, int(np.ceil(f.x1))), min(columns, int(np.floor(f.x2)))
     width, area, total = np.uint64(job.width), np.uint64(job.height * job.width), np.uint64(job.total)
-    add, found = partial[k], scratch(real, min(columns, TILE))
+    found = scratch(real, min(columns, TILE))
     for left in range(0, columns, TILE):
         right = min(columns, left + TILE)
         for y in range(y0, y1):
@@ -533,42 +605,48 @@ def sample_backward_source_task(k, bands, order, first, frames, reads, table, jo
             plane = (picture * job.channels + channel) * job.height
             grad_source[(plane + row0) * job.width : (plane + row1) * job.width] = real(0)
     for n in order[first[picture] : first[picture + 1]]:
-        f = frame_of(n, frames, reads, job)
-        columns, rows, start = table[n, 3], table[n, 4], table[n, 9]
-        top, stop = row0 - f.oy, row1 - f.oy  # the band as the object counts
-        if columns == 0 or f.ey < top or f.fy >= stop:
-            continue
-        whole0, whole1 = 0, columns
-        if job.covered:
-            whole0, whole1 = max(0, int(np.ceil(f.x1))), min(columns, int(np.floor(f.x2)))
-        first_texel = picture * job.channels * job.height * job.width + row0 * job.width
-        end_texel, found = first_texel + (row1 - row0) * job.width, scratch(real, columns)
-        for y in range(rows):
-            qx, qy, _ = start_of_row(real, f, y)
-            at = start + y * columns
-            whole = not job.nearest and (not job.covered or (y >= f.y1 and y + 1 <= f.y2))
-            t0, x0, x1, t1 = segments(real, f, 0, columns, whole0, whole1 if whole else 0, qx, qy, job)
-            source_ends(real, f, t0, x0, y, qx, qy, at, top, stop, job, grad_values, grad_source)
-            # Those that may touch the band, with half a pixel more on both sides, as rounding moves positions.
-            low, high = real(top) - real(1.5), real(stop) + real(0.5)
-            near0, near1 = narrow(real, x0, x1, f.ic, qy + f.c * (real(0.5) - f.cx), low, high)
-            positions(real, f, near0, near1, qx, qy, job, found)
-            texels, across, down = found
-            for k in range(near1 - near0):
-                wx, wy, i = across[k], down[k], f.base + texels[k]
-                above_in, below_in = first_texel <= i < end_texel, first_texel <= i + job.width < end_texel
-                for channel in range(job.channels):
-                    one_by_one()
-                    grad = grad_values[channel * job.total + at + near0 + k]
-                    o = np.uint64(i + channel * job.height * job.width)
-                    if above_in:
-                        grad_source[o] += grad * (real(1) - wx) * (real(1) - wy)
-                        grad_source[o + np.uint64(1)] += grad * wx * (real(1) - wy)
-                    if below_in:
-                        o += np.uint64(job.width)
-                        grad_source[o] += grad * (real(1) - wx) * wy
-                        grad_source[o + np.uint64(1)] += grad * wx * wy
-            source_ends(real, f, x1, t1, y, qx, qy, at, top, stop, job, grad_values, grad_source)
+        f, columns, rows, start = frame_of(n, frames, reads, job), table[n, 3], table[n, 4], table[n, 9]
+        window_to_source(f, picture, row0, row1, columns, rows, start, job, grad_values, grad_source)
+
+
+@compiled
+def window_to_source(f, picture, row0, row1, columns, rows, start, job, grad_values, grad_source):
+    """What an object's window adds to the gradient of rows row0 .. row1 of the picture that it reads."""
+    real = grad_source.dtype.type
+    top, stop = row0 - f.oy, row1 - f.oy  # the rows as the object counts
+    if columns == 0 or f.ey < top or f.fy >= stop:
+        return
+    whole0, whole1 = 0, columns
+    if job.covered:
+        whole0, whole1 = max(0, int(np.ceil(f.x1))), min(columns, int(np.floor(f.x2)))
+    first_texel = picture * job.channels * job.height * job.width + row0 * job.width
+    end_texel, found = first_texel + (row1 - row0) * job.width, scratch(real, columns)
+    for y in range(rows):
+        qx, qy, _ = start_of_row(real, f, y)
+        at = start + y * columns
+        whole = not job.nearest and (not job.covered or (y >= f.y1 and y + 1 <= f.y2))
+        t0, x0, x1, t1 = segments(real, f, 0, columns, whole0, whole1 if whole else 0, qx, qy, job)
+        source_ends(real, f, t0, x0, y, qx, qy, at, top, stop, job, grad_values, grad_source)
+        # Those that may touch the band, with half a pixel more on both sides, as rounding moves positions.
+        low, high = real(top) - real(1.5), real(stop) + real(0.5)
+        near0, near1 = narrow(real, x0, x1, f.ic, qy + f.c * (real(0.5) - f.cx), low, high)
+        positions(real, f, near0, near1, qx, qy, job, found)
+        texels, across, down = found
+        for k in range(near1 - near0):
+            wx, wy, i = across[k], down[k], f.base + texels[k]
+            above_in, below_in = first_texel <= i < end_texel, first_texel <= i + job.width < end_texel
+            for channel in range(job.channels):
+                one_by_one()
+                grad = grad_values[channel * job.total + at + near0 + k]
+                o = np.uint64(i + channel * job.height * job.width)
+                if above_in:
+                    grad_source[o] += grad * (real(1) - wx) * (real(1) - wy)
+                    grad_source[o + np.uint64(1)] += grad * wx * (real(1) - wy)
+                if below_in:
+                    o += np.uint64(job.width)
+                    grad_source[o] += grad * (real(1) - wx) * wy
+                    grad_source[o + np.uint64(1)] += grad * wx * wy
+        source_ends(real, f, x1, t1, y, qx, qy, at, top, stop, job, grad_values, grad_source)
 
 
 @compiled
