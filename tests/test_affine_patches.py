@@ -193,6 +193,30 @@ def test_who_reads_the_surroundings_reads_them_as_earlier_rows_left_them(shift):
     assert_close(kp.affine_patches(images, boxes, theta, **options), expected, 1e-12)
 
 
+@pytest.mark.parametrize("kernels", ["native", "reference"])
+def test_one_after_another_begins_with_the_second_object(kernels, monkeypatch):
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
+    images = scene().images[:1]
+    boxes, mirror = torch.tensor([[0, 0, 8, 6], [4, 1, 11, 7]]), torch.tensor([[-1.0, 0, 0, 0, 1, 0]]).expand(2, 6)
+    expected = oracle.affine_patches(images, boxes, mirror, [0, 0], sequential=True)
+    assert_close(kp.affine_patches(images, boxes, mirror.double(), sequential=True), expected, 1e-12)
+
+
+@pytest.mark.parametrize("kernels", ["native", "reference"])
+def test_what_was_read_is_known_in_the_backward_pass_though_two_have_painted_over_it(kernels, monkeypatch):
+    """The first object reads where the other two meet, which both read what it paints, and not one another."""
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
+    images = scene().images[:1, :1].requires_grad_()
+    boxes = torch.tensor([[0, 0, 4, 4], [8, 0, 12, 4], [10, 0, 14, 4]])
+    theta = torch.eye(2, 3, dtype=torch.float64).repeat(3, 1, 1) * 0.9
+    theta[:, 0, 2] = torch.tensor([10.1, -8.1, -9.9]) / 2  # columns, in half boxes
+
+    def painted(images, theta):
+        return kp.affine_patches(images, boxes, theta, padding_mode="image", sequential=True)
+
+    assert torch.autograd.gradcheck(painted, (images, theta.requires_grad_()), fast_mode=True)
+
+
 def test_what_is_yet_to_paint_waits_for_who_reads_it():
     """The second object reads the first, which it waits for, and the third, which waits for nobody but must."""
     images = scene().images[:1]
