@@ -61,7 +61,7 @@ def measure(cases: Sequence[Case], settings: Settings, log: list[dict]) -> Itera
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="affine_patches against its rivals")
-    parser.add_argument("--quick", action="store_true", help="under a minute: few rounds, parts of the objects")
+    parser.add_argument("--quick", action="store_true", help="50 seconds at most: few rounds, parts of the objects")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     names = [case.name for case in CUDA_CASES]

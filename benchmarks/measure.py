@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
@@ -20,7 +19,7 @@ LONG, SHORTEST = 0.2, 0.02  # a longer call is timed once, shorter ones are repe
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """The same number of threads for torch, OpenCV and, where it is loaded, Numba."""
+    """The same number of threads for torch, whose number our kernels keep to, and OpenCV."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     _set_threads(count, count)
     try:
@@ -71,5 +70,3 @@ def _single(call: Callable[[], object], known: float | None, count: int) -> floa
 def _set_threads(of_torch: int, of_opencv: int) -> None:
     torch.set_num_threads(of_torch)
     cv2.setNumThreads(of_opencv)
-    if numba := sys.modules.get("numba"):
-        numba.set_num_threads(min(of_torch, numba.config.NUMBA_NUM_THREADS))

@@ -38,8 +38,8 @@ def check_images(name: str, images: Tensor) -> None:
         raise TypeError(f"{name}: expected a (B, C, H, W) tensor, got {type(images).__name__}.")
     if not images.is_floating_point():
         raise TypeError(f"{name}: expected a floating dtype, got {images.dtype}. Use {name}.float() / 255 for bytes.")
-    if images.ndim != 4 or min(images.shape[2:]) < 1:
-        raise ValueError(f"{name}: expected shape (B, C, H, W) with pixels, got {tuple(images.shape)}.")
+    if images.ndim != 4 or min(images.shape[1:]) < 1:
+        raise ValueError(f"{name}: expected shape (B, C, H, W) with channels and pixels, got {tuple(images.shape)}.")
 
 
 def check_theta(theta: Tensor, count: int | None = None) -> Tensor:

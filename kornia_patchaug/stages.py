@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -50,12 +50,11 @@ def paint(
 
     With ``regions``, the pixels that each object may read, it finds there what those before it left.
     """
-    held = objects.alpha is not None or how.padding_mode == "transparent" or objects.boxes.requires_grad
+    of_boxes = objects.boxes.requires_grad and torch.is_grad_enabled()
+    held = objects.alpha is not None or how.padding_mode == "transparent" or of_boxes
     if warp is warp_in_one_pass and not held:  # nobody looks at what lies between the two primitives
-        options = how._replace(padding_mode=edge_padding(how))._asdict()
-        return kernels.paint(
-            canvas, objects.theta, objects.boxes, own_reads(canvas, windows, how), windows, regions, **options
-        )
+        reads, options = own_reads(canvas, windows, how)
+        return kernels.paint(canvas, objects.theta, objects.boxes, reads, windows, regions, **options)
     if regions is not None:
         read = regions()
         for rows in layers(windows, read):
@@ -88,23 +87,16 @@ def keep_only(regions: Windows, canvas: Tensor) -> Iterator[None]:
 
 def warp_in_one_pass(source: Tensor, objects: Objects, windows: Windows, how: Reading) -> tuple[Tensor, Tensor]:
     """Read the source at ``q`` for every window pixel: one resampling."""
-    options = how._replace(padding_mode=edge_padding(how))._asdict()
-    return kernels.sample(
-        source, objects.theta, None, objects.boxes, own_reads(source, windows, how), windows, **options
-    )
+    reads, options = own_reads(source, windows, how)
+    return kernels.sample(source, objects.theta, None, objects.boxes, reads, windows, **options)
 
 
-def own_reads(source: Tensor, windows: Windows, how: Reading) -> np.ndarray:
-    """What each object reads of its own image: its window, or all of the image."""
+def own_reads(source: Tensor, windows: Windows, how: Reading) -> tuple[np.ndarray, dict[str, Any]]:
+    """What each object reads of its own image, its window or all of it, and what lies beyond that."""
     image, origin, limits = (windows.host[:, column] for column in (Column.IMAGE, Column.ORIGIN, Column.LIMITS))
     if how.padding_mode == "image":
-        limits = last_pixels(source) - np.tile(origin, 2)
-    return reads_of(image, origin, limits)
-
-
-def edge_padding(how: Reading) -> str:
-    """What lies beyond that which is read."""
-    return "border" if how.padding_mode == "image" else how.padding_mode
+        limits, how = last_pixels(source) - np.tile(origin, 2), how._replace(padding_mode="border")
+    return reads_of(image, origin, limits), how._asdict()
 
 
 def warp_in_steps(size: tuple[int, int]) -> Warp:
@@ -189,7 +181,8 @@ def regions_read(images: Tensor, objects: Objects, windows: Windows, how: Readin
     read = outermost @ src_from_dst[..., :2].mT + (src_from_dst[..., 2] + centre)[:, None] - 0.5
     low, high = read.amin(1).floor() - 1, read.amax(1).ceil() + 1  # a pixel of margin: the device rounds differently
     first, last = torch.zeros(2), torch.tensor([images.shape[3] - 1.0, images.shape[2] - 1.0])
-    low, high = low.clamp(first, last), high.clamp(first, last)
+    # What is not a number (infinity less infinity) may be read anywhere.
+    low, high = low.nan_to_num(-torch.inf).clamp(first, last), high.nan_to_num(torch.inf).clamp(first, last)
     host = windows.host.copy()
     host[:, Column.ORIGIN], host[:, Column.SIZE] = low.long().numpy(), (high - low + 1).long().numpy()
     return Windows(host, windows.device)

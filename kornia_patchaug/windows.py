@@ -19,7 +19,8 @@ PAIRS_AT_ONCE = 1 << 22
 
 
 class Column:
-    """Where the integers of ``Windows.table`` stand."""
+    """Where the integers of ``Windows.table`` stand. Limits: the first and last pixel x0 y0 x1 y1 of the whole window,
+    counted from its origin."""
 
     IMAGE, ORIGIN, SIZE, LIMITS, START = 0, slice(1, 3), slice(3, 5), slice(5, 9), 9
 
@@ -53,11 +54,6 @@ class Windows:
     def size(self) -> Tensor:
         """``(N, 2)`` painted pixels across and down; 0 where nothing is painted."""
         return self.table[:, Column.SIZE]
-
-    @property
-    def limits(self) -> Tensor:
-        """``(N, 4)`` first and last pixel x0 y0 x1 y1 of the whole window, counted from origin."""
-        return self.table[:, Column.LIMITS]
 
     @cached_property
     def total(self) -> int:
@@ -142,9 +138,9 @@ def layers(windows: Windows, regions: Windows) -> list[Tensor]:
     painted, reads = torch.from_numpy(windows.rectangles()), torch.from_numpy(regions.rectangles())
     count = len(image)
     order = torch.arange(count)
-    pairs, steps = [], []
+    pairs, steps, paints = [], [], size.prod(1) > 0
     for rows in order.split(max(1, PAIRS_AT_ONCE // max(count, 1))):
-        before = (image[rows, None] == image) & (order < rows[:, None])
+        before = (image[rows, None] == image) & (order < rows[:, None]) & paints & paints[rows, None]
         # The row reads what the column paints, or paints over it: a layer later.
         waits = (_meet(reads[rows], painted) | _meet(painted[rows], painted)) & before
         follows = _meet(painted[rows], reads) & before  # the column reads what the row paints: not a layer earlier
@@ -156,7 +152,7 @@ def layers(windows: Windows, regions: Windows) -> list[Tensor]:
     while settled is None or not torch.equal(layer, settled):
         settled = layer
         layer = layer.scatter_reduce(0, row, layer[column] + step, "amax")
-    layer = layer.masked_fill(size.prod(1) == 0, -1)
+    layer = layer.masked_fill(~paints, -1)
     depth = int(layer.amax().clamp(min=0)) + 1 if count else 1
     return [(layer == k).nonzero()[:, 0] for k in range(depth)]
 

@@ -131,17 +131,23 @@ def test_identity_on_any_box_returns_the_input_to_rounding(kind, align_corners):
     assert_close(kp.affine_patches(images, boxes, identity, obj_to_img, align_corners=align_corners), images, 1e-12)
 
 
+@pytest.mark.parametrize("sequential", TRUTH)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("padding_mode", PADDINGS)
-def test_pixels_under_no_window_keep_their_bits(padding_mode):
+def test_pixels_under_no_window_keep_their_bits(padding_mode, dtype, sequential):
     images, boxes, theta, obj_to_img = scene("fractional", dtype=torch.float32)
     untouched = torch.ones(3, 13, 17, dtype=torch.bool)
     for (x1, y1, x2, y2), b in zip(boxes.tolist(), obj_to_img.tolist(), strict=True):
         untouched[b, int(y1) : int(-(-y2 // 1)), int(x1) : int(-(-x2 // 1))] = False
     assert 0 < untouched[:2].sum() < untouched[:2].numel()
-    images[2, 0, 3, 4] = float("nan")  # whatever it is
-    warped = kp.affine_patches(images, boxes, theta, obj_to_img, padding_mode=padding_mode)
+    images, bits = images.to(dtype), {2: torch.int16, 4: torch.int32}[dtype.itemsize]
+    limits, generator = torch.iinfo(bits), torch.Generator().manual_seed(4)
+    images[2].view(bits).random_(limits.min, limits.max, generator=generator)  # whatever they are
+    assert images[2].isnan().any()
+    options = {"padding_mode": padding_mode, "sequential": sequential}
+    warped = kp.affine_patches(images, boxes, theta, obj_to_img, **options)
     where = untouched[:, None].expand_as(images)
-    assert torch.equal(warped[where].view(torch.int32), images[where].view(torch.int32))
+    assert torch.equal(warped[where].view(bits), images[where].view(bits))
 
 
 def test_a_ramp_stays_a_ramp():

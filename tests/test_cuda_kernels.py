@@ -17,7 +17,7 @@ from torch.testing import assert_close as assert_equal
 
 import kornia_patchaug as kp
 from kornia_patchaug.kernels import cuda, cuda_composite, cuda_taps, operators, reference
-from kornia_patchaug.windows import make_windows
+from kornia_patchaug.windows import Column, make_windows
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TRUTH = [False, True]
@@ -29,7 +29,7 @@ def inputs(images, boxes, theta, obj_to_img, padding_mode="zeros", align_corners
     """``source, frames, reads, table, total`` and padding mode of *sample*, as ``affine_patches`` makes them."""
     height, width = images.shape[2:]
     windows = make_windows(boxes.double().numpy(), obj_to_img.numpy(), height, width, DEVICE)
-    limits = windows.limits
+    limits = windows.table[:, Column.LIMITS]
     if padding_mode == "image":
         whole = torch.tensor([0, 0, width - 1, height - 1], device=DEVICE)
         limits, padding_mode = whole - windows.origin.repeat(1, 2), "border"
@@ -309,6 +309,7 @@ def test_no_objects_and_no_pixels(images):
             assert_composite_equals_the_reference(given[0], given[3], 0, torch.float32, 0.0, keep)
 
 
+@pytest.mark.parametrize("painted_at_once", TRUTH)
 @pytest.mark.parametrize("sequential", TRUTH)
 @pytest.mark.parametrize(("kind", "padding_mode", "mode"), [
     ("integer", "reflection", "bilinear"),
@@ -316,17 +317,22 @@ def test_no_objects_and_no_pixels(images):
     ("partly outside", "image", "nearest"),
     ("one pixel", "zeros", "bilinear"),
 ])  # fmt: skip
-def test_the_public_function_on_them_equals_the_oracle(kind, padding_mode, mode, sequential, monkeypatch):
+def test_the_public_function_on_them_equals_the_oracle(
+    kind, padding_mode, mode, sequential, painted_at_once, monkeypatch
+):
+    """Boxes with a gradient and mattes go step by step; what has neither is painted at once."""
     images, boxes, theta, obj_to_img = scene(kind, channels=2)
     options = {"mode": mode, "padding_mode": padding_mode, "sequential": sequential}
     weight = torch.rand(images.shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64).to(DEVICE)
     gradients = []
     for kernels in (cuda, reference):
         monkeypatch.setattr(operators, "kernels", lambda device, kernels=kernels: kernels)
-        leaves = [t.to(DEVICE).requires_grad_() for t in (images, boxes, theta, mattes(len(boxes))["matte"])]
-        *arguments, alpha = leaves
-        painted = kp.affine_patches(*arguments, obj_to_img.to(DEVICE), alpha=alpha, **options)
-        expected = oracle.affine_patches(images, boxes, theta, obj_to_img, alpha=mattes(len(boxes))["matte"], **options)
+        matte = None if painted_at_once else mattes(len(boxes))["matte"]
+        given = {"images": images, "theta": theta, "boxes": boxes, "alpha": matte}
+        given = {name: t if t is None else t.to(DEVICE) for name, t in given.items()}
+        leaves = [given[name].requires_grad_() for name in list(given)[: 2 if painted_at_once else 4]]
+        painted = kp.affine_patches(**given, obj_to_img=obj_to_img.to(DEVICE), **options)
+        expected = oracle.affine_patches(images, boxes, theta, obj_to_img, alpha=matte, **options)
         assert_close(painted.cpu(), expected, 1e-9)
         gradients.append(torch.autograd.grad((painted * weight).sum(), leaves))
     assert_all_equal(*gradients, 1e-9)

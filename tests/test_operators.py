@@ -76,6 +76,7 @@ SETS = {
     ),
     "half": lambda images: calls_of(images.half(), ("images", "theta"), padding_mode="border"),
     "theta alone": lambda images: calls_of(images, ("theta",), padding_mode="reflection", mode="nearest"),
+    "in turns": lambda images: calls_of(images, ("images", "theta"), sequential=True),
     "images alone": lambda images: calls_of(images, ("images",), "number", padding_mode="image", sequential=True),
 }
 
@@ -83,14 +84,13 @@ SETS = {
 # opcheck imports what uses what torch has deprecated, and looks at the gradients of what is no leaf.
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
-@pytest.mark.parametrize(
-    ("name", "kernels"), [*((name, "cpu") for name in SETS), ("all wanted", "reference"), ("half", "reference")]
-)
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("kernels", ["native", "reference"])
 def test_torch_checks_each_operator(name, kernels, monkeypatch):
     monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
     calls = SETS[name](scene("fractional", dtype=torch.float32).images)
     called = {function._schema.name.split("::")[1] for function, _ in calls}
-    assert called == (SWEEP if name in ("contiguous", "half", "theta alone") else STEPS)
+    assert called == (SWEEP if name in ("contiguous", "half", "theta alone", "in turns") else STEPS)
     for function, args in calls:
         torch.library.opcheck(function, args)
 

@@ -33,8 +33,9 @@ def test_imports_point_one_way():
         if name == "__init__":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kornia_patchaug."):
-                used = node.module.removeprefix("kornia_patchaug.")
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for used in (m.removeprefix("kornia_patchaug.") for m in modules if m.startswith("kornia_patchaug.")):
                 assert order.index(used) < order.index(name), f"{name} imports {used}"
             assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: relative import"
 

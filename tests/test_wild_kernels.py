@@ -1,7 +1,7 @@
 """The CPU kernels against the reference where positions are delicate: on kinks, far away, slow, fast, not numbers.
 
-A row of a window is cut where it leaves what can be read, and where it leaves a band of source rows. Wild matrices are
-taken pixel by pixel; ``WILD`` is where they begin.
+A row of a window is cut where it leaves what can be read, and where it leaves a band of source rows. Objects that read
+from afar are taken pixel by pixel.
 """
 
 import itertools
@@ -107,6 +107,18 @@ def test_one_huge_entry(padding_mode, size, dtype, both):
         options = {"padding_mode": padding_mode, "mode": mode}
         (painted, of_images, _, of_theta), more = with_and_without_boxes(images, boxes, theta, **options)
         assert all(result.isfinite().all() for result in (painted, of_images, of_theta, *more))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("far", [1e5, 4e6, 1.6e7])
+def test_boxes_that_begin_far_beyond_the_image(far, dtype, both):
+    """In float32 their centres are so far away that positions round by a pixel; no bit may depend on the threads."""
+    both.slack = 1e5 if dtype == torch.float32 and far > 1e5 else 100
+    generator = torch.Generator().manual_seed(7)
+    images = torch.rand(1, 2, 300, 300, generator=generator).to(dtype)
+    for matrix in [[1, 0, 0, 5, -4, 0], [1, 0, 0, 0, 1, 0], [-1, 0, 0, 30, 1, 0]]:
+        theta = torch.tensor([matrix]).to(dtype)
+        with_and_without_boxes(images, torch.tensor([[-far, -far, 300, 300]]).to(dtype), theta)
 
 
 # --- no reads beyond the source ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""*sample* and *composite* on the CPU, as ``reference.py`` defines them: work to tasks, tasks to the loops."""
+"""The primitives on the CPU, as ``reference.py`` defines them: work to tasks, tasks to the loops."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def sample(
     values, coverage = _fresh(job.channels * total, frames), _fresh(total if covered else 0, frames)
     parts = tasks.window_tasks(table)
     arguments = parts, _flat(source, frames), frames, reads, table, job, values, coverage
-    spread(lambda begin, end: sampling.sample(begin, end, *arguments), len(parts), total)
+    spread(sampling.sample, arguments, len(parts), total)
     return torch.from_numpy(values.reshape(job.channels, total)), torch.from_numpy(coverage)
 
 
@@ -110,12 +110,12 @@ def paint(
 ) -> Tensor:
     frames, reads, table = _arrays(frames, reads, table)
     if len(turns) > 1:
-        return _shaped(_sweep(canvas, frames, reads, table, mode, padding_mode, align_corners)[0], canvas)
+        return _shaped(_sweep(canvas, frames, reads, table, sum(totals), mode, padding_mode, align_corners)[0], canvas)
     job = _job(canvas.shape, canvas.shape[2:].numel(), mode, padding_mode, align_corners)
     out = _fresh(canvas.numel(), frames)
     bands, groups = tasks.row_bands(canvas.shape), tasks.by_picture(table[:, Column.IMAGE], len(canvas))
     arguments = bands, *groups, _flat(canvas, frames), frames, reads, table, job, out
-    spread(lambda begin, end: sampling.paint(begin, end, *arguments), len(bands), canvas.numel())
+    spread(sampling.paint, arguments, len(bands), canvas.numel())
     return _shaped(out, canvas)
 
 
@@ -133,15 +133,15 @@ def paint_backward(
     of_canvas: bool,
     of_frames: bool,
 ) -> tuple[Tensor, Tensor]:
-    how = mode, padding_mode, align_corners
+    how = sum(totals), mode, padding_mode, align_corners
     frames, reads, table = _arrays(frames, reads, table)
     if len(turns) > 1:
         return _sweep_backward(grad, canvas, frames, reads, table, *how, of_canvas, of_frames)
-    job = _job(canvas.shape, sum(totals), *how, covered=True)._replace(edges=False)
+    job = _job(canvas.shape, *how, covered=True)._replace(edges=False)
     out, grad_values, none = (_fresh(count, frames) for count in (grad.numel(), job.channels * job.total, 0))
     bands, groups = tasks.row_bands(grad.shape), tasks.by_picture(table[:, Column.IMAGE], len(grad))
     arguments = bands, *groups, _flat(grad, frames), frames, reads, table, job, out, grad_values
-    spread(lambda *part: sampling.paint_backward(*part, *arguments), len(bands), grad.numel())
+    spread(sampling.paint_backward, arguments, len(bands), grad.numel())
     grad_frames = torch.from_numpy(none)
     if of_frames:
         grad_frames = _grad_of_frames(_flat(canvas, frames), frames, reads, table, job, grad_values, none)
@@ -156,6 +156,7 @@ def _sweep(
     frames: np.ndarray,
     reads: np.ndarray,
     table: np.ndarray,
+    total: int,
     mode: str,
     padding_mode: str,
     align_corners: bool,
@@ -165,12 +166,11 @@ def _sweep(
 
     Images are independent of one another, and of one image nothing is done at once.
     """
-    total = int((table[:, 3] * table[:, 4]).sum())
     job = _job(canvas.shape, total, mode, padding_mode, align_corners, covered=True)
     out, under = _fresh(canvas.numel(), frames), _fresh(job.channels * total if keep else 0, frames)
     groups = tasks.by_picture(table[:, Column.IMAGE], len(canvas))
     arguments = *groups, _flat(canvas, frames), frames, reads, table, job, out, under
-    spread(lambda *part: sampling.sweep(*part, *arguments), len(canvas), canvas.numel())
+    spread(sampling.sweep, arguments, len(canvas), canvas.numel())
     return out, under
 
 
@@ -180,19 +180,19 @@ def _sweep_backward(
     frames: np.ndarray,
     reads: np.ndarray,
     table: np.ndarray,
+    total: int,
     mode: str,
     padding_mode: str,
     align_corners: bool,
     of_canvas: bool,
     of_frames: bool,
 ) -> tuple[Tensor, Tensor]:
-    painted, under = _sweep(canvas, frames, reads, table, mode, padding_mode, align_corners, keep=True)
-    total = len(under) // canvas.shape[1]
+    painted, under = _sweep(canvas, frames, reads, table, total, mode, padding_mode, align_corners, keep=True)
     job = _job(canvas.shape, total, mode, padding_mode, align_corners, covered=True)._replace(edges=False)
     out, sums = np.array(_flat(grad, frames)), np.zeros((len(frames) if of_frames else 0, 12))
     groups = tasks.by_picture(table[:, Column.IMAGE], len(grad))
     arguments = *groups, frames, reads, table, job, painted, under, out, sums
-    spread(lambda *part: sampling.sweep_backward(*part, *arguments), len(grad), grad.numel())
+    spread(sampling.sweep_backward, arguments, len(grad), grad.numel())
     sums = _rounded(sums, frames)
     return _shaped(out, grad) if of_canvas else grad.new_empty(0), sums if of_frames else sums.reshape(-1)
 
@@ -203,7 +203,7 @@ def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, kee
     out, under = _fresh(canvas.numel(), opacity), _fresh(paint.numel() if keep else 0, opacity)
     bands, groups = tasks.row_bands(canvas.shape), tasks.by_picture(table[:, Column.IMAGE], len(canvas))
     arguments = bands, *groups, _flat(canvas, opacity), _flat(paint, opacity), opacity, table, job, out, under
-    spread(lambda begin, end: compositing.composite(begin, end, *arguments), len(bands), canvas.numel())
+    spread(compositing.composite, arguments, len(bands), canvas.numel())
     return _shaped(out, canvas), torch.from_numpy(under.reshape(paint.shape) if keep else under)
 
 
@@ -215,7 +215,7 @@ def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, table: Tens
     bands, groups = tasks.row_bands(grad.shape), tasks.by_picture(table[:, Column.IMAGE], len(grad))
     flat = _flat(grad, opacity), opacity, _flat(under, opacity)
     arguments = bands, *groups, *flat, table, job, out, grad_paint, grad_opacity
-    spread(lambda *part: compositing.composite_backward(*part, *arguments), len(bands), grad.numel())
+    spread(compositing.composite_backward, arguments, len(bands), grad.numel())
     paint = torch.from_numpy(grad_paint).view(job.channels, job.total)
     return _shaped(out, grad), paint, torch.from_numpy(grad_opacity)
 
@@ -236,7 +236,7 @@ def _add_to_source(
     pieces = -(-4 * threads // max(pictures, 1)) if threads > 1 else 1
     bands = tasks.bands(pictures, job.height, -(-job.height // pieces))
     arguments = bands, *tasks.by_picture(reads[:, 0], pictures), frames, reads, table, job, grad_values, clear, flat
-    spread(lambda *part: sampling.sample_backward_source(*part, *arguments), len(bands), job.total)
+    spread(sampling.sample_backward_source, arguments, len(bands), job.total)
 
 
 def _grad_of_frames(
@@ -251,7 +251,7 @@ def _grad_of_frames(
     parts = tasks.window_tasks(table)
     partial, sums = np.zeros((len(parts), 12)), np.zeros((len(frames), 12))
     arguments = parts, source, frames, reads, table, job, grad_values, grad_coverage, partial
-    spread(lambda *part: sampling.sample_backward_frames(*part, *arguments), len(parts), job.total)
+    spread(sampling.sample_backward_frames, arguments, len(parts), job.total)
     np.add.at(sums, parts[:, 0], partial)  # in the order of the tasks
     return _rounded(sums, frames)
 
@@ -289,8 +289,11 @@ def _rounded(sums: np.ndarray, like: np.ndarray) -> Tensor:
 
 
 def _shaped(flat: np.ndarray, like: Tensor) -> Tensor:
-    """A tensor of the dtype, shape and memory format of another."""
+    """A tensor of the dtype, shape and memory format of another, of which it keeps the bits of what is not a number."""
     tensor = torch.from_numpy(flat).view(like.shape)
     if tensor.dtype == like.dtype and like.is_contiguous():
         return tensor
-    return torch.empty_like(like).copy_(tensor)
+    shaped = torch.empty_like(like).copy_(tensor)
+    if tensor.dtype == like.dtype:
+        return shaped
+    return torch.where(shaped.isnan() & like.isnan(), like, shaped, out=shaped)

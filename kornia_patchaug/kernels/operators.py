@@ -1,4 +1,4 @@
-"""The operators of *sample* and *composite*: one boundary, behind which the device decides which kernels run.
+"""The operators of the primitives: one boundary, behind which the device decides which kernels run.
 
 ``KORNIA_PATCHAUG_KERNELS=reference`` makes it the reference everywhere.
 """
@@ -112,8 +112,8 @@ def _native(device: str) -> ModuleType:
     name, needs, remedy = NATIVE[device]
     try:
         importlib.import_module(needs)
-    except ImportError:
-        log.info("%s is not installed: the reference runs on %s, which is slower; %s.", needs, device, remedy)
+    except ImportError as error:
+        log.info("No %s (%s): the reference runs on %s, which is slower; %s.", needs, error, device, remedy)
         return reference
     return importlib.import_module(name)
 

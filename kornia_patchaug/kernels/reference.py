@@ -155,7 +155,7 @@ def _gradients(function: Callable[..., list[Tensor]], inputs: list[Tensor], grad
         return ()
     # An operator's body runs beneath autograd, whatever the grad mode; this is the public way back above it. torch.func
     # would be another, but what watches operators, as torch's own checks of them do, cannot see through its tensors.
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False):
         leaves = [t.detach().requires_grad_() for t in inputs]
         pairs = [(o, grad) for o, grad in zip(function(*leaves), grads, strict=True) if o.requires_grad]
         outputs, grads = zip(*pairs, strict=True) if pairs else ((), ())

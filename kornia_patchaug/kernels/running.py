@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import torch
 from numba import njit
@@ -34,14 +34,14 @@ def fused(function: Callable) -> Callable:
     return compiled(function, fastmath={"contract"})
 
 
-def spread(work: Callable[[int, int], None], count: int, pixels: int) -> None:
-    """Have ``work(begin, end)`` do tasks 0 .. count, each once, on as many threads as torch uses and the work is worth.
+def spread(loop: Callable[..., None], arguments: tuple, count: int, pixels: int) -> None:
+    """Have ``loop(begin, end, *arguments)`` do tasks 0 .. count, on as many threads as torch uses and they are worth.
 
-    ``work`` must let go of the interpreter's lock. Whoever is free takes the next task.
+    The loop must let go of the interpreter's lock. Whoever is free takes the next tasks.
     """
     threads = min(torch.get_num_threads(), count, 1 + pixels // WORTH_A_THREAD)
     if threads <= 1:
-        work(0, count)
+        loop(0, count, *arguments)
         return
     step = max(1, count // (threads * TURNS))
     left = itertools.count(0, step)  # next() on it is one step of the interpreter: no two threads get the same
@@ -50,13 +50,16 @@ def spread(work: Callable[[int, int], None], count: int, pixels: int) -> None:
         for begin in left:
             if begin >= count:
                 return
-            work(begin, min(begin + step, count))
+            loop(begin, min(begin + step, count), *arguments)
 
     futures = [_threads().submit(take) for _ in range(threads - 1)]
-    take()
-    for future in futures:
-        if not future.cancel():  # one that has not begun yet finds nothing left to do
-            future.result()
+    try:
+        take()
+    finally:
+        begun = [future for future in futures if not future.cancel()]  # who has not begun finds nothing left to do
+        wait(begun)  # all of them, whatever fails: they write to what the caller holds
+    for future in begun:
+        future.result()
 
 
 def _threads() -> ThreadPoolExecutor:

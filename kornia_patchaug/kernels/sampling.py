@@ -1,8 +1,9 @@
 """The loops of the CPU kernels, compiled by numba: each does one task of the work, without the interpreter's lock.
 
 Pictures, values and coverage are flat and contiguous; ``frames``, ``reads`` and ``table`` are as ``reference.py`` has
-them. No fast-math: where a pixel is tested and where it is read, its position must be the same number. What adds up is
-added in an order that no division into tasks changes, so that the bits do not depend on the number of threads.
+them. No fast-math for positions: where a pixel is tested and where it is read, its position must be the same number.
+What adds up is added in an order that no division into tasks changes, so that the bits do not depend on the number of
+threads.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ TILE = 128  # columns done at a time, so that the source rows which they read st
 BLOCK = 1 << 12  # pixels sampled at a time where they are painted at once: of three channels, 64 KB with coverage
 AHEAD = 8  # rows: what one reads is asked for while those before it are computed
 LINE = 16  # pixels in a cache line, of float32
-WILD = 32  # times; matrices beyond it are taken pixel by pixel
+FAR = 1 << 18  # pixels; objects that read from further are taken pixel by pixel
 
 # What a task needs to know about its object: the columns of frames and reads, the centre of its box, the readable
-# pixels, and where its origin lies in the flat source.
+# pixels, 1 / a and 1 / c, whether it is tame, and where its origin lies in the flat source.
 Frame = namedtuple("Frame", "a b tx c d ty sx sy x1 y1 x2 y2 cx cy fx fy ex ey ia ic tame ox oy lx ly hx hy base")
 # What all tasks share: sizes of the source, P, and how to read.
 Job = namedtuple("Job", "channels height width total nearest padding edge covered transparent edges")
@@ -68,7 +69,8 @@ def frame_of(n, frames, reads, job):
     first = real(max(r[3], -r[1])), real(max(r[4], -r[2]))
     last = real(min(r[5], job.width - 1 - r[1])), real(min(r[6], job.height - 1 - r[2]))
     # Tame: of a size for which rounding moves no position by an eighth of a pixel.
-    tame = max(abs(f[0]), abs(f[1]), abs(f[3]), abs(f[4])) < WILD and max(abs(f[2]), abs(f[5])) < WILD * 1024
+    steepest, side = max(abs(f[0]), abs(f[1]), abs(f[3]), abs(f[4])), max(f[10] - f[8], f[11] - f[9])
+    tame = steepest * side < FAR and max(abs(f[2]), abs(f[5]), abs(f[6]), abs(f[7])) < FAR
     base = r[0] * (job.channels * job.height * job.width) + r[2] * job.width + r[1]
     moves = f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7], f[8], f[9], f[10], f[11]
     inverses = real(1) / f[0], real(1) / f[3]
@@ -400,6 +402,8 @@ def paint_backward_task(k, bands, order, first, grad, frames, reads, table, job,
     coverage = np.empty(job.width, frames.dtype)
     for n in order[first[image] : first[image + 1]][::-1]:
         left, top, columns, rows, start = table[n, 1], table[n, 2], table[n, 3], table[n, 4], table[n, 9]
+        if top >= row1 or top + rows <= row0:
+            continue
         f = frame_of(n, frames, reads, job)
         for y in range(max(row0 - top, 0), min(row1 - top, rows)):
             cover(real, f, 0, columns, y, coverage)
@@ -420,7 +424,8 @@ def sweep(begin, end, *rest):
 
 @compiled
 def sweep_image(image, order, first, canvas, frames, reads, table, job, out, under):
-    """Copy an image, and sample and paint its objects in row order, each from what those before it left.
+    """Copy an image, and sample and paint its objects in row order, each from what those before it left: a window as a
+    whole, as it may read what it paints.
 
     ``under``, where it is not empty, keeps what was under each painted pixel.
     """
