@@ -223,6 +223,36 @@ def test_images_of_one_pixel_row_and_column(padding_mode, side, both):
     assert names(both) >= NAMES
 
 
+@pytest.mark.parametrize("side", range(4))
+def test_boxes_that_end_within_a_pixel_on_one_side_only(side, both):
+    """Such a window is the whole box on three sides; on the fourth, what was there shines through."""
+    images, boxes, theta, obj_to_img = scene("integer")
+    boxes[:, side] += 0.25 if side < 2 else -0.25
+    without_boxes(images, boxes, theta, obj_to_img)
+    assert "paint" in names(both)
+
+
+def test_windows_of_more_columns_than_a_block(both):
+    both.slack = 100  # positions of thousands
+    images = torch.rand(1, 2, 3, 5000, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    boxes = torch.tensor([[0.5, 0, 4999.5, 3], [400, 0.25, 4990, 3]], dtype=torch.float64)
+    theta = torch.tensor([[1, 0.01, 0.1], [0.02, 1, 0.1]], dtype=torch.float64).expand(2, 2, 3)
+    without_boxes(images, boxes, theta, torch.tensor([0, 0]))
+    assert "paint" in names(both)
+
+
+@pytest.mark.parametrize("padding_mode", PADDINGS)
+@pytest.mark.parametrize("kind", ["integer", "fractional", "partly outside"])
+def test_a_pixel_that_is_nan_spoils_what_it_spoils_in_the_reference(kind, padding_mode, both):
+    images, boxes, theta, obj_to_img = scene(kind)
+    images[1, :, 0, 0] = images[:2, :, 3:5, 2] = images[:2, 1, 4, 4:7] = images[0, 0, 9, 9] = float("nan")
+    without_boxes(images, boxes, theta, obj_to_img, padding_mode=padding_mode)
+    # No gradients: to the reference, those of what nearest reads are 0 times the pixel.
+    for alpha in (None, torch.ones(len(boxes), dtype=torch.float64)):
+        options = {"alpha": alpha, "padding_mode": padding_mode, "mode": "nearest"}
+        assert kp.affine_patches(images, boxes, theta, obj_to_img, **options).isnan().any()
+
+
 @pytest.mark.parametrize("sequential", TRUTH)
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_one_sweep_over_several_bands_blocks_and_tiles(channels, sequential, monkeypatch):

@@ -8,6 +8,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from compared import threads
+
+from kornia_patchaug.kernels.running import spread
 
 ROOT = Path(__file__).parents[1]
 
@@ -116,6 +119,16 @@ def test_work_is_shared_among_threads_and_small_work_is_not():
         assert sorted(k for begin, end, _ in done for k in range(begin, end)) == list(range(count))
         if pixels >= 1 << 17 and count > 3:
             assert 2 <= len({name for *_, name in done}) <= 3
+
+
+@pytest.mark.parametrize("count", [1, 5, 63, 64, 100, 1001])
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_every_task_is_done_once(workers, count):
+    """Also where they are taken several at a time, and those are not all of the same number."""
+    done = []
+    with threads(workers):
+        spread(lambda begin, end: done.extend(range(begin, end)), (), count, 1 << 20)
+    assert sorted(done) == list(range(count))
 
 
 def test_several_threads_call_at_once():
