@@ -267,6 +267,18 @@ def test_pixels_under_no_window_keep_their_bits(dtype, paint):
         assert torch.equal(tensor[where].view(bits), canvas[where].view(bits))
 
 
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
+def test_what_is_not_a_number_is_gone_beneath_opaque_paint_only():
+    images, *objects = scene("integer")
+    (canvas, _, _, table, total), _ = inputs(torch.full_like(images, torch.nan), *objects)
+    paint, opacity = torch.rand(3, total, dtype=torch.float64), torch.arange(total) % 3 / 2.0
+    flat = paint.to(DEVICE), opacity.to(DEVICE, torch.float64)
+    expected = reference.composite(canvas, *flat, table, True)
+    assert not expected[0].isnan().all()
+    for a, e in zip(cuda.composite(canvas, *flat, table, True), expected, strict=True):
+        assert_equal(a, e, equal_nan=True)
+
+
 # --- both -------------------------------------------------------------------------------------------------------------
 
 

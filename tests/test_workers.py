@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -123,12 +125,19 @@ def test_work_is_shared_among_threads_and_small_work_is_not():
 
 @pytest.mark.parametrize("count", [1, 5, 63, 64, 100, 1001])
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_every_task_is_done_once(workers, count):
+def test_every_task_is_done_once_by_no_more_threads_than_torch_uses(workers, count):
     """Also where they are taken several at a time, and those are not all of the same number."""
-    done = []
+    done, by = [], set()
+
+    def work(begin, end):
+        time.sleep(0.002)  # time enough for the others to wake
+        by.add(threading.get_ident())
+        done.extend(range(begin, end))
+
     with threads(workers):
-        spread(lambda begin, end: done.extend(range(begin, end)), (), count, 1 << 20)
+        spread(work, (), count, 1 << 20)
     assert sorted(done) == list(range(count))
+    assert len(by) <= workers
 
 
 def test_several_threads_call_at_once():
@@ -217,6 +226,27 @@ def main():
 if __name__ == "__main__":
     main()
 """
+
+
+def test_a_child_has_threads_even_if_its_parent_had_all_it_may_have():
+    in_parent, status = script("""
+        from kornia_patchaug.kernels.running import spread
+        def together(count, seconds):
+            barrier = threading.Barrier(count)
+            torch.set_num_threads(count)
+            spread(lambda begin, end: barrier.wait(seconds), count, 1 << 40)
+        together(1 + os.cpu_count(), 60)
+        child = os.fork()
+        if child == 0:
+            try:
+                together(2, 10)
+            except threading.BrokenBarrierError:
+                os._exit(1)
+            os._exit(0)
+        print(json.dumps([pool_threads(), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]))
+    """)
+    assert in_parent == os.cpu_count()
+    assert status == 0
 
 
 @pytest.mark.parametrize("threads", [1, 2])
