@@ -246,7 +246,7 @@ def test_windows_of_more_columns_than_a_block(both):
 def test_a_pixel_that_is_nan_spoils_what_it_spoils_in_the_reference(kind, padding_mode, both):
     images, boxes, theta, obj_to_img = scene(kind)
     images[1, :, 0, 0] = images[:2, :, 3:5, 2] = images[:2, 1, 4, 4:7] = images[0, 0, 9, 9] = float("nan")
-    without_boxes(images, boxes, theta, obj_to_img, padding_mode=padding_mode)
+    with_and_without_boxes(images, boxes, theta, obj_to_img, padding_mode=padding_mode)
     # No gradients: to the reference, those of what nearest reads are 0 times the pixel.
     for alpha in (None, torch.ones(len(boxes), dtype=torch.float64)):
         options = {"alpha": alpha, "padding_mode": padding_mode, "mode": "nearest"}

@@ -234,7 +234,7 @@ def test_a_child_has_threads_even_if_its_parent_had_all_it_may_have():
         def together(count, seconds):
             barrier = threading.Barrier(count)
             torch.set_num_threads(count)
-            spread(lambda begin, end: barrier.wait(seconds), count, 1 << 40)
+            spread(lambda begin, end: barrier.wait(seconds), (), count, 1 << 40)
         together(1 + os.cpu_count(), 60)
         child = os.fork()
         if child == 0:
