@@ -588,14 +588,14 @@ def frames_ends(real, f, t0, x0, x1, t1, y, qx, qy, dy, at, source, job, grad_va
                 by_part += grad
         by_x, by_y = by_x * slope_x, by_y * slope_y
         add_position(f, by_x, by_x * dx, by_y, by_y * dx, dy, add)
-        for side, slope, part in (
+        for side, slope, across in (
             (8, x_by_low, part_y),
             (9, y_by_low, part_x),
             (10, x_by_high, part_y),
             (11, y_by_high, part_x),
         ):
             if slope != 0:  # an edge that moves nothing has no part in what is not a number
-                add[side] += by_part * slope * part
+                add[side] += by_part * slope * across
 
 
 @compiled
