@@ -57,12 +57,11 @@ class Settings:
 
 QUICK = Settings(
     rounds=3,
-    patience=0.3,
+    patience=0.1,
     least=1,
-    parts={"M": 6, "L": 10, "XL": 4, "M64": 16},
+    parts={"M": 3, "L": 3, "XL": 2, "M64": 16},
     counts=(100, 400, 1600),
-    memory_parts={"L": 16, "M64": 16},
-    memory_of=("ours", "c"),
+    memory_of=("ours",),
     quick=True,
 )
 

@@ -10,7 +10,7 @@ import kornia_patchaug.kernels.compositing as compositing
 import kornia_patchaug.kernels.framing as framing
 import kornia_patchaug.kernels.sampling as sampling
 import kornia_patchaug.kernels.tasks as tasks
-from kornia_patchaug.kernels.running import spread
+from kornia_patchaug.kernels.running import spread, threads_for
 from kornia_patchaug.windows import Column
 
 PADDINGS = {
@@ -232,7 +232,7 @@ def _add_to_source(
 ) -> None:
     """Add what the values read to the flat gradient of their source, which is cleared first or not."""
     # As many bands as threads need to share them evenly, and no more: each band looks at all rows of its objects.
-    threads = torch.get_num_threads()
+    threads = threads_for(job.total)
     pieces = -(-4 * threads // max(pictures, 1)) if threads > 1 else 1
     bands = tasks.bands(pictures, job.height, -(-job.height // pieces))
     arguments = bands, *tasks.by_picture(reads[:, 0], pictures), frames, reads, table, job, grad_values, clear, flat

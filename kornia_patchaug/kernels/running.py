@@ -34,12 +34,17 @@ def fused(function: Callable) -> Callable:
     return compiled(function, fastmath={"contract"})
 
 
+def threads_for(pixels: int) -> int:
+    """As many as torch uses and so many pixels are worth."""
+    return min(torch.get_num_threads(), 1 + pixels // WORTH_A_THREAD)
+
+
 def spread(loop: Callable[..., None], arguments: tuple, count: int, pixels: int) -> None:
     """Have ``loop(begin, end, *arguments)`` do tasks 0 .. count, on as many threads as torch uses and they are worth.
 
     The loop must let go of the interpreter's lock. Whoever is free takes the next tasks.
     """
-    threads = min(torch.get_num_threads(), count, 1 + pixels // WORTH_A_THREAD)
+    threads = min(threads_for(pixels), count)
     if threads <= 1:
         loop(0, count, *arguments)
         return
