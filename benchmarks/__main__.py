@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cases = [case for case in (CUDA_CASES if options.device == "cuda" else CASES) if case.name in options.cases]
     settings = replace(QUICK if options.quick else Settings(), device=options.device, threads=options.threads)
     torch.set_num_threads(options.threads)
-    check_rivals(options.device)
+    check_rivals(options.device, settings.sequential)
     log: list[dict] = []
     rows = []
     for row in measure(cases, settings, log):

@@ -46,6 +46,7 @@ class Settings:
     counts: tuple[int, ...] = (100, 200, 400, 800, 1600)
     memory_parts: dict[str, int] = field(default_factory=lambda: {"L": 100, "M64": 100})  # (c) takes 10 GB on all of L
     memory_of: tuple[str, ...] = ("ours", "sequential", "c")
+    sequential: bool = True  # measured too
     quick: bool = False
 
     def interleaved(self, calls: dict[Name, Callable[[], object]]) -> dict[Name, list[float]]:
@@ -62,6 +63,7 @@ QUICK = Settings(
     parts={"M": 3, "L": 3, "XL": 2, "M64": 16},
     counts=(100, 400, 1600),
     memory_of=("ours",),
+    sequential=False,
     quick=True,
 )
 
@@ -85,7 +87,7 @@ def time_rows(case: Case, settings: Settings, log: list[dict]) -> Iterator[Row]:
         if OPENCV in times:
             yield row(OURS, OPENCV, times["ours"], times[OPENCV] + times[CLONE])
         yield row(OURS, CLONE, times["ours"], times[CLONE])
-        for key in ("a", "b"):  # what sequential=True replaces
+        for key in ("a", "b") if settings.sequential else ():  # what sequential=True replaces
             contender = CONTENDERS["sequential"].label
             yield row(contender, CONTENDERS[key].label, times["sequential"], times[key], note=notes[key])
 
@@ -168,6 +170,8 @@ def _calls(case: Case, direction: str, settings: Settings) -> dict[tuple[str, in
     scene, weight = _inputs(case, direction, settings)
     calls = {}
     for key, contender in CONTENDERS.items():
+        if key == "sequential" and not settings.sequential:
+            continue
         part = settings.part(case) if direction in contender.copies else case.objects
         for count in {part} if part == case.objects else (1, part):
             calls[key, count] = _call(key, case, scene.first(count), weight)
