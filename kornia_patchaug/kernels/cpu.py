@@ -109,9 +109,11 @@ def paint(
     align_corners: bool,
 ) -> Tensor:
     frames, reads, table = _arrays(frames, reads, table)
+    how = mode, padding_mode, align_corners
     if len(turns) > 1:
-        return _shaped(_sweep(canvas, frames, reads, table, sum(totals), mode, padding_mode, align_corners)[0], canvas)
-    job = _job(canvas.shape, canvas.shape[2:].numel(), mode, padding_mode, align_corners)
+        job = _job(canvas.shape, sum(totals), *how, covered=True)
+        return _shaped(_sweep(canvas, frames, reads, table, job)[0], canvas)
+    job = _job(canvas.shape, canvas.shape[2:].numel(), *how)
     out = _fresh(canvas.numel(), frames)
     bands, groups = tasks.row_bands(canvas.shape), tasks.by_picture(table[:, Column.IMAGE], len(canvas))
     arguments = bands, *groups, _flat(canvas, frames), frames, reads, table, job, out
@@ -133,11 +135,10 @@ def paint_backward(
     of_canvas: bool,
     of_frames: bool,
 ) -> tuple[Tensor, Tensor]:
-    how = sum(totals), mode, padding_mode, align_corners
+    job = _job(canvas.shape, sum(totals), mode, padding_mode, align_corners, covered=True)._replace(edges=False)
     frames, reads, table = _arrays(frames, reads, table)
     if len(turns) > 1:
-        return _sweep_backward(grad, canvas, frames, reads, table, *how, of_canvas, of_frames)
-    job = _job(canvas.shape, *how, covered=True)._replace(edges=False)
+        return _sweep_backward(grad, canvas, frames, reads, table, job, of_canvas, of_frames)
     out, grad_values, none = (_fresh(count, frames) for count in (grad.numel(), job.channels * job.total, 0))
     bands, groups = tasks.row_bands(grad.shape), tasks.by_picture(table[:, Column.IMAGE], len(grad))
     arguments = bands, *groups, _flat(grad, frames), frames, reads, table, job, out, grad_values
@@ -152,22 +153,13 @@ def paint_backward(
 
 
 def _sweep(
-    canvas: Tensor,
-    frames: np.ndarray,
-    reads: np.ndarray,
-    table: np.ndarray,
-    total: int,
-    mode: str,
-    padding_mode: str,
-    align_corners: bool,
-    keep: bool = False,
+    canvas: Tensor, frames: np.ndarray, reads: np.ndarray, table: np.ndarray, job: sampling.Job, keep: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """The flat painted canvas, where objects read what those before them left, and what was under each flat pixel.
 
     Images are independent of one another, and of one image nothing is done at once.
     """
-    job = _job(canvas.shape, total, mode, padding_mode, align_corners, covered=True)
-    out, under = _fresh(canvas.numel(), frames), _fresh(job.channels * total if keep else 0, frames)
+    out, under = _fresh(canvas.numel(), frames), _fresh(job.channels * job.total if keep else 0, frames)
     groups = tasks.by_picture(table[:, Column.IMAGE], len(canvas))
     arguments = *groups, _flat(canvas, frames), frames, reads, table, job, out, under
     spread(sampling.sweep, arguments, len(canvas), canvas.numel())
@@ -180,15 +172,11 @@ def _sweep_backward(
     frames: np.ndarray,
     reads: np.ndarray,
     table: np.ndarray,
-    total: int,
-    mode: str,
-    padding_mode: str,
-    align_corners: bool,
+    job: sampling.Job,
     of_canvas: bool,
     of_frames: bool,
 ) -> tuple[Tensor, Tensor]:
-    painted, under = _sweep(canvas, frames, reads, table, total, mode, padding_mode, align_corners, keep=True)
-    job = _job(canvas.shape, total, mode, padding_mode, align_corners, covered=True)._replace(edges=False)
+    painted, under = _sweep(canvas, frames, reads, table, job, keep=True)
     out, sums = np.array(_flat(grad, frames)), np.zeros((len(frames) if of_frames else 0, 12))
     groups = tasks.by_picture(table[:, Column.IMAGE], len(grad))
     arguments = *groups, frames, reads, table, job, painted, under, out, sums
