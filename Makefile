@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench wheel clean
+.PHONY: demo test bench examples wheel clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/kornia-patchaug preview --animate
@@ -15,6 +15,12 @@ test: $(VENV)/test.stamp
 # Alone on the machine, for figures that mean something; make bench ARGS=--quick for a first look.
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# Each ends in one line of JSON and fails if its bar is missed; pictures go to out/.
+examples: $(VENV)/examples.stamp
+	$(BIN)/python examples/align_objects.py
+	$(BIN)/python examples/learn_ranges.py
+	$(BIN)/python examples/rectify_digits.py
 
 # A plain wheel, without extras, in an empty environment of its own: it must import and preview without the checkout.
 wheel: $(VENV)/demo.stamp
@@ -39,4 +45,8 @@ $(VENV)/test.stamp: $(VENV)/demo.stamp
 
 $(VENV)/bench.stamp: $(VENV)/demo.stamp
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,bench]'
+	touch $@
+
+$(VENV)/examples.stamp: $(VENV)/demo.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,examples]'
 	touch $@
