@@ -27,7 +27,7 @@ class PatchAffine(PatchAugmentation):
         tensor([[[[2., 1., 3.]]]])
     """
 
-    def draw_theta(self, boxes: Tensor, noise: Tensor) -> Tensor:
+    def draw_theta(self, boxes: Tensor, noise: Tensor, classes: Tensor | None) -> Tensor:
         raise ValueError(
             "PatchAffine has no theta for its boxes. Pass theta=, put it in params, or bind(theta=...); "
             "RandomPatchAffine draws one."
@@ -41,14 +41,19 @@ class RandomPatchAffine(PatchAugmentation):
     with the box in the place of the image.
 
     Args:
-        degrees: ``d`` for (-d, d), or (low, high); positive turns clockwise as displayed.
+        degrees: ``d`` for (-d, d), or (low, high); positive turns clockwise as displayed. This and the ranges below may
+            have a row per class, ``(K, 1)`` or ``(K, 2)`` here; the call's ``classes (N,)`` picks a row per object.
         translate: (x, y), the largest shift as a share of the box's width and height.
         scale: (low, high) for both axes, or (low_x, high_x, low_y, high_y).
         shear: degrees; ``s`` for (-s, s) along x, (low, high) along x, or (low_x, high_x, low_y, high_y).
         p, p_batch, p_patch, resample, padding_mode, align_corners, sequential, patch_size, keepdim: as
             :class:`PatchAffine`.
         same_on_batch: one draw for all objects.
-        learnable: the ranges become parameters of the module, and gradients reach them through the draw.
+        learnable: each range becomes a parameter of ``self.ranges``, in the form and units passed, and every draw is
+            made from it as it then is. Whatever it learns is a range: a draw lies between its two numbers in either
+            order, and a scale below 0.01 approaches 0 without getting there; ``self.ranges.bounds()`` tells it. A range
+            passed as a tensor that requires a gradient learns also without ``learnable``. An ``nn.Parameter`` is kept
+            itself, any other tensor copied.
         generator: draw from it and not from the global one. Workers of a data loader each get a copy that draws the
             same numbers; leave it out there.
 
@@ -95,6 +100,7 @@ class RandomPatchAffine(PatchAugmentation):
         )
         self.generator = generator
         self.ranges = AffineGenerator(degrees, translate, scale, shear, learnable=learnable)
+        self.wants_classes = self.ranges.count_of_classes is not None
 
-    def draw_theta(self, boxes: Tensor, noise: Tensor) -> Tensor:
-        return self.ranges(boxes, noise, align_corners=self.flags["align_corners"])
+    def draw_theta(self, boxes: Tensor, noise: Tensor, classes: Tensor | None) -> Tensor:
+        return self.ranges(boxes, noise, classes, align_corners=self.flags["align_corners"])

@@ -12,7 +12,7 @@ from kornia.geometry.boxes import Boxes
 from kornia.geometry.keypoints import Keypoints
 from torch import Tensor
 
-from kornia_patchaug.boxes import BoxesLike, as_flat, checked_index
+from kornia_patchaug.boxes import BoxesLike, as_flat, checked_index, labels_of
 from kornia_patchaug.checks import check_option, check_size, check_theta
 from kornia_patchaug.draws import noise, number_of, seed, uniform
 from kornia_patchaug.functional import PADDINGS, STEP_PADDINGS, Padding, affine_patches
@@ -36,6 +36,8 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
     ``obj_to_img (1, N)``, ``patch_prob (1, N)`` and ``image (B,)``. The leading 1 keeps Kornia, which slices whatever
     has B rows when masks come as a list, from taking objects for images; ``image`` is there to be sliced.
     """
+
+    wants_classes = False  # whether theta is drawn by the class of each object
 
     def __init__(
         self,
@@ -71,21 +73,25 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         self._number = number_of(self)
         self._bound: Params = {}
 
-    def draw_theta(self, boxes: Tensor, noise: Tensor) -> Tensor:
+    def draw_theta(self, boxes: Tensor, noise: Tensor, classes: Tensor | None) -> Tensor:
         """Theta ``(N, 2, 3)`` of ``noise (N, 7)``, or ``(1, 7)``, for flat ``boxes (N, 4)`` that came without one."""
         raise NotImplementedError
 
     def bind(
-        self, boxes: BoxesLike | None = None, theta: Tensor | None = None, obj_to_img: Tensor | None = None
+        self,
+        boxes: BoxesLike | None = None,
+        theta: Tensor | None = None,
+        obj_to_img: Tensor | None = None,
+        *,
+        classes: Tensor | None = None,
     ) -> PatchAugmentation:
         """Set the objects of the calls to come, for containers that hand on the image alone. Returns the module.
 
         Stays until the next ``bind``; ``bind()`` clears it. Boxes are those at this augmentation's step: a flip or crop
         before it moves the image, not what is bound. In :class:`PatchAugmentationSequential` boxes come from the data,
-        and only theta is taken from here.
+        and only theta and classes are taken from here.
         """
-        given = {"boxes": boxes, "theta": theta, "obj_to_img": obj_to_img}
-        self._bound = {name: value for name, value in given.items() if value is not None}
+        self._bound = _without_none(boxes=boxes, theta=theta, obj_to_img=obj_to_img, classes=classes)
         return self
 
     def forward(
@@ -95,6 +101,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         theta: Tensor | None = None,
         obj_to_img: Tensor | None = None,
         *,
+        classes: Tensor | None = None,
         params: Params | None = None,
         **kwargs: Any,
     ) -> Tensor:
@@ -105,9 +112,9 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
             boxes, theta, obj_to_img: as :func:`affine_patches` takes them. What is left out comes from ``params``, or
                 else from :meth:`bind`, or (theta of a random augmentation) from a draw; boxes that are given come
                 with their own ``obj_to_img``.
-            params: a draw to replay, as kept in ``_params``.
-            **kwargs: options to change for this call: ``resample``, ``padding_mode``, ``align_corners``,
-                ``sequential``, ``patch_size``.
+            classes: ``(N,)`` integer, the class of each object, which ranges that have a row per class are drawn by.
+            params: a draw to replay, as in ``_params``.
+            **kwargs: options of the constructor to change for this call, from ``resample`` to ``patch_size``.
 
         Raises:
             TypeError: an integer image, an unknown option. ValueError: no boxes, or as :func:`affine_patches`.
@@ -118,31 +125,30 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
                 f"{type(self).__name__} has no option {', '.join(sorted(unknown))}; it has {', '.join(self.flags)}."
             )
         images = self.transform_tensor(input)  # raises Kornia's own errors for a wrong dtype or rank
+        given = _without_none(boxes=boxes, theta=theta, obj_to_img=obj_to_img, classes=classes)
         if params is None:
             params = self.forward_parameters(images.shape)
-        elif boxes is not None or theta is not None or obj_to_img is not None:
+        elif given:
             params = dict(params)  # another draw than the one that was passed
-        self._complete(params, len(images), images.device, boxes, theta, obj_to_img)
+        self._complete(params, len(images), images.device, given)
         return super().forward(input, params=params, **kwargs)
 
     def params_from_input(
         self, *inputs: Any, data_keys: list[DataKey], params: Params, extra_args: Params | None = None
     ) -> Params:
-        """Fill in the draw from all inputs of a container's step: the objects are the first box key's rows."""
+        """Fill in the draw from all inputs of a container's step: the objects are the first box key's rows.
+
+        Their classes are the class key's, where ranges have a row per class and none are bound.
+        """
         boxes = next((value for value in inputs if isinstance(value, Boxes)), None)
         if boxes is not None and "boxes" not in params:
-            self._complete(params, len(params["batch_prob"]), boxes.device, boxes, None, None)
+            given = {"boxes": boxes}
+            if self.wants_classes and DataKey.CLASS in data_keys and "classes" not in self._bound:
+                given["classes"] = labels_of(boxes, inputs[data_keys.index(DataKey.CLASS)])
+            self._complete(params, len(params["batch_prob"]), boxes.device, given)
         return params
 
-    def _complete(
-        self,
-        params: Params,
-        batch_size: int,
-        device: torch.device,
-        boxes: BoxesLike | None,
-        theta: Tensor | None,
-        obj_to_img: Tensor | None,
-    ) -> None:
+    def _complete(self, params: Params, batch_size: int, device: torch.device, given: Params) -> None:
         """Write into ``params`` what the draw still lacks, in place: the container keeps this very dict for replay.
 
         How many objects there are is known here at last. What is drawn for them comes from the seed that was drawn with
@@ -151,14 +157,11 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         kept = params
         if "image" in params:  # this has been here before
             kept = {name: params[name][0] for name in ("boxes", "theta", "obj_to_img")}
-        if boxes is None:
-            objects = kept if "boxes" in kept else self._bound  # boxes and their images come from one place
-            boxes = objects.get("boxes")
-            obj_to_img = objects.get("obj_to_img") if obj_to_img is None else obj_to_img
-        if boxes is None:
+        objects = next((source for source in (given, kept, self._bound) if "boxes" in source), None)  # and their images
+        if objects is None:
             raise ValueError(NO_OBJECTS.format(name=type(self).__name__))
-        boxes, obj_to_img = as_flat(boxes, obj_to_img, batch_size)
-        obj_to_img = checked_index(obj_to_img, batch_size).to(device)
+        boxes, obj_to_img = as_flat(objects["boxes"], {**objects, **given}.get("obj_to_img"), batch_size)
+        obj_to_img = checked_index(obj_to_img, batch_size, "obj_to_img").to(device)
         boxes = boxes.to(device, copy=True)  # kept for replay
 
         drawn = params["seed"] if "seed" in params else seed(torch.empty(0), self._source)  # written by hand: no seed
@@ -166,11 +169,11 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         gate = params.get("patch_prob", self._gates(of_gates, self.p_patch, len(boxes))).reshape(1, -1)
         if gate.shape[1] != len(boxes):
             raise ValueError(f"patch_prob: expected one gate a box ({len(boxes)}), got {gate.shape[1]}.")
-        theta = kept.get("theta", self._bound.get("theta")) if theta is None else theta
-        if theta is None:
-            theta = self.draw_theta(boxes, of_theta)
+        found = {**self._bound, **kept, **given}
+        if "theta" in found:
+            theta = check_theta(found["theta"], len(boxes)).to(device, copy=True)
         else:
-            theta = check_theta(theta, len(boxes)).to(device, copy=True)
+            theta = self.draw_theta(boxes, of_theta, found.get("classes"))
         params.update(
             boxes=boxes[None],
             theta=theta[None],
@@ -236,11 +239,10 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
     def apply_transform_mask(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
         return self.apply_transform(input, params, flags, transform)
 
-    def apply_non_transform_mask(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
-        return input
-
     def apply_transform_class(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
         return input
+
+    apply_non_transform_mask = apply_transform_class
 
     def apply_transform_box(self, input: Boxes, params: Params, flags: Params, transform: Any = None) -> Boxes:
         boxes, theta, obj_to_img, active = self._objects(params)
@@ -282,6 +284,10 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         options |= {**self.flags, "resample": self.flags["resample"].name.lower()}
         ranges = [repr(child) for child in self.children()]
         return f"{type(self).__name__}({', '.join(ranges + [f'{name}={value}' for name, value in options.items()])})"
+
+
+def _without_none(**given: Any) -> Params:
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def detached(params: Any) -> Any:

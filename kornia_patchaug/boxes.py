@@ -177,6 +177,21 @@ def boxes_are_objects(boxes: Boxes) -> Tensor:
     return keep & (torch.arange(keep.shape[1], device=keep.device) < keep.shape[1] - padding[:, None])
 
 
+def labels_of(boxes: Boxes, labels: Tensor | Sequence[Tensor]) -> Tensor:
+    """``(N,)``: the labels of the rows that are objects, of labels that come as the boxes did, or one an image."""
+    keep = boxes_are_objects(boxes)  # (B, M)
+    if not isinstance(labels, Tensor):
+        labels = torch.nn.utils.rnn.pad_sequence(list(labels), batch_first=True)
+    if labels.shape == keep.shape[:1]:
+        labels = labels[:, None].expand(keep.shape)
+    if labels.shape != keep.shape and labels.shape != keep.shape[1:]:
+        raise ValueError(
+            f"classes: expected one a box or one an image, {tuple(keep.shape)} or ({len(keep)},), got "
+            f"{tuple(labels.shape)}."
+        )
+    return labels.reshape(keep.shape)[keep.to(labels.device)]
+
+
 class Objects(NamedTuple):
     """Checked arguments: tensors on the images' device in the working dtype, and float64 copies on the host."""
 
@@ -234,11 +249,11 @@ def check_objects(
     return Objects(boxes, theta, obj_to_img, alpha, host_boxes, host_theta.reshape(-1, 2, 3), host_image)
 
 
-@operator("checked_index", lambda obj_to_img, batch_size: torch.empty_like(obj_to_img))
-def checked_index(obj_to_img: Tensor, batch_size: int) -> Tensor:
-    """A copy of ``obj_to_img``, each of which is one of ``batch_size`` images, or raise."""
-    check_range(obj_to_img.cpu().numpy(), batch_size)
-    return obj_to_img.clone()
+@operator("checked_index", lambda index, size, name: torch.empty_like(index))
+def checked_index(index: Tensor, size: int, name: str) -> Tensor:
+    """A copy of ``index``, each of which is one of ``size`` images or classes, or raise."""
+    check_range(index.cpu().numpy(), size, name)
+    return index.clone()
 
 
 def as_flat(boxes: BoxesLike, obj_to_img: Tensor | None, batch_size: int) -> tuple[Tensor, Tensor]:

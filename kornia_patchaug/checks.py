@@ -12,6 +12,7 @@ from torch import Tensor
 
 # float32 cannot tell neighbouring pixels apart beyond this coordinate.
 MAX_COORDINATE = 2.0**24
+COUNTED = {"obj_to_img": "image index", "classes": "class index"}
 
 
 P = ParamSpec("P")
@@ -99,18 +100,16 @@ def check_numeric(name: str, value: object) -> None:
         raise TypeError(f"{name}: expected an integer or floating tensor, got {describe(value)}.")
 
 
-def check_index(obj_to_img: Tensor, count: int) -> Tensor:
-    """Return ``obj_to_img`` as int64 ``(N,)``, or raise."""
-    integer = isinstance(obj_to_img, Tensor) and not (
-        obj_to_img.is_floating_point() or obj_to_img.is_complex() or obj_to_img.dtype == torch.bool
+def check_index(index: Tensor, count: int, name: str = "obj_to_img") -> Tensor:
+    """Return ``index``, one number of what it counts a box, as int64 ``(N,)``, or raise."""
+    integer = isinstance(index, Tensor) and not (
+        index.is_floating_point() or index.is_complex() or index.dtype == torch.bool
     )
     if not integer:
-        raise TypeError(f"obj_to_img: expected an integer (N,) tensor, got {describe(obj_to_img)}.")
-    if obj_to_img.shape != (count,):
-        raise ValueError(
-            f"obj_to_img: expected shape ({count},), one image index a box, got {tuple(obj_to_img.shape)}."
-        )
-    return obj_to_img.long()
+        raise TypeError(f"{name}: expected an integer (N,) tensor, got {describe(index)}.")
+    if index.shape != (count,):
+        raise ValueError(f"{name}: expected shape ({count},), one {COUNTED[name]} a box, got {tuple(index.shape)}.")
+    return index.long()
 
 
 def check_alpha(alpha: Tensor, count: int) -> None:
@@ -140,13 +139,11 @@ def check_box_values(host: np.ndarray) -> None:
         )
 
 
-def check_range(host: np.ndarray, batch_size: int) -> None:
-    """Raise unless every image index on the host is one of ``batch_size`` images."""
-    bad = first_row((host < 0) | (host >= batch_size))
+def check_range(host: np.ndarray, size: int, name: str = "obj_to_img") -> None:
+    """Raise unless every index on the host is one of ``size`` images or classes."""
+    bad = first_row((host < 0) | (host >= size))
     if bad is not None:
-        raise ValueError(
-            f"obj_to_img: expected an image index in [0, {batch_size}), got {int(host[bad])} in row {bad}."
-        )
+        raise ValueError(f"{name}: expected {COUNTED[name]} in [0, {size}), got {int(host[bad])} in row {bad}.")
 
 
 def working_dtype(*tensors: Tensor | None) -> torch.dtype:

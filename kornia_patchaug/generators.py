@@ -7,54 +7,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kornia_patchaug.draws import NOISE_OF_THETA
+from kornia_patchaug.boxes import checked_index
+from kornia_patchaug.checks import check_index, working_dtype
 from kornia_patchaug.theta import half_sizes, theta_in_pixels
 
 RangeLike = float | Sequence[float] | Tensor
 
-
-class UniformRange(nn.Module):
-    """A uniform draw from ``[low, high]`` per column.
-
-    They are ``centre - half_width`` and ``centre + half_width``, or if ``positive`` the exponentials of these, so that
-    whatever the two numbers are, there is a range, and it is above 0. A half width below 0 is as good as one above: it
-    draws from the same range. The draw is made from the live values.
-    """
-
-    def __init__(self, low: Tensor, high: Tensor, *, positive: bool = False, learnable: bool = False) -> None:
-        super().__init__()
-        self.positive = positive
-        low, high = (low.log(), high.log()) if positive else (low, high)
-        centre, half_width = (low + high) / 2, (high - low) / 2
-        if learnable:
-            self.centre, self.half_width = nn.Parameter(centre), nn.Parameter(half_width)
-        else:
-            self.register_buffer("centre", centre)
-            self.register_buffer("half_width", half_width)
-
-    def forward(self, noise: Tensor) -> Tensor:
-        """Values ``(N, D)`` of ``noise (N, D)`` in [-1, 1)."""
-        one, other = (end.to(noise.dtype) for end in self._ends())
-        return torch.lerp(one, other, (noise + 1) / 2)  # never beyond either end, as rounding could take centre +- half
-
-    def bounds(self) -> tuple[Tensor, Tensor]:
-        """``low (D,)`` and ``high (D,)`` as they are now."""
-        one, other = self._ends()
-        return torch.minimum(one, other), torch.maximum(one, other)
-
-    def _ends(self) -> tuple[Tensor, Tensor]:
-        ends = self.centre - self.half_width, self.centre + self.half_width
-        if not self.positive:
-            return ends
-        # e^40 is finite in float32 and bfloat16, and so are its products with pixels.
-        return tuple(end.clamp(-40, 40).exp() for end in ends)
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"[{lo:.4g}, {hi:.4g}]" for lo, hi in zip(*(b.tolist() for b in self.bounds()), strict=True))
+# Which of the seven numbers of noise each range turns into values.
+NOISE = {"degrees": slice(0, 1), "translate": slice(1, 3), "scale": slice(3, 5), "shear": slice(5, 7)}
+# Below it a scale that learns approaches 0 and never gets there, whatever its number is.
+LEAST_SCALE = 0.01
 
 
 class AffineGenerator(nn.Module):
-    """Makes theta of noise, by ranges that mean what they mean in ``kornia.augmentation.RandomAffine``."""
+    """Makes theta of noise, by ranges that mean what they mean in ``kornia.augmentation.RandomAffine``.
+
+    Each of ``degrees``, ``translate``, ``scale`` and ``shear`` is kept as it was passed: a parameter if it learns, else
+    a buffer, or None. It may have a row per class. What is drawn from is derived from it at every call, and is a range
+    whatever the numbers are: a draw lies between its two ends in either order, and a scale is above 0.
+    """
 
     def __init__(
         self,
@@ -66,72 +37,137 @@ class AffineGenerator(nn.Module):
         learnable: bool = False,
     ) -> None:
         super().__init__()
-        low, high = _symmetric("degrees", degrees, (2,))
-        self.degrees = UniformRange(low, high, learnable=learnable)
-        self.translate = self.scale = self.shear = None
-        if translate is not None:
-            reach = _numbers("translate", translate, (2,))
-            if not ((reach >= 0) & (reach <= 1)).all():
-                raise ValueError(f"translate: expected shares of the box in [0, 1], got {reach.tolist()}.")
-            self.translate = UniformRange(-reach, reach, learnable=learnable)
-        if scale is not None:
-            low, high = _pairs("scale", _numbers("scale", scale, (2, 4)))
-            if not (low > 0).all():
-                raise ValueError(f"scale: expected factors above 0, got {low.tolist()} as the lowest.")
-            self.scale = UniformRange(low, high, positive=True, learnable=learnable)
-        if shear is not None:
-            low, high = _symmetric("shear", shear, (2, 4))
-            self.shear = UniformRange(low, high, learnable=learnable)
+        self.count_of_classes: int | None = None  # None if no range has a row per class
+        given = {"degrees": degrees, "translate": translate, "scale": scale, "shear": shear}
+        for name, value in given.items():
+            if value is None and name != "degrees":
+                self.register_buffer(name, None)
+                continue
+            numbers = _numbers(name, value)
+            learns = learnable or (isinstance(value, Tensor) and value.requires_grad)
+            self._check(name, numbers.detach(), learns)
+            if isinstance(value, nn.Parameter):
+                self.register_parameter(name, value)
+            elif learns:
+                self.register_parameter(name, nn.Parameter(numbers))
+            else:
+                self.register_buffer(name, numbers)
 
-    def forward(self, boxes: Tensor, noise: Tensor, *, align_corners: bool = False) -> Tensor:
-        """Theta ``(N, 2, 3)`` for ``boxes (N, 4)``; ``noise`` in [0, 1) is ``(N, 7)``, or ``(1, 7)`` for all."""
-        centre = self.degrees.centre
-        boxes = boxes.to(torch.promote_types(boxes.dtype, torch.promote_types(centre.dtype, torch.float32)))
+    def forward(
+        self, boxes: Tensor, noise: Tensor, classes: Tensor | None = None, *, align_corners: bool = False
+    ) -> Tensor:
+        """Theta ``(N, 2, 3)`` for ``boxes (N, 4)``; ``noise`` in [0, 1) is ``(N, 7)``, or ``(1, 7)`` for all.
+
+        ``classes (N,)`` says which row of the ranges is an object's, where these have one per class.
+        """
         count = len(boxes)
-        noise = (noise * 2 - 1).to(boxes.device, boxes.dtype).expand(count, NOISE_OF_THETA)
-        ones, zeros = torch.ones_like(noise[:, :2]), torch.zeros_like(noise[:, :2])
-        angle = self.degrees(noise[:, :1])[:, 0]
-        translate = zeros if self.translate is None else self.translate(noise[:, 1:3])
-        scale = ones if self.scale is None else self.scale(noise[:, 3 : 3 + len(self.scale.centre)]).expand(count, 2)
-        shear = zeros if self.shear is None else self.shear(noise[:, 5 : 5 + len(self.shear.centre)])
-        if shear.shape[1] == 1:  # one range shears along x only, as in Kornia
-            shear = torch.cat([shear, zeros[:, :1]], dim=1)
-        size = boxes[:, 2:] - boxes[:, :2]
-        return theta_in_pixels(angle, scale, translate * size, shear, half_sizes(boxes, align_corners))
+        if self.count_of_classes is not None:
+            classes = self._checked(classes, count).to(boxes.device)
+        dtype = working_dtype(boxes, *(getattr(self, name) for name in NOISE))
+        boxes, noise = boxes.to(dtype), noise.to(boxes.device, dtype)
+        one, zero = boxes.new_ones(count, 2), boxes.new_zeros(count, 2)
+        drawn = {name: self._draw(name, noise[:, columns], classes, count) for name, columns in NOISE.items()}
+        translate, scale, shear = (drawn[name] for name in ("translate", "scale", "shear"))
+        if shear is not None and shear.shape[1] == 1:  # one range shears along x only, as in Kornia
+            shear = torch.cat([shear, zero[:, :1]], dim=1)
+        return theta_in_pixels(
+            drawn["degrees"][:, 0],
+            one if scale is None else scale.expand(count, 2),
+            zero if translate is None else translate * (boxes[:, 2:] - boxes[:, :2]),
+            zero if shear is None else shear,
+            half_sizes(boxes, align_corners),
+        )
+
+    def bounds(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """``{name: (low, high)}`` of what is drawn from as the ranges are now, each ``(D,)`` or ``(K, D)``."""
+        found = {}
+        for name in NOISE:
+            numbers = getattr(self, name)
+            if numbers is not None:
+                one, other = (end if numbers.ndim == 2 else end[0] for end in self._ends(name))
+                found[name] = torch.minimum(one, other).detach(), torch.maximum(one, other).detach()
+        return found
+
+    def _draw(self, name: str, noise: Tensor, classes: Tensor | None, count: int) -> Tensor | None:
+        numbers = getattr(self, name)
+        if numbers is None:
+            return None
+        one, other = (end.to(noise) for end in self._ends(name))  # (1, D) or (K, D)
+        if numbers.ndim == 2:
+            one, other = one[classes], other[classes]
+        noise = noise[:, : one.shape[1]].expand(count, -1)
+        return torch.lerp(one, other, noise)  # never beyond either end, as rounding could take centre +- half
+
+    def _ends(self, name: str) -> tuple[Tensor, Tensor]:
+        """Both ends of a range, each ``(1, D)`` or ``(K, D)``, in either order once it learns."""
+        numbers = getattr(self, name)
+        rows = numbers if numbers.ndim == 2 else numbers.reshape(1, -1)
+        if name == "scale" and isinstance(numbers, nn.Parameter):
+            # m^2 / (2m - x) continues x below m with the same slope, and its gradient leads back from anywhere.
+            rows = torch.where(
+                rows > LEAST_SCALE, rows, LEAST_SCALE**2 / (2 * LEAST_SCALE - rows.clamp(max=LEAST_SCALE))
+            )
+        if name == "translate" or rows.shape[1] == 1:
+            return -rows, rows
+        return rows[:, 0::2], rows[:, 1::2]
+
+    def _check(self, name: str, numbers: Tensor, learns: bool) -> None:
+        """Raise unless the numbers are a range now, and have as many rows as the other ranges."""
+        rows = numbers.reshape(-1, numbers.shape[-1] if numbers.ndim else 1)
+        if not rows.isfinite().all():
+            raise ValueError(f"{name}: expected finite numbers, got {numbers.tolist()}.")
+        if name == "translate":
+            if not ((rows >= 0) & (rows <= 1)).all():
+                raise ValueError(f"{name}: expected shares of the box in [0, 1], got {numbers.tolist()}.")
+        elif rows.shape[1] == 1:
+            if not (rows >= 0).all():
+                raise ValueError(f"{name}: expected one number of at least 0, or (low, high), got {numbers.tolist()}.")
+        elif not (rows[:, 0::2] <= rows[:, 1::2]).all():
+            raise ValueError(f"{name}: expected low <= high, got {numbers.tolist()}.")
+        if name in ("degrees", "shear") and not (rows.abs() <= 360).all():
+            raise ValueError(f"{name}: expected degrees in [-360, 360], got {numbers.tolist()}.")
+        if name == "scale" and not (rows > 0).all():
+            raise ValueError(f"{name}: expected factors above 0, got {numbers.tolist()}.")
+        if name == "scale" and learns and not (rows >= LEAST_SCALE).all():
+            raise ValueError(f"{name}: a range that learns starts at {LEAST_SCALE} or above, got {numbers.tolist()}.")
+        if numbers.ndim == 2:
+            if self.count_of_classes not in (None, len(rows)):
+                raise ValueError(f"{name}: expected {self.count_of_classes} rows, one a class, got {len(rows)}.")
+            self.count_of_classes = len(rows)
+
+    def _checked(self, classes: Tensor | None, count: int) -> Tensor:
+        if classes is None:
+            raise ValueError(
+                f"classes: ranges of {self.count_of_classes} classes need the class of each object. Pass classes=, "
+                "bind(classes=...), or give a class data key to PatchAugmentationSequential."
+            )
+        return checked_index(check_index(classes, count, "classes"), self.count_of_classes, "classes")
 
     def __repr__(self) -> str:
-        parts = ((name, getattr(self, name)) for name in ("degrees", "translate", "scale", "shear"))
-        return ", ".join(f"{name}={None if part is None else part.extra_repr()}" for name, part in parts)
+        found = self.bounds()
+        return ", ".join(f"{name}={_shown(*found[name]) if name in found else None}" for name in NOISE)
 
 
-def _numbers(name: str, value: RangeLike, counts: tuple[int, ...]) -> Tensor:
+def _numbers(name: str, value: RangeLike) -> Tensor:
+    """The range as passed: a parameter itself, anything else as a tensor of its own, of one or two dimensions."""
+    counts = {"degrees": (1, 2), "translate": (2,), "scale": (2, 4), "shear": (1, 2, 4)}[name]
     try:
-        numbers = torch.as_tensor(value).detach().flatten().to(torch.get_default_dtype())
+        numbers = value if isinstance(value, nn.Parameter) else torch.as_tensor(value).detach()
+        if numbers is not value:
+            numbers = torch.atleast_1d(numbers.to(torch.get_default_dtype(), copy=True))
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"{name}: expected a number or a sequence of numbers, got {value!r}.") from None
-    if len(numbers) not in counts:
+    if numbers.ndim > 2 or (numbers.shape[-1] if numbers.ndim else 1) not in counts or not numbers.numel():
         expected = " or ".join(map(str, counts))
-        raise ValueError(f"{name}: expected {expected} numbers, got {len(numbers)}.")
-    if not numbers.isfinite().all():
-        raise ValueError(f"{name}: expected finite numbers, got {numbers.tolist()}.")
+        raise ValueError(f"{name}: expected {expected} numbers, or a row of them per class, got {_described(numbers)}.")
     return numbers
 
 
-def _pairs(name: str, numbers: Tensor) -> tuple[Tensor, Tensor]:
-    low, high = numbers.reshape(-1, 2).unbind(1)
-    if not (low <= high).all():
-        raise ValueError(f"{name}: expected low <= high, got {numbers.tolist()}.")
-    return low, high
+def _described(numbers: Tensor) -> str:
+    return str(numbers.numel()) if numbers.ndim < 2 else f"shape {tuple(numbers.shape)}"
 
 
-def _symmetric(name: str, value: RangeLike, counts: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """A range of angles in degrees: one number d means (-d, d)."""
-    numbers = _numbers(name, value, (1, *counts))
-    if len(numbers) == 1:
-        if numbers < 0:
-            raise ValueError(f"{name}: expected one number of at least 0, or (low, high), got {numbers.item()}.")
-        numbers = torch.cat([-numbers, numbers])
-    low, high = _pairs(name, numbers)
-    if not ((low >= -360) & (high <= 360)).all():
-        raise ValueError(f"{name}: expected degrees in [-360, 360], got {numbers.tolist()}.")
-    return low, high
+def _shown(low: Tensor, high: Tensor) -> str:
+    rows = torch.stack([low, high], dim=-1).reshape(-1, low.shape[-1], 2).tolist()  # (1 or K, D, 2)
+    texts = [", ".join(f"[{one:.4g}, {other:.4g}]" for one, other in row) for row in rows]
+    return texts[0] if low.ndim == 1 else f"({'; '.join(texts)})"

@@ -11,7 +11,6 @@ from kornia_scenes import (
     HEIGHT,
     OBJ_TO_IMG,
     QUARTER,
-    READ_OFF,
     SQUARES,
     WIDTH,
     WarpedPictures,
@@ -269,7 +268,6 @@ FILLS = [
     ({"shear": 20.0}, {"x shear": (-20, 20), "y shear": (0, 0)}),
     ({"shear": (5.0, 25.0)}, {"x shear": (5, 25), "y shear": (0, 0)}),
     ({"shear": (5.0, 25.0, -30.0, -10.0)}, {"x shear": (5, 25), "y shear": (-30, -10)}),
-    ({"shear": torch.tensor([[5.0, 25.0], [-30.0, -10.0]])}, {"x shear": (5, 25), "y shear": (-30, -10)}),
 ]
 
 
@@ -371,7 +369,7 @@ def test_p_gates_images_and_p_patch_objects_about_as_often_as_asked(name):
     near(warped[moved], painted(images, boxes, index, quarter_turn)[moved], 1e-5)
 
 
-# --- gradients and learning -------------------------------------------------------------------------------------------
+# --- gradients -------------------------------------------------------------------------------------------
 
 
 def gradients(function, *values):
@@ -394,68 +392,10 @@ def test_gradients_reach_images_theta_and_boxes(p):
     assert to_boxes.all()
 
 
-def test_gradients_reach_every_learnable_range():
-    augmentation = kp.RandomPatchAffine(**EVERYTHING, p=1.0, learnable=True)
-    (augmentation(picture(), RECTANGLES, obj_to_img=OBJ_TO_IMG) * picture(seed=1)).sum().backward()
-    found = [parameter.grad for parameter in augmentation.parameters()]
-    assert len(found) == 8
-    assert all(grad.isfinite().all() and grad.all() for grad in found)
-    assert not list(kp.RandomPatchAffine(**EVERYTHING).parameters())
-
-
-def test_an_optimizer_moves_the_drawn_range():
-    """The angles are centre + half_width * noise; both move along the gradient of the mean angle."""
-    augmentation = kp.RandomPatchAffine((10.0, 20.0), p=1.0, learnable=True)
-    optimizer = torch.optim.SGD(augmentation.parameters(), lr=8.0)
-
-    def draw():
-        torch.manual_seed(2)
-        augmentation(picture(1), SQUARES[:1].expand(20, 4))
-        return READ_OFF["angle"](augmentation._params["theta"][0])
-
-    before = draw()
-    (-before.mean()).backward()
-    optimizer.step()
-    noise = (before.detach() - 15) / 5
-    near(draw().detach(), (15 + 8) + (5 + 8 * noise.mean()) * noise, 1e-3)
-
-
-def reloaded(augmentation):
-    fresh = kp.RandomPatchAffine((-3.0, 3.0), p=1.0, learnable=bool(list(augmentation.parameters())))
-    fresh.load_state_dict(augmentation.state_dict())
-    return fresh
-
-
-COPIES = {
-    "itself": lambda augmentation: augmentation,
-    "double": lambda augmentation: augmentation.double(),
-    "to float64": lambda augmentation: augmentation.to(torch.float64),
-    "deepcopy": copy.deepcopy,
-    "pickle": lambda augmentation: pickle.loads(pickle.dumps(augmentation)),
-    "load_state_dict": reloaded,
-}
-
-
-@pytest.mark.parametrize("learnable", TRUTH)
-@pytest.mark.parametrize("name", COPIES)
-def test_the_range_of_a_copy_is_drawn_from_and_can_be_moved(name, learnable):
-    original = kp.RandomPatchAffine((10.0, 20.0), p=1.0, learnable=learnable)
-    original(picture(), RECTANGLES, obj_to_img=OBJ_TO_IMG)
-    original.ranges.degrees.centre.data += 30
-    fills(drawn(original, "angle"), 40, 50)
-    copied = COPIES[name](original)
-    fills(drawn(copied, "angle"), 40, 50)
-    copied.ranges.degrees.centre.data += 30
-    fills(drawn(copied, "angle"), 70, 80)
-    if copied is not original:
-        fills(drawn(original, "angle"), 40, 50)
-    assert copied.ranges.degrees.centre.requires_grad is learnable
-
-
 # --- copies, workers, data types --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("copied", [COPIES["deepcopy"], COPIES["pickle"]])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda augmentation: pickle.loads(pickle.dumps(augmentation))])
 def test_a_copy_made_after_a_call_that_carries_a_graph_replays_it(copied):
     theta, boxes = 2 * THETA.clone().requires_grad_(), 1 * RECTANGLES.float().requires_grad_()
     for augmentation in (kp.PatchAffine(), kp.PatchAffine().bind(boxes, theta, OBJ_TO_IMG)):
@@ -465,7 +405,7 @@ def test_a_copy_made_after_a_call_that_carries_a_graph_replays_it(copied):
         assert augmentation._params["theta"].requires_grad
 
 
-@pytest.mark.parametrize("copied", [COPIES["deepcopy"], COPIES["pickle"]])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda augmentation: pickle.loads(pickle.dumps(augmentation))])
 def test_a_copy_draws_on_from_where_its_generator_was(copied):
     augmentation = kp.RandomPatchAffine(30.0, p=1.0, generator=torch.Generator().manual_seed(3))
     augmentation.bind(RECTANGLES, obj_to_img=OBJ_TO_IMG)(picture())
@@ -475,7 +415,7 @@ def test_a_copy_draws_on_from_where_its_generator_was(copied):
 
 def test_a_state_dict_holds_all_ranges_and_the_repr_shows_them():
     original = kp.RandomPatchAffine(30.0, (0.1, 0.2), (0.5, 2, 1, 3), 3.0, p=0.7, p_patch=0.4, padding_mode="border")
-    other = kp.RandomPatchAffine(1.0, (0.9, 0.9), (2, 3, 2, 3), (1, 2), p=0.7, p_patch=0.4, padding_mode="border")
+    other = kp.RandomPatchAffine(1.0, (0.9, 0.9), (2, 3, 2, 3), 1.0, p=0.7, p_patch=0.4, padding_mode="border")
     assert repr(original) != repr(other)
     assert str(other.load_state_dict(original.state_dict())) == "<All keys matched successfully>"
     text = repr(K.AugmentationSequential(other))
@@ -532,30 +472,6 @@ def test_no_objects_and_no_images_are_no_error(make, same_on_batch):
 
 
 # --- edges of use -----------------------------------------------------------------------------------------------------
-
-
-def test_a_learnable_scale_stays_a_range_above_0_wherever_its_numbers_go():
-    augmentation = kp.RandomPatchAffine(0.0, scale=(1e-9, 1.0), p=1.0, learnable=True)
-    scale = augmentation.ranges.scale
-    near(torch.stack(scale.bounds())[:, 0], torch.tensor([1e-9, 1.0]), 1e-6)
-    for centre in (-1e3, -3.0, 0.0, 3.0, 1e3):
-        for half_width in (-1e3, -20.0, 0.0, 20.0, 1e3):
-            with torch.no_grad():
-                scale.centre.fill_(centre)
-                scale.half_width.fill_(half_width)
-            low, high = scale.bounds()
-            drawn = scale(torch.tensor([[-1.0], [0.0], [0.999]]))
-            assert 0 < low <= high < torch.inf
-            assert (drawn > 0).all()
-            assert drawn.isfinite().all()
-
-
-def test_the_bounds_of_a_range_are_in_order_when_its_half_width_is_negative():
-    augmentation = kp.RandomPatchAffine((-10.0, 30.0), p=1.0, learnable=True)
-    with torch.no_grad():
-        augmentation.ranges.degrees.half_width.neg_()
-    low, high = augmentation.ranges.degrees.bounds()
-    assert (low.item(), high.item()) == (-10, 30)
 
 
 def test_an_index_that_is_given_goes_before_the_bound_one():
