@@ -10,6 +10,7 @@ import torch
 from kornia_scenes import OBJ_TO_IMG, READ_OFF, SQUARES, XYXY, drawn, fills, near, picture, same
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from training import INPUTS, Model, step
 
 import kornia_patchaug as kp
 
@@ -31,12 +32,6 @@ def angles(augmentation, count=20, seed=2):
     torch.manual_seed(seed)
     augmentation(picture(1), SQUARES[:1].expand(count, 4))
     return READ_OFF["angle"](augmentation._params["theta"][0])
-
-
-def step(optimizer, loss):
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
 
 
 # --- every range is a parameter, and what is drawn from ---------------------------------------------------------------
@@ -444,22 +439,6 @@ def test_a_network_learns_the_boxes_that_were_hidden(way):
 
 
 # --- training steps ---------------------------------------------------------------------------------------------------
-
-
-class Model(nn.Module):
-    """Learnable ranges, a row per class, and something to train behind them."""
-
-    def __init__(self, **options):
-        super().__init__()
-        ranges = {"translate": [[0.1, 0.1], [0.2, 0.05]], "scale": (0.8, 1.2), "shear": 5.0}
-        self.augment = kp.RandomPatchAffine([[10.0], [20.0]], **ranges, p=1.0, learnable=True, **options)
-        self.head = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.Flatten(), nn.Linear(4 * 24 * 32, 1))
-
-    def forward(self, images, boxes, obj_to_img, classes):
-        return self.head(self.augment(images, boxes, obj_to_img=obj_to_img, classes=classes)).square().mean()
-
-
-INPUTS = {"images": picture(), "boxes": SQUARES, "obj_to_img": OBJ_TO_IMG, "classes": torch.tensor([0, 1, 1])}
 
 
 def gradients(model, function=None, seed=3, **inputs):
