@@ -37,8 +37,6 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
     has B rows when masks come as a list, from taking objects for images; ``image`` is there to be sliced.
     """
 
-    wants_classes = False  # whether theta is drawn by the class of each object
-
     def __init__(
         self,
         *,
@@ -70,6 +68,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         }
         check_option("resample", self.flags["resample"], (Resample.BILINEAR, Resample.NEAREST))
         self.generator: torch.Generator | None = None  # of the gates and draws; the global one if None
+        self.wants_classes = False  # whether theta is drawn by the class of each object
         self._number = number_of(self)
         self._bound: Params = {}
 
