@@ -98,9 +98,13 @@ def test_a_range_may_come_as_numbers_a_tensor_or_a_parameter(name):
         assert (augmentation.ranges.degrees is given) == isinstance(given, nn.Parameter)
         fills(drawn(augmentation, "angle") if not learnable else angles(augmentation, 2000).detach(), 10, 20)
         if learns:
+            before = copy.deepcopy(given.detach()) if isinstance(given, torch.Tensor) else None
             with torch.no_grad():
                 augmentation.ranges.degrees.add_(30)
             fills(angles(augmentation, 2000).detach(), 40, 50)
+            assert augmentation._params["theta"].dtype == augmentation.ranges.degrees.dtype
+            if before is not None:
+                same(given.detach(), before + (30 if isinstance(given, nn.Parameter) else 0))
             with torch.no_grad():
                 augmentation.ranges.degrees.sub_(30)
 
