@@ -5,7 +5,7 @@ its box. Given are the photographs and the warped ones, in 8 bits. Sought is the
 ``affine_patches`` makes the one of the other: one call a step for all objects, Adam, from coarse to fine.
 
 An object's corner error is the mean distance, over its box's corners, between where the recovered and the hidden
-transform take them, in pixels of the photographs as they are bundled (400 to 512 high). The hidden theta is used for
+transform take them, in pixels of the photographs as they are bundled (399 to 512 high). The hidden theta is used for
 that number and in the pictures only.
 
 Writes ``out/align_objects.gif`` and ``.png``, and prints one line of JSON: the mean corner error in pixels before and
