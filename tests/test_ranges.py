@@ -332,24 +332,29 @@ def test_the_repr_shows_the_rows():
     )
 
 
-BOXES_GIVEN = {  # the boxes of two images, two and one, and their classes in the forms a container may be given
-    "padded": (torch.cat([XYXY[:1], torch.stack([XYXY[1, 0], torch.zeros(4)])[None]]), torch.tensor([[1, 0], [1, 7]])),
-    "lists": ([XYXY[0], XYXY[1, :1]], [torch.tensor([1, 0]), torch.tensor([1])]),
-    "a class an image": ([XYXY[0], XYXY[1, :1]], torch.tensor([1, 0])),
+NO_BOX = torch.zeros(1, 4)
+# The boxes of two images, their classes in the forms a container may be given, and the angles of these classes.
+BOXES_GIVEN = {
+    "padded": (
+        torch.stack([torch.cat([XYXY[0, :1], NO_BOX]), XYXY[1]]),
+        torch.tensor([[1, 7], [0, 1]]),
+        [90, 10, 90],
+    ),
+    "lists": ([XYXY[0, :1], XYXY[1]], [torch.tensor([1]), torch.tensor([0, 1])], [90, 10, 90]),
+    "a class an image": ([XYXY[0], XYXY[1, :1]], torch.tensor([1, 0]), [90, 90, 10]),
 }
 
 
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("name", BOXES_GIVEN)
 def test_a_container_takes_the_classes_from_its_class_key(name, nested):
-    boxes, labels = BOXES_GIVEN[name]
+    boxes, labels, expected = BOXES_GIVEN[name]
     augmentation = kp.RandomPatchAffine([[10.0, 10.0], [90.0, 90.0]], p=1.0)
     child = K.AugmentationSequential(augmentation) if nested else augmentation
     container = kp.PatchAugmentationSequential(
         K.RandomHorizontalFlip(p=1.0), child, data_keys=["input", "class", "bbox_xyxy"]
     )
     images, out_labels, _ = container(picture(), labels, boxes)
-    expected = [90, 90, 10] if name == "a class an image" else [90, 10, 90]
     params = container._params[1].data
     params = params[0].data if nested else params
     assert READ_OFF["angle"](params["theta"][0]).round().tolist() == expected
