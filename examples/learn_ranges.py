@@ -177,7 +177,8 @@ def plot_widths(axes: Axes, ours: list[Tensor], kornia: tuple[Tensor, Tensor]) -
     learned, drawn = kornia
     axes.plot(learned.mean(1), color="0.55", ls=":", lw=1.8, label="Kornia's parameter (mean)")
     axes.plot(drawn.amax(1), color="black", lw=1.2, label="what Kornia draws (largest angle)")
-    axes.set(xlabel="step", ylabel="half-width of the rotation (degrees)", ylim=(-2, 100), xlim=(0, len(learned)))
+    axes.set(xlabel="step", ylabel="half-width of the rotation (degrees)", xlim=(0, len(learned)))
+    axes.set_ylim(bottom=0)
     axes.set_title("Half-widths while training", fontsize=11)
     axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.13), ncols=3, frameon=False)
 
@@ -202,7 +203,7 @@ def draw_picture(
     (images, boxes, obj_to_img, kind), _ = draw_scene(part[0][rows], part[1][rows])
     augmented = ranges.augment(images, boxes, obj_to_img=obj_to_img, classes=kind).detach()
     show_canvas(figure.add_subplot(grid[0, 1]), images[0], boxes, kind, "A canvas as given")
-    show_canvas(figure.add_subplot(grid[1, 1]), augmented[0], boxes, kind, "as augmented in the end")
+    show_canvas(figure.add_subplot(grid[1, 1]), augmented[0], boxes, kind, "The same canvas, augmented in the end")
     figure.savefig(path, dpi=130)
 
 
