@@ -38,6 +38,7 @@ TRUTH = 90 - SPREAD  # for the report only, as nothing below trains with it
 BAR = 0.15
 # Nats per radian of mean half-width. With an ideal classifier, a half-width w that is d degrees too wide costs
 # d^2 / (2 s w) nats: the labels overlap in two tails. So training ends at d = reward * s * w, a little above the truth.
+# Half this reward widens too slowly for 800 steps; twice as much ends more than 15 % above the truth.
 REWARD = 0.1
 TAIL = 50  # what was drawn is measured over the last steps
 COLOURS = ("#0072B2", "#D55E00")  # Okabe and Ito's blue and vermilion, one a kind
@@ -168,15 +169,13 @@ def report(classifier: nn.Module, learned: Tensor, drawn: Tensor, test: Part) ->
 
 def plot_widths(axes: Axes, ours: list[Tensor], kornia: tuple[Tensor, Tensor]) -> None:
     for k, (digit, colour) in enumerate(zip(DIGITS, COLOURS, strict=True)):
-        for learned in ours:
-            axes.plot(
-                learned[:, k], color=colour, lw=1, label=f"digit {digit}, learned" if learned is ours[0] else None
-            )
+        lines = axes.plot(torch.stack(ours, dim=1)[..., k].numpy(), color=colour, lw=1)
+        lines[0].set_label(f"digit {digit}, learned")
         truth = f"digit {digit}, true: {TRUTH[k]:g}"
         axes.axhline(TRUTH[k].item(), color=colour, ls="--", lw=1.2, label=truth)
     learned, drawn = kornia
-    axes.plot(learned.mean(1), color="0.55", ls=":", lw=1.8, label="Kornia's parameter (mean)")
-    axes.plot(drawn.amax(1), color="black", lw=1.2, label="what Kornia draws (largest angle)")
+    axes.plot(learned.mean(1).numpy(), color="0.55", ls=":", lw=1.8, label="Kornia's parameter (mean)")
+    axes.plot(drawn.amax(1).numpy(), color="black", lw=1.2, label="what Kornia draws (largest angle)")
     axes.set(xlabel="step", ylabel="half-width of the rotation (degrees)", xlim=(0, len(learned)))
     axes.set_ylim(bottom=0)
     axes.set_title("Half-widths while training", fontsize=11)
@@ -184,7 +183,7 @@ def plot_widths(axes: Axes, ours: list[Tensor], kornia: tuple[Tensor, Tensor]) -
 
 
 def show_canvas(axes: Axes, image: Tensor, boxes: Tensor, kind: Tensor, title: str) -> None:
-    axes.imshow(image[0], cmap="gray", vmin=0, vmax=1, extent=(0, image.shape[2], image.shape[1], 0))
+    axes.imshow(image[0].numpy(), cmap="gray", vmin=0, vmax=1, extent=(0, image.shape[2], image.shape[1], 0))
     for (x1, y1, x2, y2), k in zip(boxes.tolist(), kind.tolist(), strict=True):
         frame = Rectangle((x1 + 1, y1 + 1), x2 - x1 - 2, y2 - y1 - 2, fill=False, ec=COLOURS[k], lw=1.5)
         axes.add_patch(frame)
@@ -215,7 +214,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--quick", action="store_true", help="one seed and few steps: does it run?")
     args = parser.parse_args()
-    seeds, steps, objects = (args.seeds[:1], 40, 128) if args.quick else (args.seeds, args.steps, 512)
+    seeds, steps, objects = (args.seeds[:1], 30, 128) if args.quick else (args.seeds, args.steps, 512)
     begin = time.perf_counter()
     train_part, test_part = map(of_kinds, split_digits())
     runs, curves = [], []
