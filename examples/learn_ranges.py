@@ -223,7 +223,7 @@ def main() -> int:
             torch.manual_seed(seed)
             ranges = PatchRanges(args.start)
             classifier, learned, drawn = train(ranges, train_part, steps, objects, bar)
-            runs.append({"seed": seed, **report(classifier, learned, drawn, test_part)})
+            runs.append(report(classifier, learned, drawn, test_part))
             curves.append(learned)
         torch.manual_seed(seeds[0])
         classifier, *of_kornia = train(KorniaRanges(args.start), train_part, steps, objects, bar)
@@ -234,6 +234,8 @@ def main() -> int:
     errors = [(curve[-1] / TRUTH - 1).abs().max().item() for curve in curves]
     result = {
         "example": "learn_ranges",
+        "seeds": seeds,
+        "quick": args.quick,
         "met": max(errors) <= BAR,
         "bar": BAR,
         "largest_error": round(max(errors), 4),

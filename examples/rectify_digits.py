@@ -271,7 +271,8 @@ def main() -> int:
     summary = report([test(models, scenes, labels) for models in trained])
     args.out.mkdir(parents=True, exist_ok=True)
     draw_picture(args.out / "rectify_digits.png", scenes[0], trained[0], summary["test_error_percent"])
-    facts = {"example": "rectify_digits", "seeds": seeds, "epochs": epochs, "seconds": time.perf_counter() - start}
+    facts = {"example": "rectify_digits", "seeds": seeds, "quick": args.quick, "epochs": epochs}
+    facts["seconds"] = time.perf_counter() - start
     print(json.dumps(json.loads(json.dumps(facts | summary), parse_float=lambda text: round(float(text), 3))))
     return 0 if summary["met"] or args.quick else 1
 

@@ -18,6 +18,32 @@ PICTURES = {
 }
 
 
+def aligned(line):
+    assert line["before_px"][0] > 10 * line["after_px"][0]
+    assert line["share_under_1px"][0] > 0.8
+
+
+def widened(line):
+    """Ours are drawn from as they are learned; Kornia's are learned, and drawn from as they were at the start."""
+    (run,) = line["runs"]
+    for learned, drawn in zip(run["learned"], run["drawn"], strict=True):
+        assert 0.9 * learned < drawn <= learned + 0.01
+        assert learned > 3 * line["start"]
+    assert min(line["kornia"]["learned"]) > 3 * line["start"]
+    assert max(line["kornia"]["drawn"]) <= line["start"]
+
+
+def of_like_size(line):
+    assert max(line["parameters"].values()) <= 1.1 * min(line["parameters"].values())
+    assert {run: list(kinds) for run, kinds in line["test_error_percent"].items()} == {
+        "placed": ["baseline", "theta"],
+        "misplaced": ["baseline", "theta", "box_theta"],
+    }
+
+
+SHOWS = {"align_objects": aligned, "learn_ranges": widened, "rectify_digits": of_like_size}
+
+
 @pytest.fixture(scope="module", params=PICTURES)
 def quick(request, tmp_path_factory):
     """The name of an example, what it printed last, and where its pictures are."""
@@ -44,7 +70,8 @@ def test_an_example_writes_its_pictures_and_the_docs_show_a_full_run_that_met_it
     assert sorted(path.name for path in out.iterdir()) == PICTURES[name]
     for picture in PICTURES[name]:
         with Image.open(out / picture) as image:
-            assert min(image.size) > 200
+            assert min(image.size) > 150
+    SHOWS[name](printed)
     line = documented(name)
     assert printed.keys() == line.keys()
     assert (printed["quick"], line["quick"], line["met"]) == (True, False, True)
