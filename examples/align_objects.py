@@ -2,7 +2,7 @@
 
 Every object is warped by a hidden theta: a rotation within 20 degrees, a scale of 0.85 to 1.15, a shift within 10 % of
 its box. Given are the photographs and the warped ones, in 8 bits. Sought is the theta of every object for which
-``affine_patches`` makes the one of the other: one call a step for all objects, Adam, from coarse to fine.
+``affine_patches`` turns the former into the latter: one call a step for all objects, Adam, from coarse to fine.
 
 An object's corner error is the mean distance, over its box's corners, between where the recovered and the hidden
 transform take them, in pixels of the photographs as they are bundled (399 to 512 high). The hidden theta is used for

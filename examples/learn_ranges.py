@@ -126,10 +126,10 @@ def make_classifier() -> nn.Module:
 def train(ranges: nn.Module, part: Part, steps: int, objects: int, bar: tqdm) -> tuple[nn.Module, Tensor, Tensor]:
     """The classifier, and half-widths (steps, K) as learned and as drawn: the largest angle of each step."""
     classifier = make_classifier()
-    optimiser = torch.optim.Adam(
+    optimizer = torch.optim.Adam(
         [{"params": classifier.parameters(), "lr": 3e-3}, {"params": ranges.parameters(), "lr": 0.25}]  # 0.25 degrees
     )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     learned, drawn = torch.zeros(2, steps, len(DIGITS))
     for step in range(steps):
         rows = torch.randint(len(part[0]), (objects,))
@@ -137,9 +137,9 @@ def train(ranges: nn.Module, part: Part, steps: int, objects: int, bar: tqdm) ->
         half_widths = ranges.half_widths()
         learned[step] = half_widths.detach()
         loss = F.cross_entropy(classifier(ranges(*scene)), labels) - REWARD * half_widths.deg2rad().mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         drawn[step] = torch.stack([angle.abs().max() for angle in ranges.angles(scene[-1])])
         bar.set_postfix_str(", ".join(f"{value:.1f}" for value in learned[step].tolist()) + " degrees")

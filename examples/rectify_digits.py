@@ -144,18 +144,18 @@ def train(seed: int, epochs: int, progress: tqdm) -> dict[tuple[str, str], Reade
     torch.manual_seed(seed)
     models = {(run, kind): KINDS[kind]() for run, kind in TRIALS}
     steps = epochs * -(-len(digits) // BATCH)
-    optimisers = {trial: torch.optim.Adam(model.parameters()) for trial, model in models.items()}
-    schedules = {(r, k): OneCycleLR(optimisers[r, k], RATES[r][k], total_steps=steps) for r, k in TRIALS}
+    optimizers = {trial: torch.optim.Adam(model.parameters()) for trial, model in models.items()}
+    schedules = {(r, k): OneCycleLR(optimizers[r, k], RATES[r][k], total_steps=steps) for r, k in TRIALS}
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
         for rows in torch.randperm(len(digits), generator=generator).split(BATCH):
             scene = draw_scene(digits[rows], generator)
             for (run, kind), model in models.items():
                 loss = F.cross_entropy(model(scene.images, scene.boxes[run], scene.obj_to_img), labels[rows])
-                optimisers[run, kind].zero_grad()
+                optimizers[run, kind].zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimisers[run, kind].step()
+                optimizers[run, kind].step()
                 schedules[run, kind].step()
         progress.update()
     return models

@@ -44,16 +44,16 @@ class RandomPatchAffine(PatchAugmentation):
         degrees: ``d`` for (-d, d), or (low, high); positive turns clockwise as displayed. This and the ranges below may
             have a row per class, ``(K, 1)`` or ``(K, 2)`` here; the call's ``classes (N,)`` picks a row per object.
         translate: (x, y), the largest shift as a share of the box's width and height.
-        scale: (low, high) for both axes, or (low_x, high_x, low_y, high_y).
-        shear: degrees; ``s`` for (-s, s) along x, (low, high) along x, or (low_x, high_x, low_y, high_y).
+        scale: (low, high) for both axes, or (low_x, high_x, low_y, high_y); 0.001 and above.
+        shear: degrees; ``s`` for (-s, s) along x, (low, high) along x, or (low_x, high_x, low_y, high_y) in one row.
         p, p_batch, p_patch, resample, padding_mode, align_corners, sequential, patch_size, keepdim: as
             :class:`PatchAffine`.
         same_on_batch: one draw for all objects.
         learnable: each range becomes a parameter of ``self.ranges``, in the form and units passed, and every draw is
             made from it as it then is. Whatever it learns is a range: a draw lies between its two numbers in either
-            order, and a scale below 0.01 approaches 0 without getting there; ``self.ranges.bounds()`` tells it. A range
-            passed as a tensor that requires a gradient learns also without ``learnable``. An ``nn.Parameter`` is kept
-            itself, any other tensor copied.
+            order, and a scale below 0.001 approaches 0 without getting there; ``self.ranges.bounds()`` tells it. A
+            range passed as a tensor that requires a gradient learns also without ``learnable``. An ``nn.Parameter`` is
+            used as it is, also if it is frozen; any other tensor is copied.
         generator: draw from it and not from the global one. Workers of a data loader each get a copy that draws the
             same numbers; leave it out there.
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from kornia.augmentation import RigidAffineAugmentationBase2D
-from kornia.augmentation.container.params import ParamItem
 from kornia.constants import DataKey, Resample
 from kornia.geometry.boxes import Boxes
 from kornia.geometry.keypoints import Keypoints
@@ -26,6 +25,13 @@ NO_OBJECTS = (
     "kornia_patchaug.PatchAugmentationSequential; {name}.bind(boxes=..., obj_to_img=...) before the call; or "
     "boxes= in a direct call, or in params."
 )
+
+
+class Draw(dict[str, Any]):
+    """The parameters of a call. A copy, or a pickle, has no graph, which no container that keeps them could copy."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Draw, ({name: v.detach() if isinstance(v, Tensor) else v for name, v in self.items()},)
 
 
 class PatchAugmentation(RigidAffineAugmentationBase2D):
@@ -70,7 +76,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         self.generator: torch.Generator | None = None  # of the gates and draws; the global one if None
         self.wants_classes = False  # whether theta is drawn by the class of each object
         self._number = number_of(self)
-        self._bound: Params = {}
+        self._bound = Draw()
 
     def draw_theta(self, boxes: Tensor, noise: Tensor, classes: Tensor | None) -> Tensor:
         """Theta ``(N, 2, 3)`` of ``noise (N, 7)``, or ``(1, 7)``, for flat ``boxes (N, 4)`` that came without one."""
@@ -90,7 +96,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         before it moves the image, not what is bound. In :class:`PatchAugmentationSequential` boxes come from the data,
         and only theta and classes are taken from here.
         """
-        self._bound = _without_none(boxes=boxes, theta=theta, obj_to_img=obj_to_img, classes=classes)
+        self._bound = _given(boxes=boxes, theta=theta, obj_to_img=obj_to_img, classes=classes)
         return self
 
     def forward(
@@ -111,7 +117,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
             boxes, theta, obj_to_img: as :func:`affine_patches` takes them. What is left out comes from ``params``, or
                 else from :meth:`bind`, or (theta of a random augmentation) from a draw; boxes that are given come
                 with their own ``obj_to_img``.
-            classes: ``(N,)`` integer, the class of each object, which ranges that have a row per class are drawn by.
+            classes: ``(N,)`` integer, in the order of the flat boxes: which row of ranges that have one per class.
             params: a draw to replay, as in ``_params``.
             **kwargs: options of the constructor to change for this call, from ``resample`` to ``patch_size``.
 
@@ -124,11 +130,11 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
                 f"{type(self).__name__} has no option {', '.join(sorted(unknown))}; it has {', '.join(self.flags)}."
             )
         images = self.transform_tensor(input)  # raises Kornia's own errors for a wrong dtype or rank
-        given = _without_none(boxes=boxes, theta=theta, obj_to_img=obj_to_img, classes=classes)
+        given = _given(boxes=boxes, theta=theta, obj_to_img=obj_to_img, classes=classes)
         if params is None:
             params = self.forward_parameters(images.shape)
         elif given:
-            params = dict(params)  # another draw than the one that was passed
+            params = Draw(params)  # another draw than the one that was passed
         self._complete(params, len(images), images.device, given)
         return super().forward(input, params=params, **kwargs)
 
@@ -186,7 +192,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         gates = self.__batch_prob_generator__(batch_shape, self.p, self.p_batch, self.same_on_batch)
         # Kornia's own line for this looks each size up in a dict, so that torch.compile would start anew for each.
         shape = torch.stack([torch.full((), size, dtype=torch.int64) for size in batch_shape])
-        return {"batch_prob": gates, "forward_input_shape": shape, "seed": seed(gates, self._source)}
+        return Draw(batch_prob=gates, forward_input_shape=shape, seed=seed(gates, self._source))
 
     def __batch_prob_generator__(
         self, batch_shape: tuple[int, ...], p: float, p_batch: float, same_on_batch: bool
@@ -238,10 +244,11 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
     def apply_transform_mask(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
         return self.apply_transform(input, params, flags, transform)
 
-    def apply_transform_class(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
+    def apply_non_transform_mask(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
         return input
 
-    apply_non_transform_mask = apply_transform_class
+    def apply_transform_class(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
+        return input
 
     def apply_transform_box(self, input: Boxes, params: Params, flags: Params, transform: Any = None) -> Boxes:
         boxes, theta, obj_to_img, active = self._objects(params)
@@ -267,9 +274,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
 
     def __getstate__(self) -> Params:
         """Everything but the graph of the last call, which can be neither pickled nor copied."""
-        state = self.__dict__.copy()
-        for name in ("_params", "_bound"):
-            state[name] = detached(state[name])
+        state = {**self.__dict__, "_params": Draw(self._params)}  # Kornia sometimes keeps a dict of its own making
         for name in ("_transform_matrix_params", "_transform_matrix_params_snapshot", "_lazy_matrix_args"):
             state[name] = None
         return state
@@ -285,16 +290,5 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         return f"{type(self).__name__}({', '.join(ranges + [f'{name}={value}' for name, value in options.items()])})"
 
 
-def _without_none(**given: Any) -> Params:
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def detached(params: Any) -> Any:
-    """The same draw, of one module or nested, without a graph."""
-    if isinstance(params, Tensor):
-        return params.detach()
-    if isinstance(params, ParamItem):
-        return ParamItem(params.name, detached(params.data))
-    if isinstance(params, dict):
-        return {name: detached(value) for name, value in params.items()}
-    return [detached(value) for value in params] if isinstance(params, list) else params
+def _given(**values: Any) -> Draw:
+    return Draw({name: value for name, value in values.items() if value is not None})

@@ -178,17 +178,24 @@ def boxes_are_objects(boxes: Boxes) -> Tensor:
 
 
 def labels_of(boxes: Boxes, labels: Tensor | Sequence[Tensor]) -> Tensor:
-    """``(N,)``: the labels of the rows that are objects, of labels that come as the boxes did, or one an image."""
+    """``(N,)``: the labels of the rows that are objects; they come one a box, as boxes do, or one an image."""
     keep = boxes_are_objects(boxes)  # (B, M)
+    batch, most = keep.shape
+    counts = [most - padding for padding in boxes._N or [0] * batch]
+    if isinstance(labels, Tensor):
+        shapes, allowed = tuple(labels.shape), [(batch, most), (batch,)] + [(most,)] * (batch == 1)
+    else:
+        shapes = [tuple(row.shape) if isinstance(row, Tensor) else type(row).__name__ for row in labels]
+        allowed = [[(count,) for count in counts]]
+    if shapes not in allowed:
+        raise ValueError(
+            f"class: expected labels of shape {(batch, most)}, one a box, or {(batch,)}, one an image, or a list of "
+            f"one tensor an image, of {counts} rows, got {shapes}."
+        )
     if not isinstance(labels, Tensor):
         labels = torch.nn.utils.rnn.pad_sequence(list(labels), batch_first=True)
-    if labels.shape == keep.shape[:1]:
+    elif labels.shape != keep.shape and labels.shape == (batch,):
         labels = labels[:, None].expand(keep.shape)
-    if labels.shape != keep.shape and labels.shape != keep.shape[1:]:
-        raise ValueError(
-            f"classes: expected one a box or one an image, {tuple(keep.shape)} or ({len(keep)},), got "
-            f"{tuple(labels.shape)}."
-        )
     return labels.reshape(keep.shape)[keep.to(labels.device)]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 # float32 cannot tell neighbouring pixels apart beyond this coordinate.
 MAX_COORDINATE = 2.0**24
-COUNTED = {"obj_to_img": "image index", "classes": "class index"}
+COUNTED = {"obj_to_img": "an image index", "classes": "a class index"}
 
 
 P = ParamSpec("P")
@@ -108,7 +108,7 @@ def check_index(index: Tensor, count: int, name: str = "obj_to_img") -> Tensor:
     if not integer:
         raise TypeError(f"{name}: expected an integer (N,) tensor, got {describe(index)}.")
     if index.shape != (count,):
-        raise ValueError(f"{name}: expected shape ({count},), one {COUNTED[name]} a box, got {tuple(index.shape)}.")
+        raise ValueError(f"{name}: expected shape ({count},), {COUNTED[name]} for each box, got {tuple(index.shape)}.")
     return index.long()
 
 

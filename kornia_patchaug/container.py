@@ -17,8 +17,6 @@ from kornia.constants import DataKey
 from kornia.geometry.boxes import Boxes
 from torch import Tensor, nn
 
-from kornia_patchaug.base import detached
-
 
 class PatchAugmentationSequential(AugmentationSequential):
     """``kornia.augmentation.AugmentationSequential`` whose children see the objects, wherever they now are.
@@ -42,9 +40,6 @@ class PatchAugmentationSequential(AugmentationSequential):
     def __init__(self, *args: nn.Module, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.transform_op = _ObjectOps(self.data_keys)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_params": detached(self._params)}
 
     def _preproc_boxes(self, arg: Any, dcate: DataKey) -> Boxes:
         if not isinstance(arg, Tensor) or self.contains_video_sequential:
@@ -87,7 +82,7 @@ class _ObjectOps(AugmentationSequentialOps):
             inputs = (outputs,) if len(keys) == 1 else tuple(outputs)
             if isinstance(module, AugmentationSequential):
                 module._update_transform_matrix_by_module(child)
-        module._params = detached(param.data)  # for inspection; a graph could not be copied with the container
+        module._params = param.data
         return inputs[0] if len(keys) == 1 else list(inputs)
 
 

@@ -15,8 +15,8 @@ RangeLike = float | Sequence[float] | Tensor
 
 # Which of the seven numbers of noise each range turns into values.
 NOISE = {"degrees": slice(0, 1), "translate": slice(1, 3), "scale": slice(3, 5), "shear": slice(5, 7)}
-# Below it a scale that learns approaches 0 and never gets there, whatever its number is.
-LEAST_SCALE = 0.01
+# A number below it stands for a scale between it and 0, so that what learns may become any number.
+LEAST_SCALE = 0.001
 
 
 class AffineGenerator(nn.Module):
@@ -24,7 +24,8 @@ class AffineGenerator(nn.Module):
 
     Each of ``degrees``, ``translate``, ``scale`` and ``shear`` is kept as it was passed: a parameter if it learns, else
     a buffer, or None. It may have a row per class. What is drawn from is derived from it at every call, and is a range
-    whatever the numbers are: a draw lies between its two ends in either order, and a scale is above 0.
+    whatever the numbers are: a draw lies between its two ends in either order, and a scale is above 0. Numbers are
+    checked as they are passed, but not those of a parameter, which may have learned before.
     """
 
     def __init__(
@@ -44,11 +45,15 @@ class AffineGenerator(nn.Module):
                 self.register_buffer(name, None)
                 continue
             numbers = _numbers(name, value)
-            learns = learnable or (isinstance(value, Tensor) and value.requires_grad)
-            self._check(name, numbers.detach(), learns)
-            if isinstance(value, nn.Parameter):
+            if numbers.ndim == 2:
+                if self.count_of_classes not in (None, len(numbers)):
+                    raise ValueError(f"{name}: expected {self.count_of_classes} rows, one a class, got {len(numbers)}.")
+                self.count_of_classes = len(numbers)
+            if numbers is value:
                 self.register_parameter(name, value)
-            elif learns:
+                continue
+            _check_range(name, numbers)
+            if learnable or _has_gradient(value):
                 self.register_parameter(name, nn.Parameter(numbers))
             else:
                 self.register_buffer(name, numbers)
@@ -85,61 +90,40 @@ class AffineGenerator(nn.Module):
             numbers = getattr(self, name)
             if numbers is not None:
                 one, other = (end if numbers.ndim == 2 else end[0] for end in self._ends(name))
-                found[name] = torch.minimum(one, other).detach(), torch.maximum(one, other).detach()
+                found[name] = torch.minimum(one, other).detach() + 0, torch.maximum(one, other).detach() + 0  # no -0
         return found
 
     def _draw(self, name: str, noise: Tensor, classes: Tensor | None, count: int) -> Tensor | None:
         numbers = getattr(self, name)
         if numbers is None:
             return None
-        one, other = (end.to(noise) for end in self._ends(name))  # (1, D) or (K, D)
+        one, other = (end.to(noise) for end in self._ends(name))  # (1, D), or (K, D)
         if numbers.ndim == 2:
             one, other = one[classes], other[classes]
         noise = noise[:, : one.shape[1]].expand(count, -1)
         return torch.lerp(one, other, noise)  # never beyond either end, as rounding could take centre +- half
 
     def _ends(self, name: str) -> tuple[Tensor, Tensor]:
-        """Both ends of a range, each ``(1, D)`` or ``(K, D)``, in either order once it learns."""
+        """Both ends of a range, each ``(1, D)`` or ``(K, D)``, in either order."""
         numbers = getattr(self, name)
         rows = numbers if numbers.ndim == 2 else numbers.reshape(1, -1)
-        if name == "scale" and isinstance(numbers, nn.Parameter):
-            # m^2 / (2m - x) continues x below m with the same slope, and its gradient leads back from anywhere.
-            rows = torch.where(
-                rows > LEAST_SCALE, rows, LEAST_SCALE**2 / (2 * LEAST_SCALE - rows.clamp(max=LEAST_SCALE))
-            )
+        rows = rows.to(working_dtype(rows))
+        if name == "scale":
+            # m^2 / (2m - x) continues x below m with the same slope, stays above 0, and leads back.
+            m = LEAST_SCALE
+            rows = torch.where(rows > m, rows, m**2 / (2 * m - rows.clamp(max=m)))
         if name == "translate" or rows.shape[1] == 1:
             return -rows, rows
         return rows[:, 0::2], rows[:, 1::2]
 
-    def _check(self, name: str, numbers: Tensor, learns: bool) -> None:
-        """Raise unless the numbers are a range now, and have as many rows as the other ranges."""
-        rows = numbers.reshape(-1, numbers.shape[-1] if numbers.ndim else 1)
-        if not rows.isfinite().all():
-            raise ValueError(f"{name}: expected finite numbers, got {numbers.tolist()}.")
-        if name == "translate":
-            if not ((rows >= 0) & (rows <= 1)).all():
-                raise ValueError(f"{name}: expected shares of the box in [0, 1], got {numbers.tolist()}.")
-        elif rows.shape[1] == 1:
-            if not (rows >= 0).all():
-                raise ValueError(f"{name}: expected one number of at least 0, or (low, high), got {numbers.tolist()}.")
-        elif not (rows[:, 0::2] <= rows[:, 1::2]).all():
-            raise ValueError(f"{name}: expected low <= high, got {numbers.tolist()}.")
-        if name in ("degrees", "shear") and not (rows.abs() <= 360).all():
-            raise ValueError(f"{name}: expected degrees in [-360, 360], got {numbers.tolist()}.")
-        if name == "scale" and not (rows > 0).all():
-            raise ValueError(f"{name}: expected factors above 0, got {numbers.tolist()}.")
-        if name == "scale" and learns and not (rows >= LEAST_SCALE).all():
-            raise ValueError(f"{name}: a range that learns starts at {LEAST_SCALE} or above, got {numbers.tolist()}.")
-        if numbers.ndim == 2:
-            if self.count_of_classes not in (None, len(rows)):
-                raise ValueError(f"{name}: expected {self.count_of_classes} rows, one a class, got {len(rows)}.")
-            self.count_of_classes = len(rows)
-
     def _checked(self, classes: Tensor | None, count: int) -> Tensor:
         if classes is None:
+            rows = " and ".join(
+                name for name in NOISE if getattr(self, name) is not None and getattr(self, name).ndim == 2
+            )
             raise ValueError(
-                f"classes: ranges of {self.count_of_classes} classes need the class of each object. Pass classes=, "
-                "bind(classes=...), or give a class data key to PatchAugmentationSequential."
+                f"classes: {rows} came with {self.count_of_classes} rows, one a class, so the class of each object is "
+                "needed. Pass classes=, bind(classes=...), or give a class data key to PatchAugmentationSequential."
             )
         return checked_index(check_index(classes, count, "classes"), self.count_of_classes, "classes")
 
@@ -151,16 +135,47 @@ class AffineGenerator(nn.Module):
 def _numbers(name: str, value: RangeLike) -> Tensor:
     """The range as passed: a parameter itself, anything else as a tensor of its own, of one or two dimensions."""
     counts = {"degrees": (1, 2), "translate": (2,), "scale": (2, 4), "shear": (1, 2, 4)}[name]
-    try:
-        numbers = value if isinstance(value, nn.Parameter) else torch.as_tensor(value).detach()
-        if numbers is not value:
-            numbers = torch.atleast_1d(numbers.to(torch.get_default_dtype(), copy=True))
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name}: expected a number or a sequence of numbers, got {value!r}.") from None
+    if not isinstance(value, Tensor) and _has_gradient(value):
+        raise TypeError(f"{name}: several tensors that learn are not one. Pass an nn.Parameter of all the numbers.")
+    if isinstance(value, nn.Parameter) and value.is_floating_point():
+        numbers = value
+    else:
+        try:
+            numbers = torch.as_tensor(value).detach().to(torch.get_default_dtype(), copy=True)
+            numbers = torch.atleast_1d(numbers)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(f"{name}: expected a number or a sequence of numbers, got {value!r}.") from None
     if numbers.ndim > 2 or (numbers.shape[-1] if numbers.ndim else 1) not in counts or not numbers.numel():
         expected = " or ".join(map(str, counts))
         raise ValueError(f"{name}: expected {expected} numbers, or a row of them per class, got {_described(numbers)}.")
     return numbers
+
+
+def _has_gradient(value: RangeLike) -> bool:
+    if isinstance(value, Tensor):
+        return value.requires_grad
+    return isinstance(value, (list, tuple)) and any(map(_has_gradient, value))
+
+
+def _check_range(name: str, numbers: Tensor) -> None:
+    """Raise unless the numbers are a range."""
+    rows = numbers.reshape(-1, numbers.shape[-1])
+    got = f"got {numbers.tolist()}."
+    if not rows.isfinite().all():
+        raise ValueError(f"{name}: expected finite numbers, {got}")
+    if name == "translate":
+        if not ((rows >= 0) & (rows <= 1)).all():
+            raise ValueError(f"{name}: expected shares of the box in [0, 1], {got}")
+        return
+    if rows.shape[1] == 1:
+        if not (rows >= 0).all():
+            raise ValueError(f"{name}: expected one number of at least 0, or (low, high), {got}")
+    elif not (rows[:, 0::2] <= rows[:, 1::2]).all():
+        raise ValueError(f"{name}: expected low <= high, {got}")
+    if name == "scale" and not (rows >= LEAST_SCALE).all():
+        raise ValueError(f"{name}: expected factors of {LEAST_SCALE} and above, {got}")
+    if name != "scale" and not (rows.abs() <= 360).all():
+        raise ValueError(f"{name}: expected degrees in [-360, 360], {got}")
 
 
 def _described(numbers: Tensor) -> str:

@@ -369,7 +369,7 @@ def test_p_gates_images_and_p_patch_objects_about_as_often_as_asked(name):
     near(warped[moved], painted(images, boxes, index, quarter_turn)[moved], 1e-5)
 
 
-# --- gradients -------------------------------------------------------------------------------------------
+# --- gradients --------------------------------------------------------------------------------------------------------
 
 
 def gradients(function, *values):

@@ -171,13 +171,13 @@ def test_the_range_of_a_copy_is_drawn_from_and_can_be_moved(name, learnable):
 
 # --- whatever a range learns, it is a range ---------------------------------------------------------------------------
 
-WILD = [-1e30, -50.0, -0.3, 0.0, 0.009, 0.01, 0.7, 1e4]
+WILD = [-1e30, -50.0, -0.3, 0.0, 0.0009, 0.001, 0.7, 1e4]
 
 
 def test_a_scale_that_learns_stays_above_0_and_has_a_gradient_back():
-    augmentation = kp.RandomPatchAffine(0.0, scale=(0.01, 1.0), p=1.0, learnable=True)
+    augmentation = kp.RandomPatchAffine(0.0, scale=(0.001, 1.0), p=1.0, learnable=True)
     scale = augmentation.ranges.scale
-    near(torch.stack(augmentation.ranges.bounds()["scale"])[:, 0], torch.tensor([0.01, 1.0]), 0)
+    near(torch.stack(augmentation.ranges.bounds()["scale"])[:, 0], torch.tensor([0.001, 1.0]), 1e-9)
     for one in WILD:
         for other in WILD:
             with torch.no_grad():
@@ -192,14 +192,14 @@ def test_a_scale_that_learns_stays_above_0_and_has_a_gradient_back():
         scale.copy_(torch.tensor([-0.5, -0.5]))
     warped(augmentation)
     step(torch.optim.Adam([scale], lr=0.6), -READ_OFF["x scale"](augmentation._params["theta"][0]).sum())
-    near(scale.detach(), torch.tensor([0.1, 0.1]), 1e-3)
+    near(scale.detach(), torch.tensor([0.1, 0.1]), 5e-3)
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"), [(2.0, 2.0), (0.02, 0.02), (0.01, 0.01), (0.0, 0.005), (-0.08, 0.001), (-0.98, 0.0001)]
+    ("number", "expected"), [(2.0, 2.0), (0.002, 0.002), (0.001, 0.001), (0.0, 5e-4), (-0.008, 1e-4), (-0.098, 1e-5)]
 )
-def test_a_scale_below_a_hundredth_continues_as_a_hyperbola(number, expected):
-    """s(x) = x from m = 0.01 up, m^2 / (2m - x) below: the same value and slope at m."""
+def test_a_scale_below_a_thousandth_continues_as_a_hyperbola(number, expected):
+    """s(x) = x from m = 0.001 up, m^2 / (2m - x) below: the same value and slope at m."""
     augmentation = kp.RandomPatchAffine(0.0, scale=(0.5, 1.0), learnable=True)
     with torch.no_grad():
         augmentation.ranges.scale.fill_(number)
@@ -215,11 +215,52 @@ def test_a_range_whose_ends_change_places_is_the_range_between_them():
     fills(drawn(augmentation, "angle"), -10, 30)
 
 
-def test_a_scale_that_learns_starts_where_its_number_is_its_value():
-    for options in ({"learnable": True, "scale": (0.009, 1.0)}, {"scale": nn.Parameter(torch.tensor([0.009, 1.0]))}):
-        with pytest.raises(ValueError, match=r"scale: a range that learns starts at 0\.01 or above, got \[0\.00"):
-            kp.RandomPatchAffine(0.0, **options)
-    fills(drawn(kp.RandomPatchAffine(0.0, scale=(0.001, 0.009), p=1.0), "x scale"), 0.001, 0.009)
+def deployed(augmentation):
+    fixed = kp.RandomPatchAffine(0.0, scale=(0.5, 1.0), p=1.0)
+    fixed.load_state_dict(augmentation.state_dict())
+    return fixed
+
+
+@pytest.mark.parametrize("number", [-0.5, -5000.0])
+@pytest.mark.parametrize("copied", [lambda a: a, deployed, lambda a: a.half(), lambda a: a.bfloat16(), copy.deepcopy])
+def test_a_scale_stays_above_0_in_every_copy(copied, number):
+    augmentation = kp.RandomPatchAffine(0.0, scale=(0.5, 1.0), p=1.0, learnable=True)
+    with torch.no_grad():
+        augmentation.ranges.scale.fill_(number)
+    values = drawn(copied(augmentation), "x scale")
+    torch.testing.assert_close(
+        values, torch.full((2000,), 1e-6 / (0.002 - number), dtype=torch.float64), rtol=0.01, atol=0
+    )
+
+
+def test_a_scale_stays_above_0_where_a_tensor_stands_for_the_parameter():
+    augmentation = kp.RandomPatchAffine(0.0, scale=(0.5, 1.0), p=1.0, learnable=True)
+    values = {"ranges.scale": torch.tensor([-0.5, -0.5])}
+    inputs = {"boxes": SQUARES, "obj_to_img": OBJ_TO_IMG}
+    torch.func.functional_call(augmentation, values, (picture(),), inputs)
+    assert (READ_OFF["x scale"](augmentation._params["theta"][0]) > 0).all()
+
+
+def test_a_parameter_that_has_learned_makes_another_module():
+    learned = nn.Parameter(torch.tensor([20.0, -10.0]))
+    fills(drawn(kp.RandomPatchAffine(learned, scale=nn.Parameter(torch.tensor([-1.0, 2.0])), p=1.0), "angle"), -10, 20)
+    frozen = nn.Parameter(torch.tensor([-10.0, 20.0]), requires_grad=False)
+    assert kp.RandomPatchAffine(frozen, learnable=True).ranges.degrees is frozen
+    whole = nn.Parameter(torch.tensor([-10, 20]), requires_grad=False)
+    assert kp.RandomPatchAffine(whole, learnable=True).ranges.degrees.requires_grad
+
+
+def test_a_scale_starts_where_its_number_is_its_value():
+    with pytest.raises(ValueError, match=r"scale: expected factors of 0\.001 and above, got \[0\.00"):
+        kp.RandomPatchAffine(0.0, scale=(0.0009, 1.0))
+
+
+@pytest.mark.parametrize("pair", [tuple, list])
+def test_several_parameters_for_one_range_are_an_error(pair):
+    ends = pair([nn.Parameter(torch.tensor(-10.0)), nn.Parameter(torch.tensor(10.0))])
+    for given in (ends, [list(ends)]):
+        with pytest.raises(TypeError, match=r"degrees: several tensors that learn are not one\. Pass an nn\.Parameter"):
+            kp.RandomPatchAffine(given)
 
 
 # --- a row of each range per class ------------------------------------------------------------------------------------
@@ -248,8 +289,8 @@ def test_each_object_is_drawn_by_the_row_of_its_class(ranges, name, expected, le
     if len(ranges) == 1:
         low, high = augmentation.ranges.bounds()[next(iter(ranges))]
         assert low.shape == high.shape == (3, len(low[0]))
-        near(torch.stack([low, high], dim=-1)[:, -1 if name.startswith("y") else 0], torch.tensor(expected).float()
-             / (12 if name == "x shift" else 1), 1e-6)  # fmt: skip
+        found = torch.stack([low, high], dim=-1)[:, -1 if name.startswith("y") else 0]
+        near(found, torch.tensor(expected) / (12.0 if name == "x shift" else 1.0), 1e-6)  # pixels of 12
 
 
 def test_a_gradient_reaches_the_row_of_its_class_alone():
@@ -291,18 +332,22 @@ def test_one_draw_for_all_objects_is_scaled_by_the_range_of_each():
 
 
 BAD_CLASSES = [
-    (None, ValueError, r"classes: ranges of 2 classes need the class of each object\. Pass classes="),
+    (
+        None,
+        ValueError,
+        r"classes: degrees and scale came with 2 rows, one a class, so the class .* needed\. Pass classes=",
+    ),
     (torch.tensor([0.0, 1, 0]), TypeError, r"classes: expected an integer \(N,\) tensor, got a torch.float32"),
-    (torch.tensor([0, 1]), ValueError, r"classes: expected shape \(3,\), one class index a box, got \(2,\)"),
-    (torch.tensor([0, 1, 2]), ValueError, r"classes: expected class index in \[0, 2\), got 2 in row 2"),
-    (torch.tensor([0, -1, 2]), ValueError, r"classes: expected class index in \[0, 2\), got -1 in row 1"),
+    (torch.tensor([0, 1]), ValueError, r"classes: expected shape \(3,\), a class index for each box, got \(2,\)"),
+    (torch.tensor([0, 1, 2]), ValueError, r"classes: expected a class index in \[0, 2\), got 2 in row 2"),
+    (torch.tensor([0, -1, 2]), ValueError, r"classes: expected a class index in \[0, 2\), got -1 in row 1"),
     ([0, 1, 0], TypeError, r"classes: expected an integer \(N,\) tensor, got list"),
 ]
 
 
 @pytest.mark.parametrize(("classes", "error", "text"), BAD_CLASSES)
 def test_wrong_classes_are_named(classes, error, text):
-    augmentation = kp.RandomPatchAffine([[10.0], [20.0]])
+    augmentation = kp.RandomPatchAffine([[10.0], [20.0]], translate=(0.1, 0.1), scale=[[1.0, 2.0]] * 2)
     with pytest.raises(error, match="^" + text):
         warped(augmentation, classes=classes)
 
@@ -314,7 +359,7 @@ BAD_ROWS = [
     ({"degrees": [[1.0, 2, 3]]}, r"degrees: expected 1 or 2 numbers, or a row of them per class, got shape \(1, 3\)"),
     ({"degrees": torch.zeros(0, 1)}, r"degrees: expected 1 or 2 numbers"),
     ({"degrees": torch.zeros(1, 1, 1)}, r"degrees: expected 1 or 2 numbers"),
-    ({"degrees": 0.0, "scale": [[1.0, 2.0], [-1.0, 2.0]]}, r"scale: expected factors above 0"),
+    ({"degrees": 0.0, "scale": [[1.0, 2.0], [-1.0, 2.0]]}, r"scale: expected factors of 0.001 and above"),
     ({"degrees": 0.0, "translate": [[0.1, 0.2], [0.1, 1.2]]}, r"translate: expected shares of the box in \[0, 1\]"),
 ]
 
@@ -369,16 +414,72 @@ def test_bound_classes_go_before_those_of_the_class_key():
     assert READ_OFF["angle"](augmentation._params["theta"][0]).round().tolist() == [10, 10, 90, 90]
 
 
-def test_labels_that_are_neither_one_a_box_nor_one_an_image_are_an_error_where_ranges_have_rows():
-    labels = torch.ones(2, 3, dtype=torch.int64)
-    container = kp.PatchAugmentationSequential(
-        kp.RandomPatchAffine([[10.0], [20.0]], p=1.0), data_keys=["input", "bbox_xyxy", "class"]
-    )
-    with pytest.raises(
-        ValueError, match=r"classes: expected one a box or one an image, \(2, 2\) or \(2,\), got \(2, 3\)"
-    ):
-        container(picture(), XYXY, labels)
-    shared = kp.PatchAugmentationSequential(
-        kp.RandomPatchAffine(10.0, p=1.0), data_keys=["input", "bbox_xyxy", "class"]
-    )
-    assert shared(picture(), XYXY, labels)[2] is labels
+BAD_LABELS = {
+    "three a row of two": (XYXY, torch.ones(2, 3, dtype=torch.int64), r"got \(2, 3\)"),
+    "one a box of one image": (XYXY, torch.ones(4, dtype=torch.int64), r"got \(4,\)"),
+    "lists of other lengths": (
+        [XYXY[0, :1], XYXY[1]],
+        [torch.ones(2), torch.ones(1)],
+        r"of \[1, 2\] rows, got \[\(2,\), \(1,\)\]",
+    ),
+    "a label too few": (
+        [XYXY[0, :1], XYXY[1]],
+        [torch.ones(1), torch.ones(1)],
+        r"of \[1, 2\] rows, got \[\(1,\), \(1,\)\]",
+    ),
+    "an image too few": (XYXY, [torch.ones(2)], r"got \[\(2,\)\]"),
+    "no tensors": (XYXY, ["cat", "dog"], r"got \['str', 'str'\]"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LABELS)
+def test_labels_that_are_neither_one_a_box_nor_one_an_image_are_an_error_where_ranges_have_rows(name):
+    boxes, labels, text = BAD_LABELS[name]
+    keys = ["input", "bbox_xyxy", "class"]
+    container = kp.PatchAugmentationSequential(kp.RandomPatchAffine([[10.0], [20.0]], p=1.0), data_keys=keys)
+    with pytest.raises(ValueError, match=r"^class: expected labels of shape \(2, 2\), one a box.*" + text):
+        container(picture(), boxes, labels)
+    shared = kp.PatchAugmentationSequential(kp.RandomPatchAffine(10.0, p=1.0), data_keys=keys)
+    out = shared(picture(), boxes, labels)[2]
+    assert out is labels or all(row is given for row, given in zip(out, labels, strict=True))
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([1, 0]), torch.tensor([[1, 0]]), [torch.tensor([1, 0])]])
+def test_one_image_may_come_with_one_row_of_labels(labels):
+    augmentation = kp.RandomPatchAffine([[10.0, 10.0], [90.0, 90.0]], p=1.0)
+    container = kp.PatchAugmentationSequential(augmentation, data_keys=["input", "bbox_xyxy", "class"])
+    container(picture(1), XYXY[:1], labels)
+    assert READ_OFF["angle"](augmentation._params["theta"][0]).round().tolist() == [90, 10]
+
+
+# --- in containers ----------------------------------------------------------------------------------------------------
+
+CONTAINERS = {
+    "ours": lambda child: kp.PatchAugmentationSequential(K.RandomHorizontalFlip(p=1.0), child, data_keys=["input"]),
+    "Kornia's": lambda child: K.AugmentationSequential(child, K.RandomHorizontalFlip(p=1.0), data_keys=["input"]),
+    "Kornia's of images": lambda child: K.ImageSequential(child),
+    "one in another": lambda child: K.AugmentationSequential(K.ImageSequential(child), data_keys=["input"]),
+    "torch's": nn.Sequential,
+}
+
+
+@pytest.mark.parametrize(
+    "copied", [lambda container: container, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))]
+)
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_range_learns_in_a_container_and_in_copies_made_while_it_does(name, copied):
+    child = kp.RandomPatchAffine((10.0, 20.0), p=1.0, learnable=True).bind(SQUARES, obj_to_img=OBJ_TO_IMG)
+    container = CONTAINERS[name](child)
+    output = container(picture())
+    other = copied(container)  # of the last call too, which has a graph
+    (output * picture(seed=1)).sum().backward()
+    before = child.ranges.degrees.detach().clone()
+    step(torch.optim.SGD(other.parameters(), lr=1.0), (other(picture()) * picture(seed=1)).sum())
+    (moved,) = (module for module in other.modules() if isinstance(module, kp.RandomPatchAffine))
+    same(child.ranges.degrees.detach(), moved.ranges.degrees.detach() if other is container else before)
+    assert (moved.ranges.degrees != before).all()
+    with torch.no_grad():
+        moved.ranges.degrees.copy_(torch.tensor([40.0, 50.0]))
+    other(picture())
+    found = READ_OFF["angle"](moved._params["theta"][0].detach())
+    assert ((found > 35) & (found < 55)).all()  # of boxes that are not quite square
