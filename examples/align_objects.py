@@ -46,7 +46,7 @@ QUICK_SCHEDULE = ((8, 50, 0.03), (4, 30, 0.02), (2, 10, 0.006))
 PADDING = "image"  # of the hidden warp: nothing but the contents tells where an object's patch ends
 CONTRAST = 0.02  # residuals above it count by their size, not its square: what is far off in motion does not dominate
 
-GIF_WIDTH, STILL_WIDTH, GAP, LINE, FONT = 560, 960, 4, 26, ImageFont.load_default(15)
+GIF_WIDTH, STILL_WIDTH, GAP, LINE, FONT = 480, 960, 4, 26, ImageFont.load_default(15)
 SMOOTH, LINE_WIDTH = 2, 3.2  # outlines are drawn larger and reduced; tiles are shown at about half their size
 FAR, NEAR = COLOURS[0], COLOURS[1]  # the outline of an object that is further off than 1 px, and of one that is not
 
@@ -243,7 +243,7 @@ def main() -> int:
             errors.append(film.errors[[0, -1]])  # with the identity, and at the end
             if seed == seeds[0]:
                 first = film
-    write_gif(args.out / "align_objects.gif", first, 10 if args.quick else 34)
+    write_gif(args.out / "align_objects.gif", first, 10 if args.quick else 28)
     write_still(args.out / "align_objects.png", first)
 
     start, end = torch.stack(errors).unbind(1)  # (seeds, N) each

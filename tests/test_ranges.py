@@ -221,7 +221,7 @@ def deployed(augmentation):
     return fixed
 
 
-@pytest.mark.parametrize("number", [-0.5, -5000.0])
+@pytest.mark.parametrize("number", [-0.5, -4096.0])
 @pytest.mark.parametrize("copied", [lambda a: a, deployed, lambda a: a.half(), lambda a: a.bfloat16(), copy.deepcopy])
 def test_a_scale_stays_above_0_in_every_copy(copied, number):
     augmentation = kp.RandomPatchAffine(0.0, scale=(0.5, 1.0), p=1.0, learnable=True)
@@ -229,7 +229,7 @@ def test_a_scale_stays_above_0_in_every_copy(copied, number):
         augmentation.ranges.scale.fill_(number)
     values = drawn(copied(augmentation), "x scale")
     torch.testing.assert_close(
-        values, torch.full((2000,), 1e-6 / (0.002 - number), dtype=torch.float64), rtol=0.01, atol=0
+        values, torch.full((2000,), 1e-6 / (0.002 - number), dtype=torch.float64), rtol=1e-4, atol=0
     )
 
 
