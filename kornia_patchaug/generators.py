@@ -101,7 +101,7 @@ class AffineGenerator(nn.Module):
         if numbers.ndim == 2:
             one, other = one[classes], other[classes]
         noise = noise[:, : one.shape[1]].expand(count, -1)
-        return torch.lerp(one, other, noise)  # never beyond either end, as rounding could take centre +- half
+        return torch.lerp(one, other, noise)  # never beyond either end, where one + (other - one) * noise could be
 
     def _ends(self, name: str) -> tuple[Tensor, Tensor]:
         """Both ends of a range, each ``(1, D)`` or ``(K, D)``, in either order."""
