@@ -83,7 +83,7 @@ def test_an_example_writes_its_pictures_and_shows_what_it_is_about(quick):
     assert sorted(path.name for path in out.iterdir()) == PICTURES[name]
     for picture in PICTURES[name]:
         with Image.open(out / picture) as image:
-            assert min(image.size) > 150
+            assert min(image.size) > 100
     SHOWS[name](printed)
     assert printed["quick"]
     assert printed.keys() == documented(name).keys()
