@@ -51,6 +51,19 @@ def pool_threads():
 """
 
 
+LOOPS = """
+from kornia_patchaug.kernels.running import compiled
+
+@compiled
+def once(x):
+    return x
+
+@compiled
+def twice(x):
+    return once(x) + once(x)
+"""
+
+
 def script(code: str, *, timeout: float = 120, **environment: str):
     """What code prints as JSON, in a Python of its own that a hang ends; HASH seeds are fixed for ``digest``."""
     code = COMMON + textwrap.dedent(code)
@@ -282,6 +295,39 @@ def test_later_processes_load_what_earlier_ones_compiled():
     runs = [script(first_call) for _ in range(3)]
     assert min(seconds for seconds, _ in runs) < 1.5
     assert not any(compiler for _, compiler in runs)
+
+
+def test_processes_that_compile_for_two_dtypes_at_once_leave_each_other_their_code(tmp_path):
+    """What is left when both look for a free name before either has written: one's index, and the other's file."""
+    (tmp_path / "loops.py").write_text(LOOPS)
+
+    def run(dtype):
+        code = f"import loops, numpy; print(loops.twice(numpy.ones(3, numpy.{dtype})).dtype)"
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={
+                **os.environ,
+                "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
+                "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+            },
+        )
+        assert found.stdout.strip() == dtype, found.stderr
+        return {path: path.read_bytes() for path in (tmp_path / "cache").rglob("*.nb?")}
+
+    first = run("float64")
+    for path in first:
+        path.unlink()
+    assert run("float32")
+    for path, content in first.items():
+        if path.suffix == ".nbc":
+            path.write_bytes(content)
+    assert set(run("float32")) > {path for path in first if path.suffix == ".nbc"}
+    for path in first:
+        if path.suffix == ".nbi":
+            path.unlink()
+    assert run("float64").keys() == run("float64").keys()
 
 
 @pytest.mark.parametrize("locators", ["InTree", "CacheLocator"])

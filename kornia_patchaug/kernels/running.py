@@ -6,14 +6,29 @@ import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from hashlib import sha256
 
 import torch
 from numba import njit
+from numba.core.caching import IndexDataCacheFile
 
 TURNS = 16  # of each thread: few handovers, and little to wait for at the end
 WORTH_A_THREAD = 1 << 15  # pixels: below, waking a thread takes longer than the work
 
 _pool: ThreadPoolExecutor | None = None
+
+
+class CacheFile(IndexDataCacheFile):
+    """numba's, with files named after what they were compiled for.
+
+    numba numbers them. Two processes that compile for two dtypes at once both take the next number, and then the index
+    of one points at the code of the other, for good.
+    """
+
+    def save(self, key: object, data: object) -> None:
+        name = self._data_name(int.from_bytes(sha256(repr(key).encode()).digest()[:8]))
+        self._save_index({**self._load_index(), key: name})
+        self._save_data(name, data)
 
 
 def compiled(function: Callable, **more: object) -> Callable:
@@ -24,9 +39,11 @@ def compiled(function: Callable, **more: object) -> Callable:
     """
     options = {"nogil": True, "error_model": "numpy", **more}
     try:
-        return njit(function, cache=True, **options)
+        loop = njit(function, cache=True, **options)
     except RuntimeError:  # neither this folder nor the user's cache can be written
         return njit(function, **options)
+    loop._cache._cache_file.__class__ = CacheFile  # numba has no option for it
+    return loop
 
 
 def fused(function: Callable) -> Callable:
