@@ -162,7 +162,8 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         kept = params
         if "image" in params:  # this has been here before
             kept = {name: params[name][0] for name in ("boxes", "theta", "obj_to_img")}
-        objects = next((source for source in (given, kept, self._bound) if "boxes" in source), None)  # and their images
+        # Boxes and their images come from one place.
+        objects = next((source for source in (given, kept, self._bound) if "boxes" in source), None)
         if objects is None:
             raise ValueError(NO_OBJECTS.format(name=type(self).__name__))
         boxes, obj_to_img = as_flat(objects["boxes"], {**objects, **given}.get("obj_to_img"), batch_size)

@@ -101,7 +101,7 @@ def check_numeric(name: str, value: object) -> None:
 
 
 def check_index(index: Tensor, count: int, name: str = "obj_to_img") -> Tensor:
-    """Return ``index``, one number of what it counts a box, as int64 ``(N,)``, or raise."""
+    """Return ``index``, of an image or a class for each box, as int64 ``(N,)``, or raise."""
     integer = isinstance(index, Tensor) and not (
         index.is_floating_point() or index.is_complex() or index.dtype == torch.bool
     )
