@@ -25,12 +25,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from tqdm import tqdm
 
 import kornia_patchaug as kp
-from kornia_patchaug.preview import COLOURS, DITHER, picture_tensor
+from kornia_patchaug.preview import COLOURS, encode_gif, picture_tensor
 from kornia_patchaug.theta import corners_of
 
 DEMO = Path(__file__).resolve().parent.parent / "demo_images"
@@ -202,17 +202,8 @@ def write_gif(path: Path, film: Film, count: int) -> None:
         caption = f"{film.caption(step)}, {int(near.sum())} of {len(near)} objects under 1 px (blue)"
         rows = np.array_split(np.arange(len(tiles)), len(tiles) // 2)  # two or three a row
         frames.append(lay_out([[tiles[k] for k in row] for row in rows], [caption], GIF_WIDTH))
-    # One palette for all frames and a pattern that stands still, so that what does not move does not flicker.
-    some = Image.fromarray(np.concatenate([np.asarray(frame)[::2, ::2] for frame in frames[:: len(frames) // 3]]))
-    fixed = [level for colour in ("white", "black", FAR, NEAR) for level in ImageColor.getrgb(colour)]
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(some.quantize(250, kmeans=2).getpalette() + fixed)
-    height, width = frames[0].height, frames[0].width
-    pattern = np.tile(DITHER, (-(-height // 4), -(-width // 4)))[:height, :width, None]
-    dithered = ((np.asarray(frame) + pattern).round().clip(0, 255).astype(np.uint8) for frame in frames)
-    first, *rest = [Image.fromarray(d).quantize(palette=palette, dither=Image.Dither.NONE) for d in dithered]
     times = [1500] + [120] * (len(frames) - 2) + [3000]  # milliseconds: the first and the last are to be looked at
-    first.save(path, save_all=True, append_images=rest, duration=times, loop=0)
+    path.write_bytes(encode_gif(frames, times))
 
 
 def write_still(path: Path, film: Film) -> None:

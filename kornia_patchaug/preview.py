@@ -92,7 +92,7 @@ def contact_sheet(picture: Picture, ranges: Ranges, *, draws: int, seed: int) ->
 def sweep(picture: Picture, ranges: Ranges) -> bytes:
     """A looping GIF in which every parameter runs through its range; every other object turns the other way."""
     longer = GIF_TILE
-    while len(data := _encode_gif(_sweep_frames(picture, ranges, longer))) > MAX_GIF_BYTES:
+    while len(data := encode_gif(_sweep_frames(picture, ranges, longer))) > MAX_GIF_BYTES:
         longer = int(longer * 0.97 * math.sqrt(MAX_GIF_BYTES / len(data)))
     return data
 
@@ -130,17 +130,21 @@ def _sweep_frames(picture: Picture, ranges: Ranges, longer: int) -> list[Image.I
     return [_annotate(_to_pil(image, size), corners, quad, spots) for image, quad in zip(images, quads, strict=True)]
 
 
-def _encode_gif(frames: list[Image.Image]) -> bytes:
-    """One palette for all frames and a dither pattern that stands still: what does not move does not flicker."""
+def encode_gif(frames: list[Image.Image], times: int | list[int] = FRAME_MS) -> bytes:
+    """Frames of one size, each shown for so many milliseconds.
+
+    One palette for all frames and a dither pattern that stands still: what does not move does not flicker.
+    """
     fixed = [level for colour in (*COLOURS, HALO, "#ffffff") for level in ImageColor.getrgb(colour)]
-    some = Image.fromarray(np.concatenate([np.asarray(frame)[::2, ::2] for frame in frames[:: FRAMES // 4]]))
+    some = Image.fromarray(np.concatenate([np.asarray(frame)[::2, ::2] for frame in frames[:: -(-len(frames) // 4)]]))
     colours = some.quantize(255 - len(fixed) // 3, kmeans=2).getpalette()  # 255: one is left for "as before"
     palette = Image.new("P", (1, 1))
     palette.putpalette(colours + fixed)
-    pattern = np.tile(DITHER, (GIF_TILE // 4, GIF_TILE // 4))[: frames[0].height, : frames[0].width, None]
+    width, height = frames[0].size
+    pattern = np.tile(DITHER, (-(-height // 4), -(-width // 4)))[:height, :width, None]
     dithered = ((np.asarray(frame) + pattern).round().clip(0, 255).astype(np.uint8) for frame in frames)
     first, *rest = [Image.fromarray(f).quantize(palette=palette, dither=Image.Dither.NONE) for f in dithered]
-    first.save(buffer := io.BytesIO(), "GIF", save_all=True, append_images=rest, duration=FRAME_MS, loop=0)
+    first.save(buffer := io.BytesIO(), "GIF", save_all=True, append_images=rest, duration=times, loop=0)
     return buffer.getvalue()
 
 
