@@ -13,8 +13,9 @@ import torch
 
 from benchmarks.agree import check_rivals
 from benchmarks.cases import CASES, CUDA_CASES, Case
-from benchmarks.report import document, markdown, summary, table
+from benchmarks.report import document, markdown, ratio_table, summary, table
 from benchmarks.rows import Row
+from benchmarks.stages import stage_table, stage_times
 from benchmarks.start import start_rows
 from benchmarks.suite import QUICK, Settings, growth_rows, memory_rows, thread_rows, time_rows
 
@@ -27,15 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     check_rivals(options.device, settings.sequential)
     log: list[dict] = []
-    rows = []
-    for row in measure(cases, settings, log):
-        rows.append(row)
-    content = document(rows, log, settings)
-    print(table(rows))
-    print(summary(rows))
+    rows = list(measure(cases, settings, log))
+    _say("stages")
+    stages = [time for case in cases for time in stage_times(case, settings)]
+    content = document(rows, stages, log, settings)
+    for text in (table(rows), summary(rows), ratio_table(rows), stage_table(stages)):
+        print(text)
     _write(options.out, json.dumps(content, indent=1))
     if options.markdown:
-        _write(options.markdown, markdown(content, rows))
+        _write(options.markdown, markdown(content, rows, stages))
     print(f"{options.out}, after {time.perf_counter() - start:.0f} s")
     return 0
 
@@ -61,7 +62,7 @@ def measure(cases: Sequence[Case], settings: Settings, log: list[dict]) -> Itera
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="affine_patches against its rivals")
-    parser.add_argument("--quick", action="store_true", help="50 seconds at most: few rounds, parts of the objects")
+    parser.add_argument("--quick", action="store_true", help="a minute at most: few rounds, parts of the objects")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     names = [case.name for case in CUDA_CASES]

@@ -12,7 +12,9 @@ import torch
 
 import kornia_patchaug as kp
 from benchmarks.cases import CUDA_CASES, ONE_IMAGE
-from benchmarks.rows import LANDS, LOST, MISSED, Row
+from benchmarks.rivals import BOTH, FORWARD
+from benchmarks.rows import LANDS, LOST, MEMORY, MISSED, OURS, Row
+from benchmarks.stages import StageTime, stage_table
 from benchmarks.suite import Settings
 
 HEADER = ("case", "measured", "contender", "its value", "against", "its value", "ratio", "bar", "verdict", "note")
@@ -25,15 +27,21 @@ where the note says so, and their time is extended along the line through both: 
 (a) and (b) do what `sequential=True` does; (c), (d) and (e) what the default does, (c) at one resolution for all
 objects. Memory is the peak of forward and backward beyond inputs and output.
 """
+RATIOS = "Times better than each, by the table of all rows; bold where we lose."
+STAGES = """Median times, and shares of the whole call's. Each stage is timed alone, on what the one before made. By
+default the call samples and composites in one sweep; alpha, gradients to boxes and `transparent` take the two one after
+another. Forward runs without autograd; backward goes to images and theta.
+"""
 
 
-def document(rows: Sequence[Row], log: Sequence[dict], settings: Settings) -> dict:
+def document(rows: Sequence[Row], stages: Sequence[StageTime], log: Sequence[dict], settings: Settings) -> dict:
     """What the JSON file holds. Neither a host's name nor a path is among it."""
     return {
         "versions": versions(),
         "machine": machine(settings.device),
         "settings": asdict(settings),
         "rows": [{**asdict(row), "verdict": row.verdict} for row in rows],
+        "stages": [stage._asdict() for stage in stages],
         "times": list(log),
     }
 
@@ -71,6 +79,22 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in (padded[0], rule, *padded[1:]))
 
 
+def ratio_table(rows: Sequence[Row]) -> str:
+    """What `affine_patches` with its default options makes of every rival: a row a case, a column a rival."""
+    kinds = (FORWARD, BOTH, MEMORY)
+    found = {(r.case, r.measured, r.rival): r for r in rows if r.contender == OURS and r.measured in kinds}
+    found = {key: row for key, row in found.items() if row.ratio is not None and not row.at_most}
+    sizes = {case.name for case in CUDA_CASES}
+    rivals = list(dict.fromkeys(rival for case, _, rival in found if case in sizes))
+    lines = [["case", "measured", *rivals], ["---", "---", *["---:"] * len(rivals)]]
+    for case, measured in dict.fromkeys((case, measured) for case, measured, _ in found if case in sizes):
+        of_rivals = [found.get((case, measured, rival)) for rival in rivals]
+        cells = [_number(r.ratio) if r else "" for r in of_rivals]
+        cells = [f"**{c}**" if r and r.verdict == LOST else c for r, c in zip(of_rivals, cells, strict=True)]
+        lines.append([case, measured, *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def summary(rows: Sequence[Row]) -> str:
     """How many bars there are, and which rows missed theirs or lose."""
     bars = [row for row in rows if row.bar is not None]
@@ -81,22 +105,34 @@ def summary(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def markdown(content: dict, rows: Sequence[Row]) -> str:
+def markdown(content: dict, rows: Sequence[Row], stages: Sequence[StageTime]) -> str:
+    """The file that docs/performance.md and docs/how-it-works.md take their tables from, by the sections' names."""
     about = ", ".join(f"{name} {version}" for name, version in content["versions"].items() if version)
     where = content["machine"]
     quick = " (`--quick`: few rounds, parts of the objects)" if content["settings"]["quick"] else ""
     cases = "\n".join(f"- {case}" for case in (*CUDA_CASES, ONE_IMAGE) if case.name in {row.case for row in rows})
     device = f"{where['gpu']} beside " if "gpu" in where else ""
+    computer = f"{where['processor']}, {where['cores']} cores, {where['memory_gib']} GiB"
     count = content["settings"]["threads"]
     parts = (
         "# Results of `make bench`" + quick,
-        f"{device}{where['processor']}, {where['cores']} cores, {where['memory_gib']} GiB; {count} threads. {about}.",
+        *_section("machine", f"{device}{computer}; {count} threads. {about}."),
+        *_section("cases", cases),
+        RATIOS,
+        *_section("ratios", ratio_table(rows)),
+        "## Every row",
         LEGEND.strip(),
-        cases,
-        table(rows),
+        *_section("rows", table(rows)),
         summary(rows).replace("\n", "\n\n"),
+        "## Cost per stage",
+        *_section("stages", STAGES.strip() + "\n\n" + stage_table(stages)),
     )
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _section(name: str, text: str) -> tuple[str, str, str]:
+    """Between marks by which pages of the documentation take it."""
+    return f"<!-- --8<-- [start:{name}] -->", text, f"<!-- --8<-- [end:{name}] -->"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import time
 from dataclasses import replace
 from functools import partial
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import agree, cases, measure, memory, report, rivals, rows, start, suite
+from benchmarks import agree, cases, measure, memory, report, rivals, rows, stages, start, suite
 from benchmarks.rivals import BOTH, CLONE, CONTENDERS, FORWARD, OPENCV
 from benchmarks.rows import LANDS, LOST, MET, MISSED, OURS, A, Row, time_row
 
@@ -172,7 +173,7 @@ def test_a_run_writes_json_and_markdown(tmp_path, monkeypatch, capsys):
     assert command.main(["--quick", "--threads", "1", "--out", str(out), "--markdown", str(page)]) == 0
     text = out.read_text()
     content = json.loads(text)
-    assert set(content) == {"versions", "machine", "settings", "rows", "times"}
+    assert set(content) == {"versions", "machine", "settings", "rows", "stages", "times"}
     assert {"python", "torch", "kornia", "numba", "opencv", "numpy"} <= set(content["versions"])
     assert {"processor", "cores", "memory_gib"} <= set(content["machine"])
     assert platform.node() not in content["machine"].values()
@@ -181,10 +182,47 @@ def test_a_run_writes_json_and_markdown(tmp_path, monkeypatch, capsys):
     assert {row["case"] for row in content["rows"]} == {"S", "growth: 2 to 4 objects", "1"}
     assert all({"ours", "theirs", "ratio", "bar", "verdict"} <= set(row) for row in content["rows"])
     printed = capsys.readouterr().out
-    lines = [line for line in page.read_text().splitlines() if line.startswith("| ")]
+    parts = dict(re.findall(r"\[start:(\w+)\] -->\n\n(.*?)\n\n<!-- --8<-- \[end:\1\]", page.read_text(), flags=re.S))
+    assert set(parts) == {"machine", "cases", "ratios", "rows", "stages"}
+    lines = parts["rows"].splitlines()
     assert len(lines) == 2 + len(content["rows"])
-    assert all(line in printed for line in lines)
     assert len({len(line) for line in lines}) == 1
+    tables = "\n".join(parts[part] for part in ("rows", "ratios", "stages"))
+    assert all(line in printed for line in tables.splitlines() if line.startswith("|"))
+    assert len(content["stages"]) == 9
+
+
+def test_the_stages_one_after_another_are_the_call():
+    calls = stages.forward_calls(SMALL, BRIEF)
+    expected = rivals.ours(*cases.make_scene(SMALL))
+    for stage in (stages.COMPOSITE, stages.SWEEP, stages.CALL):
+        torch.testing.assert_close(calls[stage](), expected)
+
+
+def test_a_stage_that_sleeps_has_the_share_that_it_sleeps(monkeypatch):
+    def nap():
+        time.sleep(0.05)
+
+    monkeypatch.setattr(stages, "forward_calls", lambda *_: {"half": nap, stages.CALL: lambda: (nap(), nap())})
+    half, whole = stages.stage_times(SMALL, BRIEF)[:2]
+    assert 0.05 <= half.seconds < 0.1 <= whole.seconds
+    assert half.share == pytest.approx(0.5, abs=0.2)
+    assert "| half | forward | 5" in stages.stage_table([half, whole])
+
+
+def test_the_table_of_ratios_holds_the_default_against_each_and_marks_a_loss():
+    row = partial(time_row, "S", FORWARD, OURS)
+    lines = report.ratio_table(
+        [
+            row(LABELS["c"], 1.0, 5.534),
+            row(OPENCV, 2.0, 1.0),
+            time_row("S", FORWARD, LABELS["sequential"], A, 1.0, 7.0),
+            Row("M", "peak memory", OURS, LABELS["c"], "MB", 2.0, 123.0, 61.5),
+            Row("growth: 1 to 2", FORWARD, OURS, "1 object", "s", 1.0, 1.0, 0.5, 1.05, at_most=True),
+        ]
+    ).splitlines()
+    assert lines[0] == f"| case | measured | {LABELS['c']} | {OPENCV} |"
+    assert lines[2:] == ["| S | forward | 5.53 | **0.5** |", "| M | peak memory | 61.5 |  |"]
 
 
 def test_the_first_call_of_a_process_compiles_and_later_ones_are_measured_at_their_best(monkeypatch):
