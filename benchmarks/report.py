@@ -12,8 +12,8 @@ import torch
 
 import kornia_patchaug as kp
 from benchmarks.cases import CUDA_CASES, ONE_IMAGE
-from benchmarks.rivals import BOTH, FORWARD
-from benchmarks.rows import LANDS, LOST, MEMORY, MISSED, OURS, Row
+from benchmarks.rivals import CLONE
+from benchmarks.rows import BOUND, LANDS, LOST, MISSED, OURS, Row
 from benchmarks.stages import StageTime, stage_table
 from benchmarks.suite import Settings
 
@@ -81,13 +81,12 @@ def table(rows: Sequence[Row]) -> str:
 
 def ratio_table(rows: Sequence[Row]) -> str:
     """What `affine_patches` with its default options makes of every rival: a row a case, a column a rival."""
-    kinds = (FORWARD, BOTH, MEMORY)
-    found = {(r.case, r.measured, r.rival): r for r in rows if r.contender == OURS and r.measured in kinds}
-    found = {key: row for key, row in found.items() if row.ratio is not None and not row.at_most}
-    sizes = {case.name for case in CUDA_CASES}
-    rivals = list(dict.fromkeys(rival for case, _, rival in found if case in sizes))
+    sizes, no_rivals = {case.name for case in CUDA_CASES}, (CLONE, BOUND)
+    of_interest = [r for r in rows if r.contender == OURS and r.case in sizes and r.rival not in no_rivals and r.ratio]
+    found = {(r.case, r.measured, r.rival): r for r in of_interest}
+    rivals = list(dict.fromkeys(rival for *_, rival in found))
     lines = [["case", "measured", *rivals], ["---", "---", *["---:"] * len(rivals)]]
-    for case, measured in dict.fromkeys((case, measured) for case, measured, _ in found if case in sizes):
+    for case, measured in dict.fromkeys((case, measured) for case, measured, _ in found):
         of_rivals = [found.get((case, measured, rival)) for rival in rivals]
         cells = [_number(r.ratio) if r else "" for r in of_rivals]
         cells = [f"**{c}**" if r and r.verdict == LOST else c for r, c in zip(of_rivals, cells, strict=True)]

@@ -15,13 +15,21 @@ class PatchAffine(PatchAugmentation):
     """Warp each object by the theta given for it.
 
     Args:
-        p, p_batch, p_patch: the probabilities that an image, the batch, an object is changed.
+        p: the probability that an image is changed, in [0, 1].
+        p_batch: the probability that the batch is.
+        p_patch: the probability that an object is.
         resample: ``bilinear`` or ``nearest``; masks are painted with ``nearest`` unless the container says otherwise.
-        padding_mode, align_corners, sequential, patch_size: as :func:`affine_patches`.
+        padding_mode: what lies beyond the patch, as in `affine_patches`.
+        align_corners: whether -1 and 1 in the box frame are the edges of the box or its outermost pixel centres.
+        sequential: crop each object from the canvas as those before it left it, rather than from the input.
+        patch_size: ``(h, w)`` in pixels runs crop, warp and paste one after another, as in `affine_patches`.
         same_on_batch: draw the gates once for all.
         keepdim: give the output the input's rank.
 
-    Example:
+    Raises:
+        TypeError, ValueError: an option that is none, here; boxes, theta or images that are wrong, in the call.
+
+    Examples:
         >>> half_turn = torch.tensor([[-1.0, 0, 0, 0, -1, 0]])
         >>> PatchAffine()(torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([[0, 0, 2, 1]]), half_turn)
         tensor([[[[2., 1., 3.]]]])
@@ -46,9 +54,16 @@ class RandomPatchAffine(PatchAugmentation):
         translate: (x, y), the largest shift as a share of the box's width and height.
         scale: (low, high) for both axes, or (low_x, high_x, low_y, high_y); 0.001 and above.
         shear: degrees; ``s`` for (-s, s) along x, (low, high) along x, or (low_x, high_x, low_y, high_y) in one row.
-        p, p_batch, p_patch, resample, padding_mode, align_corners, sequential, patch_size, keepdim: as
-            :class:`PatchAffine`.
+        p: the probability that an image is changed, in [0, 1].
+        p_batch: the probability that the batch is.
+        p_patch: the probability that an object is.
+        resample: as in `PatchAffine`, and so are the next four and ``keepdim``.
+        padding_mode: what lies beyond the patch.
+        align_corners: the box frame of theta.
+        sequential: crop each object from the canvas as those before it left it.
+        patch_size: ``(h, w)`` in pixels runs crop, warp and paste one after another.
         same_on_batch: one draw for all objects.
+        keepdim: give the output the input's rank.
         learnable: each range becomes a parameter of ``self.ranges``, in the form and units passed, and every draw is
             made from it as it then is. Whatever it learns is a range: a draw lies between its two numbers in either
             order, and a scale below 0.001 approaches 0 without getting there; ``self.ranges.bounds()`` tells it. A
@@ -58,9 +73,10 @@ class RandomPatchAffine(PatchAugmentation):
             same numbers; leave it out there.
 
     Raises:
-        ValueError: a range that is not one.
+        TypeError, ValueError: a range that is not one or an option that is none, here; boxes, classes or images that
+            are wrong, in the call.
 
-    Example:
+    Examples:
         >>> aug = RandomPatchAffine(30.0, scale=(0.8, 1.2), p=1.0)
         >>> aug(torch.rand(2, 3, 32, 48), [torch.tensor([[4, 4, 20, 28]]), torch.zeros(0, 4)]).shape
         torch.Size([2, 3, 32, 48])

@@ -93,8 +93,8 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         """Set the objects of the calls to come, for containers that hand on the image alone. Returns the module.
 
         Stays until the next ``bind``; ``bind()`` clears it. Boxes are those at this augmentation's step: a flip or crop
-        before it moves the image, not what is bound. In :class:`PatchAugmentationSequential` boxes come from the data,
-        and only theta and classes are taken from here.
+        before it moves the image, not what is bound. In `PatchAugmentationSequential` boxes come from the data, and
+        only theta and classes are taken from here. Shapes are those of the call; errors are raised there.
         """
         self._bound = _given(boxes=boxes, theta=theta, obj_to_img=obj_to_img, classes=classes)
         return self
@@ -114,15 +114,16 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
 
         Args:
             input: ``(B, C, H, W)``, ``(C, H, W)`` or ``(H, W)``, floating.
-            boxes, theta, obj_to_img: as :func:`affine_patches` takes them. What is left out comes from ``params``, or
-                else from :meth:`bind`, or (theta of a random augmentation) from a draw; boxes that are given come
-                with their own ``obj_to_img``.
+            boxes: ``(N, 4)`` or per image, as `affine_patches` takes them. This and what follows, where left out,
+                comes from ``params``, or else from `bind`, or (theta of a random augmentation) from a draw.
+            theta: ``(N, 6)`` or ``(N, 2, 3)``.
+            obj_to_img: ``(N,)`` integer; comes from where the boxes come from.
             classes: ``(N,)`` integer, in the order of the flat boxes: which row of ranges that have one per class.
             params: a draw to replay, as in ``_params``.
             **kwargs: options of the constructor to change for this call, from ``resample`` to ``patch_size``.
 
         Raises:
-            TypeError: an integer image, an unknown option. ValueError: no boxes, or as :func:`affine_patches`.
+            TypeError, ValueError: an integer image, an unknown option, no boxes; or as `affine_patches`.
         """
         unknown = kwargs.keys() - self.flags.keys() - {"save_kwargs", "data_keys"}
         if unknown and "data_keys" not in kwargs:  # containers hand every child the options of all

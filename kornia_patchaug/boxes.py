@@ -43,7 +43,8 @@ def convert_boxes(boxes: Tensor, source: str, target: str, size: tuple[int, int]
 
     Args:
         boxes: ``(..., 4)``, integer or floating.
-        source, target: one of ``xyxy xyxy_plus xywh cxcywh xyxyn xywhn cxcywhn``.
+        source: one of ``xyxy xyxy_plus xywh cxcywh xyxyn xywhn cxcywhn``.
+        target: another of them.
         size: ``(height, width)`` in pixels; needed for the normalised formats only.
 
     Returns:
@@ -53,7 +54,7 @@ def convert_boxes(boxes: Tensor, source: str, target: str, size: tuple[int, int]
         TypeError: ``boxes`` is not a numeric tensor.
         ValueError: wrong shape, an unknown format, or ``size`` missing where it is needed.
 
-    Example:
+    Examples:
         >>> convert_boxes(torch.tensor([[2, 3, 10, 5]]), "xywh", "xyxy")
         tensor([[ 2,  3, 12,  8]])
         >>> convert_boxes(torch.tensor([[0.5, 0.5, 1.0, 0.5]]), "cxcywhn", "xyxy", size=(40, 20))
@@ -102,12 +103,15 @@ def flatten_boxes(boxes: BoxesLike, mode: str = "xyxy") -> tuple[Tensor, Tensor]
         boxes: a list of one ``(n_i, 4)`` tensor an image; a padded ``(B, M, 4)`` tensor; or Kornia ``Boxes``. Every
             row of a padded tensor stays a row (``n = b * M + m``); an all-zero row is padding and becomes an empty
             box, which paints nothing. Rows that Kornia ``Boxes`` marks as padding or removed are left out.
-        mode: the format of the rows, one of the pixel formats of :func:`convert_boxes`; ignored for ``Boxes``.
+        mode: the format of the rows, one of the pixel formats of `convert_boxes`; ignored for ``Boxes``.
+
+    Returns:
+        ``boxes (N, 4)`` half-open ``x1 y1 x2 y2`` in pixels, and ``obj_to_img (N,)`` int64.
 
     Raises:
         TypeError, ValueError: not one of the three containers, or rows that are not boxes.
 
-    Example:
+    Examples:
         >>> boxes, obj_to_img = flatten_boxes([torch.zeros(2, 4), torch.zeros(0, 4), torch.zeros(1, 4)])
         >>> obj_to_img
         tensor([0, 0, 2])
@@ -144,17 +148,20 @@ def flatten_boxes(boxes: BoxesLike, mode: str = "xyxy") -> tuple[Tensor, Tensor]
 
 
 def split_boxes(boxes: Tensor, obj_to_img: Tensor, batch_size: int) -> list[Tensor]:
-    """Split flat rows into a list of one tensor an image; the inverse of :func:`flatten_boxes`.
+    """Split flat rows into a list of one tensor an image; the inverse of `flatten_boxes`.
 
     Args:
         boxes: ``(N, ...)`` rows, one an object.
         obj_to_img: ``(N,)`` integer, in any order; rows of one image keep theirs.
         batch_size: the number of images B.
 
+    Returns:
+        B tensors ``(n_b, ...)``, empty ones for images without objects.
+
     Raises:
         TypeError, ValueError: ``obj_to_img`` is not one integer in ``[0, batch_size)`` an object.
 
-    Example:
+    Examples:
         >>> [len(rows) for rows in split_boxes(torch.zeros(3, 4), torch.tensor([2, 0, 2]), 4)]
         [1, 0, 2, 0]
     """

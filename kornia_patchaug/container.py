@@ -27,7 +27,15 @@ class PatchAugmentationSequential(AugmentationSequential):
 
     Takes the arguments of ``AugmentationSequential`` and stands in its place, nested containers included.
 
-    Example:
+    Args:
+        *args: the steps, Kornia's and ours, as modules.
+        **kwargs: ``data_keys`` and the rest, as ``AugmentationSequential`` takes them. Boxes are in pixels in Kornia's
+            formats: ``bbox_xyxy`` ``(B, M, 4)``, or a list of ``(n_b, 4)``, holds the last pixel.
+
+    Raises:
+        TypeError, ValueError: in the call, what a step raises for objects or images that are wrong.
+
+    Examples:
         >>> import torch, kornia.augmentation as K, kornia_patchaug as kp
         >>> seq = kp.PatchAugmentationSequential(
         ...     K.RandomHorizontalFlip(p=1.0), kp.RandomPatchAffine(20.0, p=1.0), data_keys=["input", "bbox_xyxy"]

@@ -36,7 +36,7 @@ def uniform(after: Tensor, count: int, source: int) -> Tensor:
 
 @operator("seed", lambda after, source: torch.empty(1, dtype=torch.int64, device=_device(source)))
 def seed(after: Tensor, source: int) -> Tensor:
-    """``(1,)`` integer, from which :func:`noise` comes."""
+    """``(1,)`` integer, from which `noise` comes."""
     return torch.randint(2**62, (1,), generator=_generator(source), device=_device(source))
 
 

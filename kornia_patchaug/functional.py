@@ -65,7 +65,7 @@ def affine_patches(
 
     Args:
         images: ``(B, C, H, W)``, floating.
-        boxes: ``(N, 4)`` half-open ``x1 y1 x2 y2`` in pixels; or per image, as :func:`flatten_boxes` takes them.
+        boxes: ``(N, 4)`` half-open ``x1 y1 x2 y2`` in pixels; or per image, as `flatten_boxes` takes them.
         theta: ``(N, 6)`` or ``(N, 2, 3)``, output to input in the box frame, as ``affine_grid`` takes it.
         obj_to_img: ``(N,)`` integer, the image of each object; may be left out if B = 1 or boxes come per image.
         alpha: opacity ``(N,)``, or a matte ``(N, 1, h, w)`` laid over the box, which moves with the patch.
@@ -84,7 +84,7 @@ def affine_patches(
         TypeError, ValueError: a wrong type, shape, device or value; the text names the argument, what was expected,
             what came, the first wrong row and the remedy.
 
-    Example:
+    Examples:
         >>> images = torch.arange(16.0).reshape(1, 1, 4, 4)
         >>> half_turn = torch.tensor([[-1.0, 0, 0, 0, -1, 0]])
         >>> affine_patches(images, torch.tensor([[0, 1, 4, 3]]), half_turn)[0, 0]
@@ -142,8 +142,11 @@ def crop_patches(
     With ``align_corners`` it is Kornia's ``crop_and_resize`` on the inclusive boxes ``x1 y1 x2-1 y2-1``.
 
     Args:
-        images, boxes, obj_to_img, mode: as :func:`affine_patches`.
-        size: ``(h, w)`` of the patches; needed.
+        images: ``(B, C, H, W)``, floating.
+        boxes: ``(N, 4)`` half-open ``x1 y1 x2 y2`` in pixels; or per image, as `flatten_boxes` takes them.
+        obj_to_img: ``(N,)`` integer, the image of each object; may be left out if B = 1 or boxes come per image.
+        size: ``(h, w)`` of the patches in pixels; needed.
+        mode: ``bilinear`` or ``nearest``.
         padding_mode: what lies beyond the *image*: ``zeros``, ``border`` or ``reflection``. Pixels next to the box are
             read where interpolation needs them.
         align_corners: False maps box edges to patch edges, True outermost pixel centres to pixel centres.
@@ -152,9 +155,9 @@ def crop_patches(
         ``(N, C, h, w)`` in the images' dtype; zeros for a box without area.
 
     Raises:
-        TypeError, ValueError: as :func:`affine_patches`.
+        TypeError, ValueError: as `affine_patches`.
 
-    Example:
+    Examples:
         >>> images = torch.arange(16.0).reshape(1, 1, 4, 4)
         >>> crop_patches(images, torch.tensor([[1, 0, 3, 4]]), size=(2, 2))
         tensor([[[[ 3.,  4.],
@@ -197,15 +200,17 @@ def warp_patches(
     Args:
         patches: ``(N, C, h, w)``, floating.
         theta: ``(N, 6)`` or ``(N, 2, 3)``.
-        mode, padding_mode, align_corners: as in ``torch.nn.functional.grid_sample``.
+        mode: ``bilinear`` or ``nearest``.
+        padding_mode: ``zeros``, ``border`` or ``reflection``, what lies beyond the patch.
+        align_corners: whether -1 and 1 are the patch's edges or its outermost pixel centres.
 
     Returns:
         ``(N, C, h, w)`` in the patches' dtype; the grid is float32 at least.
 
     Raises:
-        TypeError, ValueError: as :func:`affine_patches`.
+        TypeError, ValueError: as `affine_patches`.
 
-    Example:
+    Examples:
         >>> warp_patches(torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([[-1.0, 0, 0, 0, 1, 0]]))
         tensor([[[[3., 2., 1.]]]])
     """
@@ -236,17 +241,21 @@ def paste_patches(
     """Resize every patch to its box and paint it into its image, in row order.
 
     Args:
-        images: ``(B, C, H, W)``. patches: ``(N, C, h, w)``.
-        boxes, obj_to_img, alpha, mode: as :func:`affine_patches`.
+        images: ``(B, C, H, W)``, floating.
+        patches: ``(N, C, h, w)``, floating, one a box.
+        boxes: ``(N, 4)`` half-open ``x1 y1 x2 y2`` in pixels; or per image, as `flatten_boxes` takes them.
+        obj_to_img: ``(N,)`` integer, the image of each object; may be left out if B = 1 or boxes come per image.
+        alpha: opacity ``(N,)``, or a matte ``(N, 1, h, w)`` laid over the box.
+        mode: ``bilinear`` or ``nearest``.
         align_corners: False maps patch edges to box edges, True outermost pixel centres to pixel centres.
 
     Returns:
         ``(B, C, H, W)``, a new tensor in the images' dtype and memory format.
 
     Raises:
-        TypeError, ValueError: as :func:`affine_patches`.
+        TypeError, ValueError: as `affine_patches`.
 
-    Example:
+    Examples:
         >>> paste_patches(torch.zeros(1, 1, 2, 4), torch.ones(1, 1, 1, 1), torch.tensor([[1.0, 0.0, 2.5, 2.0]]))
         tensor([[[[0.0000, 1.0000, 0.5000, 0.0000],
                   [0.0000, 1.0000, 0.5000, 0.0000]]]])

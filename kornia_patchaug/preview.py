@@ -53,7 +53,7 @@ class Picture(NamedTuple):
 
 
 class Ranges(NamedTuple):
-    """What parameters are drawn from, as :class:`RandomPatchAffine` takes them."""
+    """What parameters are drawn from, as `RandomPatchAffine` takes them."""
 
     degrees: float
     translate: tuple[float, float]

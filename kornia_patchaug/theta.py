@@ -41,7 +41,7 @@ def theta_from_components(
     Raises:
         TypeError, ValueError: not floating tensors of these shapes; boxes that are not boxes.
 
-    Example:
+    Examples:
         >>> one = torch.ones(1)
         >>> theta_from_components(90 * one, one, torch.zeros(1, 2), torch.zeros(1, 2)).round().abs()
         tensor([[[0., 1., 0.],
@@ -68,7 +68,7 @@ def theta_from_components(
 
 @full_precision
 def theta_in_pixels(angle: Tensor, scale: Tensor, shift: Tensor, shear: Tensor, half: Tensor) -> Tensor:
-    """:func:`theta_from_components` unchecked: ``scale``, ``shift`` in pixels and half sizes ``half``, each (N, 2)."""
+    """`theta_from_components` unchecked: ``scale``, ``shift`` in pixels and half sizes ``half``, each (N, 2)."""
     radians = torch.deg2rad(angle)
     cos, sin = radians.cos(), radians.sin()
     tan_x, tan_y = torch.deg2rad(shear).tan().unbind(-1)
@@ -97,7 +97,7 @@ def theta_from_lie(params: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: not a floating tensor of that shape.
 
-    Example:
+    Examples:
         >>> theta_from_lie(torch.zeros(1, 6))
         tensor([[[1., 0., 0.],
                  [0., 1., 0.]]])
@@ -119,7 +119,7 @@ def invert_theta(theta: Tensor) -> Tensor:
     Raises:
         ValueError: a row is singular (to rounding) or not finite: it moves content nowhere.
 
-    Example:
+    Examples:
         >>> invert_theta(torch.tensor([[2.0, 0, 1, 0, 4, 2]])) + 0
         tensor([[[ 0.5000,  0.0000, -0.5000],
                  [ 0.0000,  0.2500, -0.5000]]])
@@ -148,7 +148,8 @@ def compose_theta(first: Tensor, then: Tensor) -> Tensor:
     """The theta of warping by ``first`` and the result by ``then``: ``first @ then`` as 3 x 3 matrices.
 
     Args:
-        first, then: ``(N, 6)`` or ``(N, 2, 3)``.
+        first: ``(N, 6)`` or ``(N, 2, 3)``.
+        then: ``(N, 6)`` or ``(N, 2, 3)``, in the same box frame.
 
     Returns:
         ``(N, 2, 3)``.
@@ -156,7 +157,7 @@ def compose_theta(first: Tensor, then: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: not floating tensors of that shape, or different N.
 
-    Example:
+    Examples:
         >>> shift = torch.tensor([[1.0, 0, 0.5, 0, 1, 0]])
         >>> compose_theta(shift, shift)[0, 0]
         tensor([1., 0., 1.])
@@ -176,16 +177,17 @@ def move_points(points: Tensor, boxes: Tensor, theta: Tensor, *, align_corners: 
     Args:
         points: ``(N, 2)`` or ``(N, K, 2)``, (x, y) in image pixels (a pixel's centre is at + 0.5); row n moves with
             object n, whether or not it lies in its box.
-        boxes: ``(N, 4)``. theta: ``(N, 6)`` or ``(N, 2, 3)``.
+        boxes: ``(N, 4)`` half-open ``x1 y1 x2 y2`` in pixels.
+        theta: ``(N, 6)`` or ``(N, 2, 3)``.
         align_corners: the box frame of theta.
 
     Returns:
-        as ``points``.
+        ``(N, 2)`` or ``(N, K, 2)`` as ``points``, floating, in image pixels.
 
     Raises:
         TypeError, ValueError: wrong types, shapes or values; a singular theta, naming the row.
 
-    Example:
+    Examples:
         >>> half_turn = torch.tensor([[-1.0, 0, 0, 0, -1, 0]])
         >>> move_points(torch.tensor([[3.0, 2.0]]), torch.tensor([[2, 2, 10, 6]]), half_turn)
         tensor([[9., 6.]])
@@ -208,18 +210,19 @@ def move_boxes(boxes: Tensor, theta: Tensor, *, clip: bool = True, align_corners
     """The enclosing box of each box's moved corners.
 
     Args:
-        boxes: ``(N, 4)``. theta: ``(N, 6)`` or ``(N, 2, 3)``.
+        boxes: ``(N, 4)`` half-open ``x1 y1 x2 y2`` in pixels.
+        theta: ``(N, 6)`` or ``(N, 2, 3)``.
         clip: limit each to the window that is painted, the whole pixels that the box touches. Content that leaves it
             altogether leaves an empty box on its border.
         align_corners: the box frame of theta.
 
     Returns:
-        ``(N, 4)``, floating.
+        ``(N, 4)`` ``x1 y1 x2 y2`` in pixels, floating.
 
     Raises:
-        TypeError, ValueError: as :func:`move_points`.
+        TypeError, ValueError: as `move_points`.
 
-    Example:
+    Examples:
         >>> shift_right = torch.tensor([[1.0, 0, -0.5, 0, 1, 0]])  # a quarter of the width
         >>> move_boxes(torch.tensor([[0, 0, 8, 4]]), shift_right)
         tensor([[2., 0., 8., 4.]])

@@ -216,6 +216,7 @@ def test_the_table_of_ratios_holds_the_default_against_each_and_marks_a_loss():
         [
             row(LABELS["c"], 1.0, 5.534),
             row(OPENCV, 2.0, 1.0),
+            row(CLONE, 2.0, 1.0),
             time_row("S", FORWARD, LABELS["sequential"], A, 1.0, 7.0),
             Row("M", "peak memory", OURS, LABELS["c"], "MB", 2.0, 123.0, 61.5),
             Row("growth: 1 to 2", FORWARD, OURS, "1 object", "s", 1.0, 1.0, 0.5, 1.05, at_most=True),

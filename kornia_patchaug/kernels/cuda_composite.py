@@ -21,7 +21,7 @@ BEYOND_32_BITS = 2**31  # offsets within an image take 32 bits where they can; w
 
 
 def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
-    """As :func:`reference.composite`."""
+    """As `reference.composite`."""
     painted, under = torch.empty_like(canvas), paint.new_empty(paint.shape if keep else 0)
     if canvas.numel():
         grid, options = _launch(canvas, painted, paint.shape[1])
@@ -33,7 +33,7 @@ def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, kee
 
 
 def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As :func:`reference.composite_backward`."""
+    """As `reference.composite_backward`."""
     channels, total, kept = grad.shape[1], len(opacity), under.numel() > 0
     grad_canvas, grad_paint = torch.empty_like(grad), opacity.new_empty(channels, total)
     if not grad.numel():

@@ -34,7 +34,7 @@ def sample(
     align_corners: bool,
     covered: bool,
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`reference.sample`."""
+    """As `reference.sample`."""
     values, coverage = frames.new_empty(source.shape[1], total), frames.new_empty(total if covered else 0)
     if total:
         owner, ends = tiles_of(table, total)
@@ -62,7 +62,7 @@ def sample_backward(
     of_source: bool,
     of_frames: bool,
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`reference.sample_backward`. Pixels that several windows read are added up in any order."""
+    """As `reference.sample_backward`. Pixels that several windows read are added up in any order."""
     # Half precision would lose what many pixels add to one.
     grad_source = torch.zeros(source.shape if of_source else 0, dtype=frames.dtype, device=source.device)
     grad_frames = frames.new_zeros(frames.shape if of_frames else 0)

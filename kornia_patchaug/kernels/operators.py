@@ -58,7 +58,7 @@ def sample(
 
 
 def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, windows: Windows) -> Tensor:
-    """A new canvas with the windows painted over it in row order, as :func:`reference.composite` defines it."""
+    """A new canvas with the windows painted over it in row order, as `reference.composite` defines it."""
     keep = opacity.requires_grad and torch.is_grad_enabled()
     return composite_op(canvas, paint, opacity, windows.table, keep)[0]
 

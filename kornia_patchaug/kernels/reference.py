@@ -135,7 +135,7 @@ def sample_backward(
     of_source: bool,
     of_frames: bool,
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of source and frames, by torch's own differentiation of :func:`sample`; empty where not wanted."""
+    """The gradients of source and frames, by torch's own differentiation of `sample`; empty where not wanted."""
     given = [grad_values, grad_coverage]
     wanted = [t for t, want in ((source, of_source), (frames, of_frames)) if want]
 

@@ -44,7 +44,7 @@ def paint_backward(
     totals: list[int],
     *options: str | bool,
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of canvas and frames. ``options``: as for :func:`paint`, and which of the two are wanted.
+    """The gradients of canvas and frames. ``options``: as for `paint`, and which of the two are wanted.
 
     With more than one turn it paints again, and takes one turn after another off, the last one first.
     """

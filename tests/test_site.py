@@ -1,0 +1,226 @@
+"""The site: it builds without a warning, its links lead somewhere, and a real browser reads it."""
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(path.with_suffix(".html").name for path in (ROOT / "docs").glob("*.md"))
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PHONE, DESK = {"width": 375, "height": 812}, {"width": 1280, "height": 900}
+WAYS = [(PHONE, "light"), (DESK, "light"), (DESK, "dark")]
+
+
+def build(source: Path, out: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)]
+    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=source, env=quiet)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder of the built site."""
+    out = tmp_path_factory.mktemp("site")
+    done = build(ROOT, out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+class Document(HTMLParser):
+    """What a page refers to, what can be referred to on it, and what of it is fetched as it loads."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.fetched: list[str] = []
+        self.anchors = {""}
+        self.images_without_text = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        self.anchors.add(found.get("id") or "")
+        target = found.get("href") or found.get("src")
+        if target is not None and not target.startswith("data:"):
+            self.links.append(target)
+            if tag != "a" and found.get("rel") != "canonical":
+                self.fetched.append(target)
+        self.images_without_text += tag == "img" and not found.get("alt")
+
+
+def broken_links(folder: Path) -> list[str]:
+    """Links between the pages of a folder that lead nowhere, and whatever is fetched from elsewhere."""
+    pages = {path: Document(path.read_text()) for path in folder.glob("*.html") if path.name != "404.html"}
+    found = []
+    for path, page in pages.items():
+        found += [f"{path.name} fetches {link}" for link in page.fetched if urlsplit(link).netloc]
+        for link in (link for link in page.links if not urlsplit(link).scheme):
+            file, anchor = urldefrag(link)
+            target = (path.parent / unquote(file)).resolve() if file else path
+            target = target / "index.html" if target.is_dir() else target
+            if not target.is_file() or (target in pages and unquote(anchor) not in pages[target].anchors):
+                found.append(f"{path.name} -> {link}")
+    return found
+
+
+def test_every_page_is_built_and_in_the_menu(site):
+    assert sorted(path.name for path in site.glob("*.html")) == sorted([*PAGES, "404.html"])
+    menu = re.findall(r"^  - .+: (\w[\w-]*)\.md$", (ROOT / "mkdocs.yml").read_text(), flags=re.M)
+    assert sorted(f"{name}.html" for name in menu) == PAGES
+
+
+def test_every_link_leads_somewhere_and_nothing_is_fetched_from_elsewhere(site):
+    assert broken_links(site) == []
+
+
+def test_every_picture_says_what_it_shows(site):
+    for name in PAGES:
+        assert Document((site / name).read_text()).images_without_text == 0, name
+
+
+def test_a_broken_link_or_anchor_and_a_script_from_elsewhere_are_noticed(tmp_path):
+    links = '<a href="other.html#there"></a><a href="other.html#gone"></a><a href="gone.html"></a><a href="#gone"></a>'
+    (tmp_path / "index.html").write_text(f'{links}<script src="https://example.org/x.js"></script>')
+    (tmp_path / "other.html").write_text('<p id="there"></p>')
+    assert [found.split()[-1] for found in broken_links(tmp_path)] == [
+        "https://example.org/x.js",
+        "other.html#gone",
+        "gone.html",
+        "#gone",
+    ]
+
+
+def test_a_warning_fails_the_build(tmp_path):
+    for name in ("mkdocs.yml", "mkdocs_links.py", "benchmarks", "gallery", "kornia_patchaug"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    with (tmp_path / "docs/index.md").open("a") as page:
+        page.write("\n[gone](gone.md)\n")
+    done = build(tmp_path, tmp_path / "out")
+    assert done.returncode != 0 and "gone.md" in done.stderr
+
+
+def test_ci_has_a_browser():
+    """Elsewhere the tests below run where there is one."""
+    assert CHROMIUM or not os.environ.get("CI")
+
+
+needs_a_browser = pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    """Where the site is served."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Open a page; whatever the browser complains about is an error in the end."""
+    contexts, complaints = [], []
+
+    def open_page(name, viewport=DESK, scheme="light"):
+        contexts.append(browser.new_context(viewport=viewport, color_scheme=scheme))
+        contexts[-1].grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
+        page = contexts[-1].new_page()
+        page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
+        page.on(
+            "request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else complaints.append(r.url)
+        )
+        page.goto(f"{address}/{name}")
+        page.wait_for_load_state("networkidle")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@needs_a_browser
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(("viewport", "scheme"), WAYS, ids=["phone", "light", "dark"])
+def test_a_page_loads_and_fits(visit, name, viewport, scheme):
+    page = visit(name, viewport, scheme)
+    assert page.locator("h1").count() == 1
+    assert page.evaluate("document.body.getAttribute('data-md-color-scheme')") == {"light": "default"}.get(
+        scheme, "slate"
+    )
+    for image in page.locator(".md-content img").all():
+        image.scroll_into_view_if_needed()
+        page.wait_for_function("image => image.complete", arg=image.element_handle())
+        assert image.evaluate("image => image.naturalWidth") > 0, image.get_attribute("src")
+        assert image.bounding_box()["width"] > 200
+    # No page slides sideways: only what scrolls on its own, code and tables, is wider than the window.
+    assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+    assert page.evaluate("parseFloat(getComputedStyle(document.querySelector('.md-typeset p')).fontSize)") >= 16
+    assert page.evaluate("document.querySelector('.md-typeset p').getBoundingClientRect().width") > 0.8 * min(
+        viewport["width"], 700
+    )
+
+
+@needs_a_browser
+def test_the_search_finds_affine_patches(visit):
+    page = visit("index.html")
+    page.locator(".md-search__input").fill("affine_patches")
+    results = page.locator(".md-search-result__link")
+    results.first.wait_for()
+    targets = [link.get_attribute("href") for link in results.all()]
+    assert any("api.html" in target and "affine_patches" in target for target in targets[:3]), targets
+    assert any("loop.html" in target for target in targets)
+
+
+@needs_a_browser
+def test_code_is_copied_and_the_scheme_can_be_changed(visit):
+    page = visit("index.html")
+    block = page.locator("div.highlight", has_text="affine_patches").first
+    block.hover()
+    block.locator("button").click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert "kp.affine_patches(images, boxes, theta, obj_to_img)" in copied
+    exec(compile(copied, "index.html", "exec"), {})  # what a reader pastes
+    assert page.evaluate("document.body.getAttribute('data-md-color-scheme')") == "default"
+    page.get_by_title("Dark").click()
+    assert page.evaluate("document.body.getAttribute('data-md-color-scheme')") == "slate"
+
+
+@needs_a_browser
+def test_a_name_leads_to_its_entry(visit):
+    page = visit("index.html")
+    page.goto(page.url.replace("index.html", "performance.html"))
+    page.locator(".md-content a", has_text="affine_patches").first.click()
+    page.wait_for_url("**/api.html#kornia_patchaug.affine_patches")
+    assert page.locator("[id='kornia_patchaug.affine_patches']").is_visible()
