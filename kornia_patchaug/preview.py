@@ -28,14 +28,12 @@ NARROWEST = 240  # a tile's room on the sheet, so that the caption of a slim pic
 MARGIN, GAP, LINE = 28, 20, 24  # around the sheet, between tiles, from one line of text to the next
 HEADER_SIZE, TEXT_SIZE, TAG_SIZE = 17, 15, 13
 BACKGROUND, INK, FAINT, HALO = "#ffffff", "#1b1b1f", "#62626b", "#101014"
-# After Okabe and Ito, which colour-blind eyes tell apart: without black, which the halo has, and with a lighter blue,
-# which theirs (#0072b2) needs on a night sky.
+# After Okabe and Ito, for colour-blind eyes: no black, which the halo has, and a lighter blue, for a night sky.
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#2a7fd0", "#d55e00", "#cc79a7")
 WHITE_NUMBERS = ("#009e73", "#2a7fd0", "#d55e00")  # the darker ones
 LINE_WIDTH, HALO_WIDTH, BOX_WIDTH, TAG_PADDING = 2.5, 1.0, 1.0, 4.0
 SMOOTH, BOX_OPACITY = 4, 160  # how many times larger outlines are drawn; of 255
 NOTE = "Thick outline: where the object's corners moved. Thin: its box, which bounds what is painted."
-
 FRAMES, FRAME_MS, MAX_GIF_BYTES = 32, 80, 3_000_000
 # Bayer's thresholds times half a level, which hide the steps of a palette.
 DITHER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 2 - 3.75
@@ -85,7 +83,7 @@ def contact_sheet(picture: Picture, ranges: Ranges, *, draws: int, seed: int) ->
     for k in range(draws):
         image = augment(picture.image[None], picture.boxes)[0]
         views.append((f"draw {k + 1}", image, move_points(boxes, picture.boxes, augment._params["theta"][0])))
-    tiles = [_annotate(_to_pil(image, size), boxes * zoom, quads * zoom) for _, image, quads in views]
+    tiles = [annotate(to_pil(image, size), boxes * zoom, quads * zoom) for _, image, quads in views]
     return _lay_out(tiles, [caption for caption, *_ in views], f"{ranges.code()}, seed {seed}", picture.labels)
 
 
@@ -109,7 +107,7 @@ def picture_tensor(image: Image.Image) -> Tensor:
 
 def _sweep_frames(picture: Picture, ranges: Ranges, longer: int) -> list[Image.Image]:
     size, zoom = _fit(picture.image, longer)
-    image = picture_tensor(_to_pil(picture.image, size))
+    image = picture_tensor(to_pil(picture.image, size))
     corners, count = corners_of(picture.boxes) * zoom, len(picture.boxes)
     boxes = (picture.boxes * zoom.repeat(2)).repeat(FRAMES, 1)
     obj_to_img = torch.arange(FRAMES).repeat_interleave(count)  # (F * N,), one image a frame
@@ -127,7 +125,7 @@ def _sweep_frames(picture: Picture, ranges: Ranges, longer: int) -> list[Image.I
     images = ranges.augmentation(0)(image.expand(FRAMES, -1, -1, -1), boxes, theta, obj_to_img)
     quads = move_points(corners.repeat(FRAMES, 1, 1), boxes, theta).reshape(FRAMES, count, 4, 2)
     spots = _choose_spots(corners, size)  # one choice for all frames: tags must not jump
-    return [_annotate(_to_pil(image, size), corners, quad, spots) for image, quad in zip(images, quads, strict=True)]
+    return [annotate(to_pil(image, size), corners, quad, spots) for image, quad in zip(images, quads, strict=True)]
 
 
 def encode_gif(frames: list[Image.Image], times: int | list[int] = FRAME_MS) -> bytes:
@@ -148,32 +146,35 @@ def encode_gif(frames: list[Image.Image], times: int | list[int] = FRAME_MS) -> 
     return buffer.getvalue()
 
 
-def _annotate(tile: Image.Image, boxes: Tensor, quads: Tensor, spots: Sequence[int] | None = None) -> Image.Image:
-    """Draw the corners of boxes and moved objects, ``(N, 4, 2)``, over a tile, and numbers at ``spots (N,)``."""
+def annotate(
+    tile: Image.Image, boxes: Tensor, quads: Tensor, spots: Sequence[int] | None = None, unit: int = 1
+) -> Image.Image:
+    """Draw corners ``(N, 4, 2)`` of boxes and moved objects over a tile, and numbers, in units of so many pixels."""
+    size, smooth = (tile.width // unit, tile.height // unit), SMOOTH * unit
     rings = [(box, (*ImageColor.getrgb(_colour(n)), BOX_OPACITY), BOX_WIDTH) for n, box in enumerate(boxes)]
     for n, quad in enumerate(quads):
         rings += [(quad, HALO, LINE_WIDTH + 2 * HALO_WIDTH), (quad, _colour(n), LINE_WIDTH)]
-    overlay = Image.new("RGBA", (tile.width * SMOOTH, tile.height * SMOOTH))
+    overlay = Image.new("RGBA", (size[0] * smooth, size[1] * smooth))
     draw = ImageDraw.Draw(overlay)
     for corners, colour, width in rings:
         # A corner on the tile's border is moved in by half a line, which would be cut off otherwise.
-        moved = corners.clamp(min=LINE_WIDTH / 2).minimum(torch.tensor(tile.size) - LINE_WIDTH / 2)
+        moved = corners.clamp(min=LINE_WIDTH / 2).minimum(torch.tensor(size) - LINE_WIDTH / 2)
         corners = moved.where((moved - corners).abs() <= LINE_WIDTH / 2 + 1e-3, corners)
-        points = [tuple(point) for point in (corners * SMOOTH).tolist()]
+        points = [tuple(point) for point in (corners * smooth).tolist()]
         points += points[:2]  # one edge more than there are: the joint at the first corner is round too
-        draw.line(points, fill=colour, width=round(width * SMOOTH), joint="curve")
-    centres = _tag_places(quads, tile.size)[0].tolist()
-    for n, spot in enumerate(_choose_spots(quads, tile.size) if spots is None else spots):
-        _draw_tag(draw, n, centres[n][spot])
+        draw.line(points, fill=colour, width=round(width * smooth), joint="curve")
+    centres = _tag_places(quads, size)[0].tolist()
+    for n, spot in enumerate(_choose_spots(quads, size) if spots is None else spots):
+        _draw_tag(draw, n, centres[n][spot], smooth)
     return Image.alpha_composite(tile.convert("RGBA"), overlay.reduce(SMOOTH)).convert("RGB")
 
 
-def _draw_tag(draw: ImageDraw.ImageDraw, n: int, centre: Sequence[float]) -> None:
-    (x, y), (reach_x, reach_y) = (v * SMOOTH for v in centre), (v * SMOOTH / 2 for v in _tag_size(n))
+def _draw_tag(draw: ImageDraw.ImageDraw, n: int, centre: Sequence[float], smooth: int = SMOOTH) -> None:
+    (x, y), (reach_x, reach_y) = (v * smooth for v in centre), (v * smooth / 2 for v in _tag_size(n))
     box = (x - reach_x, y - reach_y, x + reach_x, y + reach_y)
-    draw.rounded_rectangle(box, 4 * SMOOTH, fill=_colour(n), outline=HALO, width=round(HALO_WIDTH * SMOOTH))
+    draw.rounded_rectangle(box, 4 * smooth, fill=_colour(n), outline=HALO, width=round(HALO_WIDTH * smooth))
     ink = "#ffffff" if _colour(n) in WHITE_NUMBERS else HALO
-    draw.text((x, y), str(n + 1), fill=ink, font=_font(TAG_SIZE * SMOOTH), anchor="mm")
+    draw.text((x, y), str(n + 1), fill=ink, font=_font(TAG_SIZE * smooth), anchor="mm")
 
 
 def _tag_size(n: int) -> tuple[float, float]:
@@ -263,7 +264,7 @@ def _fit(image: Tensor, longer: int) -> tuple[tuple[int, int], Tensor]:
     return size, torch.tensor([size[0] / width, size[1] / height])
 
 
-def _to_pil(image: Tensor, size: tuple[int, int]) -> Image.Image:
+def to_pil(image: Tensor, size: tuple[int, int]) -> Image.Image:
     levels = (image.clamp(0, 1) * 255).round().byte()
     return Image.fromarray(levels.permute(1, 2, 0).numpy()).resize(size, Image.Resampling.LANCZOS)
 
@@ -295,6 +296,5 @@ a, img {{ display: block }} a {{ overflow-x: auto; margin: 1rem 0 }} img {{ max-
 </style>
 <h1>kornia_patchaug preview</h1>
 <p>Each object's patch is warped by its own random affine transform. The command that made this page:</p>
-<pre><code>{command}</code></pre>
-{sections}
+<pre><code>{command}</code></pre>{sections}
 """
