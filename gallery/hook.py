@@ -1,1 +1,50 @@
-"""stub"""
+"""A hook of MkDocs: puts the table into docs/gallery.md, as headings, code and pictures. Needs neither torch nor us."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # MkDocs loads this file alone
+
+from gallery.row import IMPORTS, Row, Section  # noqa: E402
+from gallery.table import SECTIONS  # noqa: E402
+
+MARKER = "<!-- gallery -->"
+PICTURES = ROOT / "docs" / "gallery"
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """The page with the sections in the place of the marker; other pages as they are."""
+    if MARKER not in markdown:
+        return markdown
+    return markdown.replace(MARKER, "\n\n".join([_code(IMPORTS), *map(_section, SECTIONS)]))
+
+
+def _section(section: Section) -> str:
+    parts = [f"## {section.title}", section.text]
+    if section.code:
+        parts.append(_code(section.code))
+    return "\n\n".join([*parts, *(_row(section, row) for row in section.rows)])
+
+
+def _row(section: Section, row: Row) -> str:
+    file = section.file(row)
+    width, height = _size((PICTURES / file).read_bytes())  # so that the page does not move while pictures load
+    picture = f'![{row.alt}](gallery/{file}){{ width="{width}" height="{height}" loading="lazy" }}'
+    return "\n\n".join([f"### `{row.title}` {{ #{row.slug} }}", row.caption, _code(row.code), picture])
+
+
+def _code(code: str) -> str:
+    return "```python\n" + code.strip("\n") + "\n```"
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    """Width and height of a PNG, or of a JPEG in three colours."""
+    if data.startswith(b"\x89PNG"):
+        return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    frame = re.search(rb"\xff[\xc0\xc2]\x00\x11\x08(..)(..)\x03", data, re.S)
+    return int.from_bytes(frame[2]), int.from_bytes(frame[1])

@@ -1,0 +1,17 @@
+"""The table of the gallery: all sections, in the order of the page."""
+
+from gallery.names import AUGMENTATIONS, BOXES, FUNCTIONS, TRANSFORMS
+from gallery.options import ALIGN_CORNERS, FORMATS, OPACITY, PADDINGS, SEQUENTIAL
+from gallery.row import Section
+
+SECTIONS: tuple[Section, ...] = (
+    FUNCTIONS,
+    PADDINGS,
+    ALIGN_CORNERS,
+    SEQUENTIAL,
+    OPACITY,
+    AUGMENTATIONS,
+    TRANSFORMS,
+    BOXES,
+    FORMATS,
+)

@@ -1,0 +1,122 @@
+"""The gallery: remaking it gives the committed pictures, and it shows every public name and option, once."""
+
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kornia_patchaug as kp
+from gallery.__main__ import encode
+from gallery.hook import MARKER, on_page_markdown
+from gallery.strips import make_strip
+from gallery.table import SECTIONS
+from kornia_patchaug.boxes import FORMATS
+from kornia_patchaug.functional import PADDINGS
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs/gallery"
+ROWS = [(section, row) for section in SECTIONS for row in section.rows]
+SLUGS = [row.slug for _, row in ROWS]
+
+
+def difference(section, row, file):
+    """Of 255 levels: the mean, and the share of values that are off by more than 16, from a committed picture.
+
+    Both went through the encoder, so that its loss is in both. Another version of Pillow, of the JPEG library or of the
+    font's renderer, or kernels that round otherwise, change a level here and there, and more along the edges of
+    letters: hence a mean, and a share. On the machine that made the pictures both are 0.
+    """
+    remade = np.asarray(Image.open(io.BytesIO(encode(make_strip(section, row), section.suffix)))).astype(int)
+    committed = np.asarray(Image.open(PICTURES / file).convert("RGB")).astype(int)
+    assert remade.shape == committed.shape
+    off = np.abs(remade - committed)
+    return off.mean(), (off > 16).mean()
+
+
+def close(mean, share):
+    return mean < 0.5 and share < 0.002
+
+
+@pytest.mark.parametrize(("section", "row"), ROWS, ids=SLUGS)
+def test_remaking_gives_the_committed_picture(section, row):
+    mean, share = difference(section, row, section.file(row))
+    assert close(mean, share), f"mean {mean:.3f}, share {share:.5f}. Run make gallery, and look at what changed."
+
+
+CHANGES = [  # of the row of that slug: what is replaced in its code, and by what
+    ("RandomPatchAffine", "seed", 2),
+    ("RandomPatchAffine", "arguments", '26, (0.1, 0.1), (0.8, 1.1), p=1.0, padding_mode="image"'),
+    ("affine_patches-padding_mode-border", "arguments", 'images, boxes, theta, padding_mode="reflection"'),
+    ("affine_patches-align_corners-False", "arguments", "images, boxes, theta, align_corners=True"),
+    ("convert_boxes-xyxy_plus", "arguments", 'given, "xyxy", "xyxy"'),
+    (
+        "theta_from_lie",
+        "setup",
+        "\nimages, boxes = load('coffee.jpg', [2], (150, 0, 430, 325))\nparams = torch.zeros(1, 6)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("slug", "field", "value"), CHANGES, ids=[f"{slug}-{field}" for slug, field, _ in CHANGES])
+def test_the_comparison_notices_another_seed_or_argument(slug, field, value):
+    section, row = ROWS[SLUGS.index(slug)]
+    assert not close(*difference(section, row._replace(**{field: value}), section.file(row)))
+
+
+def test_no_picture_lies_there_that_no_row_makes():
+    files = [section.file(row) for section, row in ROWS]
+    assert sorted(path.name for path in PICTURES.iterdir()) == sorted(files)
+    assert len(set(map(str.lower, SLUGS))) == len(SLUGS)
+    assert sum(path.stat().st_size for path in PICTURES.iterdir()) < 2_500_000
+
+
+def test_every_public_name_is_in_the_gallery_and_on_the_api_page():
+    """No more and no less; and each has a strip of its own, whose anchor is its name."""
+    on_page = re.findall(r"^::: kornia_patchaug\.(\w+)$", (ROOT / "docs/api.md").read_text("utf-8"), flags=re.M)
+    assert sorted(on_page) == sorted(kp.__all__)
+    assert sorted({row.name for _, row in ROWS}) == sorted(kp.__all__)
+    assert set(kp.__all__) <= set(SLUGS)
+
+
+OPTIONS = [
+    *(f'padding_mode="{mode}"' for mode in PADDINGS),
+    *(f"{option}={value}" for option in ("align_corners", "sequential") for value in (False, True)),
+    *FORMATS,
+]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_has_a_strip_that_uses_it(option):
+    (row,) = [row for _, row in ROWS if row.option == option]
+    assert (f'"{option}"' if option in FORMATS else option) in row.arguments
+
+
+def test_there_are_strips_of_both_kinds_of_alpha():
+    code = [row.code for _, row in ROWS if "alpha=alpha" in row.arguments]
+    assert len(code) == 2 and sum("(2, 1, 64, 64)" in one for one in code) == 1
+
+
+def test_the_page_shows_every_strip_once_under_its_anchor_with_its_code():
+    page = (ROOT / "docs/gallery.md").read_text("utf-8")
+    assert page.count(MARKER) == 1
+    shown = on_page_markdown(page, page=None, config=None, files=None)
+    for section, row in ROWS:
+        with Image.open(PICTURES / section.file(row)) as strip:
+            width, height = strip.size
+        picture = f'](gallery/{section.file(row)}){{ width="{width}" height="{height}"'
+        assert shown.count(f"{{ #{row.slug} }}\n") == shown.count(picture) == 1
+        assert f"```python\n{row.code}\n```" in shown
+    assert on_page_markdown("# Another", page=None, config=None, files=None) == "# Another"
+
+
+def test_the_hook_imports_nothing_heavy():
+    code = (
+        "import sys, gallery.hook; print([name for name in ('torch', 'kornia', 'PIL', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "[]\n"
