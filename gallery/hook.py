@@ -1,4 +1,4 @@
-"""A hook of MkDocs: puts the table into docs/gallery.md, as headings, code and pictures. Needs neither torch nor us."""
+"""A hook of MkDocs: puts the table into docs/gallery.md, as headings, code and pictures. Needs this folder only."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ sys.path.insert(0, str(ROOT))  # MkDocs loads this file alone
 from gallery.row import IMPORTS, Row, Section  # noqa: E402
 from gallery.table import SECTIONS  # noqa: E402
 
-MARKER = "<!-- gallery -->"
+MARKER = "<!-- gallery -->"  # what follows it stands there where no hook runs
 PICTURES = ROOT / "docs" / "gallery"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """The page with the sections in the place of the marker; other pages as they are."""
-    if MARKER not in markdown:
-        return markdown
-    return markdown.replace(MARKER, "\n\n".join([_code(IMPORTS), *map(_section, SECTIONS)]))
+    """The page with the sections in the place of all that follows the marker; other pages as they are."""
+    before, marker, _rest = markdown.partition(MARKER)
+    return before + "\n\n".join([_code(IMPORTS), *map(_section, SECTIONS)]) if marker else markdown
 
 
 def _section(section: Section) -> str:

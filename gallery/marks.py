@@ -41,17 +41,17 @@ def dimensions(row: Tensor, mode: str, size: tuple[int, int]) -> list[Dimension]
     texts = [f"{name}={number:.3g}" for name, number in zip(names, row.tolist(), strict=True)]
     place, extent = lengths[:2], lengths[2:]
     low = [p - e / 2 for p, e in zip(place, extent, strict=True)] if names[0] == "cx" else place
-    found = []
+    firsts, seconds = [], []
     for axis in (0, 1):
         other, middle = 1 - axis, low[axis] / 2  # texts of positions lie outside of the box
-        found.append(Dimension(texts[axis], axis, 0, place[axis], place[other], middle, INKS[0]))
+        firsts.append(Dimension(texts[axis], axis, 0, place[axis], place[other], middle, INKS[0]))
         if names[2] == "x2":
             second = Dimension(texts[2 + axis], axis, 0, extent[axis], extent[other], middle, INKS[1])
         else:
             high, beside = low[axis] + extent[axis], low[other] + extent[other] + BESIDE
             second = Dimension(texts[2 + axis], axis, low[axis], high, beside, (low[axis] + high) / 2, INKS[1])
-        found.append(second)
-    return found
+        seconds.append(second)
+    return firsts + seconds
 
 
 def draw_dimensions(tile: Image.Image, found: Sequence[Dimension], zoom: Sequence[float], unit: int) -> Image.Image:

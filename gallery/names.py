@@ -14,10 +14,11 @@ FUNCTIONS = Section(
             "Every object is warped by its own theta and painted back into its box. Nothing else changes.",
             "Six coins in numbered boxes; then each coin turned and scaled by itself, within its box.",
             setup="""
-images, boxes = load("coins.jpg", objects=[4, 5, 6, 10, 11, 12], crop=(300, 245, 640, 495))
-angle, scale = torch.tensor([-75.0, -45, 90, 30, -60, 45]), torch.tensor([0.8, 0.9, 1, 1.1, 1, 0.7])
+images, boxes = load("coins.jpg", 4, 5, 6, 10, 11, 12, crop=(300, 245, 640, 495))
+angle = torch.tensor([-75.0, -45, 90, 30, -60, 45])
+scale = torch.tensor([0.8, 0.9, 1, 1.1, 1, 0.7])
 still = torch.zeros(6, 2)
-theta = kp.theta_from_components(angle, scale, still, still, boxes=boxes)  # (N, 2, 3)""",
+theta = kp.theta_from_components(angle, scale, still, still, boxes=boxes)""",
         ),
         Row(
             "crop_patches",
@@ -25,7 +26,7 @@ theta = kp.theta_from_components(angle, scale, still, still, boxes=boxes)  # (N,
             "Every box is cut out and resized to one size.",
             "An astronaut, with head, helmet, shuttle and badge in boxes; then the four as squares of one size.",
             setup="""
-images, boxes = load("astronaut.jpg", objects=[1, 2, 3, 5])""",
+images, boxes = load("astronaut.jpg", 1, 2, 3, 5)""",
             gives="patches",
             tiles=(BEFORE, Tile("patches", "patches", "whole(patches)", "", "range(4)", columns=2)),
         ),
@@ -35,9 +36,10 @@ images, boxes = load("astronaut.jpg", objects=[1, 2, 3, 5])""",
             "Patches that are cut out already are warped each by its own theta: `grid_sample` on `affine_grid`.",
             "Four square patches; then each turned and scaled by itself.",
             setup="""
-images, boxes = load("astronaut.jpg", objects=[1, 2, 3, 5])
+images, boxes = load("astronaut.jpg", 1, 2, 3, 5)
 patches = kp.crop_patches(images, boxes, size=(96, 96))
-angle, scale = torch.tensor([-30.0, 45, -20, 180]), torch.tensor([0.9, 1.2, 0.8, 1])
+angle = torch.tensor([-30.0, 45, -20, 180])
+scale = torch.tensor([0.9, 1.2, 0.8, 1])
 still = torch.zeros(4, 2)
 theta = kp.theta_from_components(angle, scale, still, still)""",
             tiles=(
@@ -51,7 +53,7 @@ theta = kp.theta_from_components(angle, scale, still, still)""",
             "Patches are resized to boxes and painted into the images. Here each goes into the next object's box.",
             "A cat with eyes and nose in boxes; then nose, eye and eye in the places of eye, eye and nose.",
             setup="""
-images, boxes = load("chelsea.jpg", objects=[1, 2, 3], crop=(140, 80, 500, 380))
+images, boxes = load("chelsea.jpg", 1, 2, 3, crop=(140, 80, 500, 380))
 patches = kp.crop_patches(images, boxes, size=(96, 96))""",
             tiles=(BEFORE, Tile("after", outlines="boxes")),
         ),
@@ -64,13 +66,16 @@ AUGMENTATIONS = Section(
     (
         Row(
             "RandomPatchAffine",
-            '25, (0.1, 0.1), (0.8, 1.1), p=1.0, padding_mode="image"',
+            """
+    degrees=25, translate=(0.1, 0.1), scale=(0.8, 1.1),
+    p=1.0, padding_mode="image",
+""",
             "At every call a theta is drawn for each object, from `RandomAffine`'s ranges. Here the picture is in the "
             "batch twice.",
             "Four coins; then two draws, in which each coin is turned, shifted and scaled by itself.",
             seed=1,
             setup="""
-images, boxes = load("coins.jpg", objects=[4, 5, 10, 11], crop=(300, 270, 556, 494))""",
+images, boxes = load("coins.jpg", 4, 5, 10, 11, crop=(300, 270, 556, 494))""",
             gives="augment",
             then="""
 after = augment(images.expand(2, -1, -1, -1), [boxes, boxes])""",
@@ -86,8 +91,9 @@ after = augment(images.expand(2, -1, -1, -1), [boxes, boxes])""",
             "The theta of each object is given.",
             "A rocket between two towers, in boxes; then the towers lean outwards.",
             setup="""
-images, boxes = load("rocket.jpg", objects=[1, 3, 4], crop=(130, 90, 510, 427))
-angle, scale, still = torch.tensor([0.0, -10, 10]), torch.tensor([1.0, 0.9, 0.9]), torch.zeros(3, 2)
+images, boxes = load("rocket.jpg", 1, 3, 4, crop=(130, 90, 510, 427))
+angle, scale = torch.tensor([0.0, -10, 10]), torch.tensor([1.0, 0.9, 0.9])
+still = torch.zeros(3, 2)
 theta = kp.theta_from_components(angle, scale, still, still, boxes=boxes)""",
             gives="augment",
             then="""
@@ -102,11 +108,11 @@ after = augment(images, boxes, theta)""",
 """,
             "Kornia's container, whose children see the objects where they now are. The picture is flipped, each "
             "object is turned and made smaller in its flipped box, and the labels come along.",
-            "An astronaut with helmet, shuttle and badge in boxes; then mirrored, the three turned and smaller, in boxes "
-            "that fit them.",
+            "An astronaut with helmet, shuttle and badge in boxes; then mirrored, the three turned and smaller, in "
+            "boxes that fit them.",
             seed=12,
             setup="""
-images, boxes = load("astronaut.jpg", objects=[2, 3, 5])
+images, boxes = load("astronaut.jpg", 2, 3, 5)
 inclusive = kp.convert_boxes(boxes, "xyxy", "xyxy_plus")""",
             gives="augment",
             then="""
@@ -133,7 +139,7 @@ TRANSFORMS = Section(
             "Angle, scale, shift and shear, as `RandomAffine` reads them; here one for each object.",
             "Four coins; then the first turned, the second smaller, the third shifted, the fourth sheared.",
             setup="""
-images, boxes = load("coins.jpg", objects=[4, 5, 10, 11], crop=(300, 270, 556, 494))
+images, boxes = load("coins.jpg", 4, 5, 10, 11, crop=(300, 270, 556, 494))
 angle, scale = torch.tensor([30.0, 0, 0, 0]), torch.tensor([1, 0.6, 1, 1])
 translate = torch.tensor([[0, 0], [0, 0], [0.3, 0.2], [0, 0]])
 shear = torch.tensor([[0.0, 0], [0, 0], [0, 0], [20, 0]])""",
@@ -147,7 +153,7 @@ after = kp.affine_patches(images, boxes, theta)""",
             "The matrix exponential of six numbers is always invertible, and the negative numbers are the inverse.",
             "A cup; then turned one way and smaller; then turned the other way and larger.",
             setup="""
-images, boxes = load("coffee.jpg", objects=[2], crop=(150, 0, 430, 325))
+images, boxes = load("coffee.jpg", 2, crop=(150, 0, 430, 325))
 params = torch.tensor([[0.2, -0.4, 0, 0.4, 0.2, 0]])""",
             gives="theta",
             then="""
@@ -161,8 +167,9 @@ other = kp.affine_patches(images, boxes, kp.theta_from_lie(-params))""",
             "The theta that undoes. What stayed within the box comes back.",
             "A head; then turned and smaller; then as before, a little softer.",
             setup="""
-images, boxes = load("astronaut.jpg", objects=[1], crop=(125, 0, 330, 200))
-angle, scale, still = torch.tensor([-40.0]), torch.tensor([0.7]), torch.zeros(1, 2)
+images, boxes = load("astronaut.jpg", 1, crop=(125, 0, 330, 200))
+angle, scale = torch.tensor([-40.0]), torch.tensor([0.7])
+still = torch.zeros(1, 2)
 theta = kp.theta_from_components(angle, scale, still, still, boxes=boxes)
 warped = kp.affine_patches(images, boxes, theta)""",
             gives="inverse",
@@ -176,7 +183,7 @@ after = kp.affine_patches(warped, boxes, inverse)""",
             "Two warps in turn as one theta, so that pixels are interpolated once.",
             "A coin; then turned; then turned, smaller and to the right.",
             setup="""
-images, boxes = load("coins.jpg", objects=[6], crop=(505, 240, 640, 385))
+images, boxes = load("coins.jpg", 6, crop=(505, 240, 640, 385))
 one, still, right = torch.ones(1), torch.zeros(1, 2), torch.tensor([[0.2, 0]])
 first = kp.theta_from_components(60 * one, one, still, still, boxes=boxes)
 then = kp.theta_from_components(0 * one, 0.6 * one, right, still, boxes=boxes)""",
@@ -192,11 +199,13 @@ after = kp.affine_patches(images, boxes, theta)""",
             "Where content goes: landmarks follow the object that they lie on.",
             "A head with coloured dots on eyes, nose and mouth; then turned, the dots at the same places of the face.",
             setup="""
-images, boxes = load("astronaut.jpg", objects=[1], crop=(125, 0, 330, 200))
-angle, scale, still = torch.tensor([-35.0]), torch.tensor([0.85]), torch.zeros(1, 2)
+images, boxes = load("astronaut.jpg", 1, crop=(125, 0, 330, 200))
+angle, scale = torch.tensor([-35.0]), torch.tensor([0.85])
+still = torch.zeros(1, 2)
 theta = kp.theta_from_components(angle, scale, still, still, boxes=boxes)
 after = kp.affine_patches(images, boxes, theta, padding_mode="image")
-points = torch.tensor([[[79.0, 101], [122, 103], [100, 125], [80, 141], [118, 143]]])  # (N, K, 2)""",
+spots = [[79.0, 101], [122, 103], [100, 125], [80, 141], [118, 143]]
+points = torch.tensor([spots])  # (N, K, 2)""",
             gives="landmarks",
             tiles=(
                 Tile("points", "images", "boxes", points="points"),
@@ -209,9 +218,11 @@ points = torch.tensor([[[79.0, 101], [122, 103], [100, 125], [80, 141], [118, 14
             "The labels of the moved objects: the box around the moved corners of each, clipped to what is painted.",
             "Four coins in their boxes; then each turned, smaller and shifted, in a box that fits it.",
             setup="""
-images, boxes = load("coins.jpg", objects=[4, 5, 10, 11], crop=(300, 270, 556, 494))
-angle, scale = torch.tensor([30.0, 0, 45, 20]), torch.tensor([0.6, 0.7, 0.65, 0.6])
-translate, still = torch.tensor([[0, 0], [0.25, 0.1], [0, 0], [-0.2, 0.1]]), torch.zeros(4, 2)
+images, boxes = load("coins.jpg", 4, 5, 10, 11, crop=(300, 270, 556, 494))
+angle = torch.tensor([30.0, 0, 45, 20])
+scale = torch.tensor([0.6, 0.7, 0.65, 0.6])
+translate = torch.tensor([[0, 0], [0.25, 0.1], [0, 0], [-0.2, 0.1]])
+still = torch.zeros(4, 2)
 theta = kp.theta_from_components(angle, scale, translate, still, boxes=boxes)
 after = kp.affine_patches(images, boxes, theta)""",
             gives="labels",
@@ -232,7 +243,7 @@ BOXES = Section(
             "A cat with three boxes that hit nothing; then three boxes on its eyes and its nose.",
             setup="""
 images, _ = load("chelsea.jpg", crop=(140, 80, 500, 380))
-coco = torch.tensor([[40, 33, 97, 84], [253, 65, 64, 74], [178, 222, 70, 52]])  # x y w h""",
+coco = torch.tensor([[40, 33, 97, 84], [253, 65, 64, 74], [178, 222, 70, 52]])""",
             gives="boxes",
             tiles=(
                 Tile("taken for xyxy", "images", "coco", ""),
@@ -245,8 +256,8 @@ coco = torch.tensor([[40, 33, 97, 84], [253, 65, 64, 74], [178, 222, 70, 52]])  
             "A list of one tensor an image becomes flat rows, and `obj_to_img` says whose each is.",
             "Two pictures, with boxes numbered from 1 in each; then numbered from 1 to 5 through both.",
             setup="""
-cat, first = load("chelsea.jpg", objects=[1, 2, 3], crop=(60, 60, 480, 380))
-cup, second = load("coffee.jpg", objects=[2, 3], crop=(90, 10, 510, 330))
+cat, first = load("chelsea.jpg", 1, 2, 3, crop=(60, 60, 480, 380))
+cup, second = load("coffee.jpg", 2, 3, crop=(90, 10, 510, 330))
 images = torch.cat([cat, cup])""",
             gives="boxes, obj_to_img",
             tiles=(
@@ -260,8 +271,8 @@ images = torch.cat([cat, cup])""",
             "Flat rows, in any order, become a list of one tensor an image.",
             "Two pictures, with boxes numbered from 1 to 7 through both; then numbered from 1 in each.",
             setup="""
-coins, first = load("coins.jpg", objects=[4, 5, 9, 10, 11], crop=(230, 280, 630, 485))
-suit, second = load("astronaut.jpg", objects=[2, 5], crop=(112, 307, 512, 512))
+coins, first = load("coins.jpg", 4, 5, 9, 10, 11, crop=(230, 280, 630, 485))
+suit, second = load("astronaut.jpg", 2, 5, crop=(112, 307, 512, 512))
 images = torch.cat([coins, suit])
 boxes, obj_to_img = kp.flatten_boxes([first, second])
 boxes, obj_to_img = boxes.flip(0), obj_to_img.flip(0)""",

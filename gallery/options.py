@@ -24,8 +24,9 @@ PADDINGS = Section(
         )
     ),
     """
-images, boxes = load("astronaut.jpg", objects=[1], crop=(115, 0, 345, 215))
-angle, scale, still = torch.tensor([30.0]), torch.tensor([0.65]), torch.zeros(1, 2)
+images, boxes = load("astronaut.jpg", 1, crop=(115, 0, 345, 215))
+angle, scale = torch.tensor([30.0]), torch.tensor([0.65])
+still = torch.zeros(1, 2)
 theta = kp.theta_from_components(angle, scale, still, still, boxes=boxes)""",
 )
 
@@ -94,7 +95,8 @@ SEQUENTIAL = Section(
     """
 images, _ = load("chelsea.jpg", crop=(90, 20, 390, 290))
 boxes = torch.tensor([[38, 35, 238, 235], [96, 93, 180, 177]])
-angle, one, still = torch.tensor([90.0, -90.0]), torch.ones(2), torch.zeros(2, 2)
+angle, one = torch.tensor([90.0, -90.0]), torch.ones(2)
+still = torch.zeros(2, 2)
 theta = kp.theta_from_components(angle, one, still, still, boxes=boxes)""",
 )
 
@@ -109,8 +111,9 @@ OPACITY = Section(
             "Four coins; then each also smaller and turned, with ever less opacity from the first to the fourth.",
             option="alpha, a number per object",
             setup="""
-images, boxes = load("coins.jpg", objects=[4, 5, 10, 11], crop=(300, 270, 556, 494))
-angle, scale, still = torch.full((4,), 45.0), torch.full((4,), 0.6), torch.zeros(4, 2)
+images, boxes = load("coins.jpg", 4, 5, 10, 11, crop=(300, 270, 556, 494))
+angle, scale = torch.full((4,), 45.0), torch.full((4,), 0.6)
+still = torch.zeros(4, 2)
 theta = kp.theta_from_components(angle, scale, still, still, boxes=boxes)
 alpha = torch.tensor([1, 0.75, 0.5, 0.25])""",
         ),
@@ -121,11 +124,13 @@ alpha = torch.tensor([1, 0.75, 0.5, 0.25])""",
             "A cat with its eyes in boxes; a white disk with soft edges; then the eyes turned, without a seam.",
             option="alpha, a matte",
             setup="""
-images, boxes = load("chelsea.jpg", objects=[1, 2], crop=(140, 80, 500, 380))
-angle, scale, still = torch.tensor([60.0, -60.0]), torch.full((2,), 1.2), torch.zeros(2, 2)
+images, boxes = load("chelsea.jpg", 1, 2, crop=(140, 80, 500, 380))
+angle, scale = torch.tensor([60.0, -60.0]), torch.full((2,), 1.2)
+still = torch.zeros(2, 2)
 theta = kp.theta_from_components(angle, scale, still, still, boxes=boxes)
 square = torch.linspace(-1, 1, 64).square()
-alpha = (3 - 3 * (square + square[:, None]).sqrt()).clamp(0, 1).expand(2, 1, 64, 64)""",
+radius = (square + square[:, None]).sqrt()
+alpha = (3 - 3 * radius).clamp(0, 1).expand(2, 1, 64, 64)""",
             tiles=(
                 BEFORE,
                 Tile("alpha of each", "alpha[:1]", "", ""),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "demo_images"
 
 def load(
     name: str,
-    objects: Sequence[int] = (),
+    *objects: int,
     crop: tuple[int, int, int, int] | None = None,
     size: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -27,7 +26,7 @@ def load(
     Args:
         name: a file of demo_images/.
         objects: by their numbers in the preview, which count from 1.
-        crop: ``x1 y1 x2 y2``, the part that is shown; all of it by default. Boxes are counted from there.
+        crop: ``x1 y1 x2 y2``, the part that is shown; all of it by default. Boxes are counted from its corner.
         size: ``(h, w)`` to which the crop is reduced, for pictures in which pixels are seen.
     """
     photograph = Image.open(FOLDER / name).convert("RGB")

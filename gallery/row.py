@@ -54,9 +54,9 @@ class Row(NamedTuple):
 
     @property
     def code(self) -> str:
-        seed = [] if self.seed is None else [f"torch.manual_seed({self.seed})"]
+        seed = "" if self.seed is None else f"torch.manual_seed({self.seed})"
         call = f"{self.gives} = kp.{self.name}({self.arguments})"
-        return "\n".join([*seed, *self.setup.split("\n")[1:], call, *self.then.split("\n")[1:]])
+        return "\n".join(part.strip("\n") for part in (seed, self.setup, call, self.then) if part)
 
 
 class Section(NamedTuple):

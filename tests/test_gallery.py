@@ -13,7 +13,8 @@ from PIL import Image
 import kornia_patchaug as kp
 from gallery.__main__ import encode
 from gallery.hook import MARKER, on_page_markdown
-from gallery.strips import make_strip
+from gallery.marks import dimensions
+from gallery.strips import make_strip, run
 from gallery.table import SECTIONS
 from kornia_patchaug.boxes import FORMATS
 from kornia_patchaug.functional import PADDINGS
@@ -50,14 +51,14 @@ def test_remaking_gives_the_committed_picture(section, row):
 
 CHANGES = [  # of the row of that slug: what is replaced in its code, and by what
     ("RandomPatchAffine", "seed", 2),
-    ("RandomPatchAffine", "arguments", '26, (0.1, 0.1), (0.8, 1.1), p=1.0, padding_mode="image"'),
+    ("RandomPatchAffine", "arguments", 'degrees=26, translate=(0.1, 0.1), scale=(0.8, 1.1), p=1, padding_mode="image"'),
     ("affine_patches-padding_mode-border", "arguments", 'images, boxes, theta, padding_mode="reflection"'),
     ("affine_patches-align_corners-False", "arguments", "images, boxes, theta, align_corners=True"),
     ("convert_boxes-xyxy_plus", "arguments", 'given, "xyxy", "xyxy"'),
     (
         "theta_from_lie",
         "setup",
-        "\nimages, boxes = load('coffee.jpg', [2], (150, 0, 430, 325))\nparams = torch.zeros(1, 6)",
+        "\nimages, boxes = load('coffee.jpg', 2, crop=(150, 0, 430, 325))\nparams = torch.zeros(1, 6)",
     ),
 ]
 
@@ -112,6 +113,34 @@ def test_the_page_shows_every_strip_once_under_its_anchor_with_its_code():
         assert shown.count(f"{{ #{row.slug} }}\n") == shown.count(picture) == 1
         assert f"```python\n{row.code}\n```" in shown
     assert on_page_markdown("# Another", page=None, config=None, files=None) == "# Another"
+
+
+ENDS = {  # where the arrow of each of the four numbers starts and stops: the box goes from 9 to 21 and from 7 to 17
+    "xyxy": [(0, 9), (0, 7), (0, 21), (0, 17)],
+    "xyxy_plus": [(0, 9), (0, 7), (0, 20), (0, 16)],
+    "xywh": [(0, 9), (0, 7), (9, 21), (7, 17)],
+    "cxcywh": [(0, 15), (0, 12), (9, 21), (7, 17)],
+}
+
+
+@pytest.mark.parametrize("mode", FORMATS)
+def test_arrows_measure_what_the_numbers_say(mode):
+    """Computed by hand; shares of the image measure the same pixels."""
+    scope = run(*ROWS[SLUGS.index(f"convert_boxes-{mode}")])
+    arrows = dimensions(scope["given"][0], mode, (20, 30))
+    assert [arrow.axis for arrow in arrows] == [0, 1, 0, 1]
+    assert np.allclose([(arrow.start, arrow.stop) for arrow in arrows], ENDS[mode.removesuffix("n")], atol=1e-5)
+    assert np.allclose(scope["boxes"], [[9, 7, 21, 17]], atol=1e-5)
+
+
+def test_outlines_of_the_box_frame_lie_where_it_ends():
+    """Edges, or the centres of the outermost pixels; half of its width is 2 or 1.5 of the 4 pixels."""
+    for align, (x1, x2, moved_x1) in ((False, (2, 6, 4)), (True, (2.5, 5.5, 4))):
+        scope = run(*ROWS[SLUGS.index(f"affine_patches-align_corners-{align}")])
+        before = scope["frame"](scope["boxes"], align)[0, :, 0]
+        after = scope["moved"](scope["boxes"], scope["theta"], align)[0, :, 0]
+        assert before.tolist() == [x1, x2, x2, x1]
+        assert after.tolist() == [moved_x1, moved_x1 + x2 - x1, moved_x1 + x2 - x1, moved_x1]
 
 
 def test_the_hook_imports_nothing_heavy():
