@@ -70,8 +70,8 @@ AUGMENTATIONS = Section(
     degrees=25, translate=(0.1, 0.1), scale=(0.8, 1.1),
     p=1.0, padding_mode="image",
 """,
-            "At every call a theta is drawn for each object, from `RandomAffine`'s ranges. Here the picture is in the "
-            "batch twice.",
+            "At every call a theta is drawn for each object, from ranges as `RandomAffine` has them. Here the picture "
+            "is in the batch twice.",
             "Four coins; then two draws, in which each coin is turned, shifted and scaled by itself.",
             seed=1,
             setup="""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gallery.row import BEFORE, Row, Section, Tile
+from gallery.row import AFTER, BEFORE, Row, Section, Tile
 
 PADDINGS = Section(
     "Padding modes",
@@ -23,7 +23,7 @@ PADDINGS = Section(
             ("transparent", "Nothing: the canvas shows, as it was before.", "shows the head as it was, behind it"),
         )
     ),
-    """
+    code="""
 images, boxes = load("astronaut.jpg", 1, crop=(115, 0, 345, 215))
 angle, scale = torch.tensor([30.0]), torch.tensor([0.65])
 still = torch.zeros(1, 2)
@@ -61,11 +61,11 @@ ALIGN_CORNERS = Section(
             ),
         )
     ),
-    """
+    code="""
 images, _ = load("rocket.jpg", crop=(228, 170, 444, 332), size=(6, 8))
 boxes = torch.tensor([[2, 1, 6, 5]])
 theta = torch.tensor([[1.0, 0, -1, 0, 1, 0]])""",
-    "png",
+    suffix="png",
 )
 
 SEQUENTIAL = Section(
@@ -92,7 +92,7 @@ SEQUENTIAL = Section(
             ),
         )
     ),
-    """
+    code="""
 images, _ = load("chelsea.jpg", crop=(90, 20, 390, 290))
 boxes = torch.tensor([[38, 35, 238, 235], [96, 93, 180, 177]])
 angle, one = torch.tensor([90.0, -90.0]), torch.ones(2)
@@ -159,7 +159,7 @@ given = torch.tensor([{numbers}])""",
 after = kp.affine_patches(images, boxes, theta)""",
             tiles=(
                 Tile(mode, "images", "boxes", "", dimensions=f'dimensions(given[0], "{mode}", {SIZE})'),
-                Tile("after"),
+                AFTER,
             ),
         )
         for mode, numbers, caption, alt in (
@@ -207,8 +207,8 @@ after = kp.affine_patches(images, boxes, theta)""",
             ),
         )
     ),
-    f"""
+    code=f"""
 images, _ = load("chelsea.jpg", crop=(102, 54, 354, 222), size={SIZE})
 theta = torch.tensor([[0.0, 1, 0, -1, 0, 0]])  # a quarter turn""",
-    "png",
+    suffix="png",
 )
