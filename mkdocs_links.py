@@ -1,4 +1,4 @@
-"""A hook of MkDocs: the package's public names, where a page has them as code, become links to the API."""
+"""A hook of MkDocs: public names that a page has as code become links to the API, and its entries lead to the gallery."""
 
 import re
 from pathlib import Path
@@ -7,6 +7,7 @@ INIT = Path(__file__).parent / "kornia_patchaug/__init__.py"
 NAMES = re.findall(r'^    "(\w+)",$', INIT.read_text(), flags=re.M)  # of __all__, without importing torch
 # What is left alone comes first: links, headings and blocks of code.
 PATTERN = re.compile(rf"<(a|h[1-6]|pre)\b.*?</\1>|<code>(?:kp\.)?({'|'.join(NAMES)})(?:\(\))?</code>", flags=re.S)
+ENTRY = re.compile(rf'<h3 id="kornia_patchaug\.({"|".join(NAMES)})".*?</h3>', flags=re.S)
 
 
 def on_page_content(html: str, page, config, files) -> str:
@@ -17,4 +18,5 @@ def on_page_content(html: str, page, config, files) -> str:
         target = f"#kornia_patchaug.{name}" if here == "api.html" else f"api.html#kornia_patchaug.{name}"
         return f'<a href="{target}">{match[0]}</a>' if name else match[0]
 
-    return PATTERN.sub(link, html)
+    html = PATTERN.sub(link, html)
+    return ENTRY.sub(r'\g<0><p><a href="gallery.html#\1">In the gallery</a></p>', html) if here == "api.html" else html

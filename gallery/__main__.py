@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from gallery.figures import figures
 from gallery.strips import make_strip
 from gallery.table import SECTIONS
 
@@ -26,12 +27,18 @@ def strips() -> Iterator[tuple[str, bytes]]:
             yield f"gallery/{section.file(row)}", encode(make_strip(section, row), section.suffix)
 
 
+def drawings() -> Iterator[tuple[str, bytes]]:
+    """The file of each figure, by its path in docs/."""
+    for name, text in figures().items():
+        yield f"figures/{name}", text.encode()
+
+
 def encode(strip: Image.Image, suffix: str) -> bytes:
     strip.save(buffer := io.BytesIO(), **ENCODERS[suffix])
     return buffer.getvalue()
 
 
-MAKERS: tuple[Callable[[], Iterator[tuple[str, bytes]]], ...] = (strips,)
+MAKERS: tuple[Callable[[], Iterator[tuple[str, bytes]]], ...] = (strips, drawings)
 
 
 def main() -> int:

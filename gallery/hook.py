@@ -34,7 +34,8 @@ def _row(section: Section, row: Row) -> str:
     file = section.file(row)
     width, height = _size((PICTURES / file).read_bytes())  # so that the page does not move while pictures load
     picture = f'![{row.alt}](gallery/{file}){{ width="{width}" height="{height}" loading="lazy" }}'
-    return "\n\n".join([f"### `{row.title}` {{ #{row.slug} }}", row.caption, _code(row.code), picture])
+    caption = f"{row.caption} [API](api.md#kornia_patchaug.{row.name})"
+    return "\n\n".join([f"### `{row.title}` {{ #{row.slug} }}", caption, _code(row.code), picture])
 
 
 def _code(code: str) -> str:
