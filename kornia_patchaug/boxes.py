@@ -6,7 +6,7 @@ Boxes are half-open ``x1 y1 x2 y2`` in pixels everywhere in this package; other 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from kornia_patchaug.checks import (
     working_dtype,
 )
 from kornia_patchaug.compiled import operator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FORMATS = ("xyxy", "xyxy_plus", "xywh", "cxcywh", "xyxyn", "xywhn", "cxcywhn")
 
@@ -121,7 +124,7 @@ def flatten_boxes(boxes: BoxesLike, mode: str = "xyxy") -> tuple[Tensor, Tensor]
             f"mode: expected one of xyxy, xyxy_plus, xywh, cxcywh, got {mode!r}. Use convert_boxes with size= first."
         )
     if isinstance(boxes, Boxes):
-        rows = boxes.to_tensor("xyxy", as_padded_sequence=True)  # (B, M, 4) or (M, 4)
+        rows = cast("Tensor", boxes.to_tensor("xyxy", as_padded_sequence=True))  # (B, M, 4) or (M, 4)
         keep = boxes_are_objects(boxes)
         return rows.reshape(-1, 4)[keep.flatten()], keep.nonzero()[:, 0]
     if isinstance(boxes, Tensor):
@@ -132,7 +135,7 @@ def flatten_boxes(boxes: BoxesLike, mode: str = "xyxy") -> tuple[Tensor, Tensor]
         padding = (boxes == 0).all(-1, keepdim=True)
         obj_to_img = torch.arange(boxes.shape[0], device=boxes.device).repeat_interleave(boxes.shape[1])
         return converted.masked_fill(padding, 0).reshape(-1, 4), obj_to_img
-    if not isinstance(boxes, Sequence) or isinstance(boxes, str):
+    if not isinstance(boxes, Sequence) or isinstance(cast("object", boxes), str):
         raise TypeError(
             f"boxes: expected a list of (n_i, 4) tensors, a (B, M, 4) tensor or kornia Boxes, got {describe(boxes)}."
         )
@@ -177,7 +180,7 @@ def split_boxes(boxes: Tensor, obj_to_img: Tensor, batch_size: int) -> list[Tens
 
 def boxes_are_objects(boxes: Boxes) -> Tensor:
     """Which rows of Kornia ``Boxes`` are boxes rather than padding: ``(B, M)`` bool (B = 1 if not batched)."""
-    keep = torch.atleast_2d(boxes._valid)  # (B, M)
+    keep: Tensor = torch.atleast_2d(boxes._valid)  # (B, M)
     if boxes._N is None:
         return keep
     padding = torch.tensor(boxes._N, device=keep.device)  # rows of padding at the end of each image
@@ -189,8 +192,10 @@ def labels_of(boxes: Boxes, labels: Tensor | Sequence[Tensor]) -> Tensor:
     keep = boxes_are_objects(boxes)  # (B, M)
     batch, most = keep.shape
     counts = [most - padding for padding in boxes._N or [0] * batch]
+    shapes: object
+    allowed: list[object]
     if isinstance(labels, Tensor):
-        shapes, allowed = tuple(labels.shape), [(batch, most), (batch,)] + [(most,)] * (batch == 1)
+        shapes, allowed = tuple(labels.shape), [(batch, most), (batch,), *[(most,)] * (batch == 1)]
     else:
         shapes = [tuple(row.shape) if isinstance(row, Tensor) else type(row).__name__ for row in labels]
         allowed = [[(count,) for count in counts]]
@@ -213,9 +218,9 @@ class Objects(NamedTuple):
     theta: Tensor  # (N, 2, 3)
     obj_to_img: Tensor  # (N,) int64
     alpha: Tensor | None  # (N,) or (N, 1, h, w)
-    host_boxes: np.ndarray  # (N, 4)
-    host_theta: np.ndarray  # (N, 2, 3)
-    host_image: np.ndarray  # (N,) int64
+    host_boxes: NDArray[np.float64]  # (N, 4)
+    host_theta: NDArray[np.float64]  # (N, 2, 3)
+    host_image: NDArray[np.int64]  # (N,)
 
     def select(self, rows: Tensor) -> Objects:
         """Some objects, by their rows on the host."""
@@ -272,8 +277,7 @@ def checked_index(index: Tensor, size: int, name: str) -> Tensor:
 
 def as_flat(boxes: BoxesLike, obj_to_img: Tensor | None, batch_size: int) -> tuple[Tensor, Tensor]:
     """``boxes (N, 4)`` and int64 ``obj_to_img (N,)`` of boxes in any of the forms a caller may use, or raise."""
-    per_image = not isinstance(boxes, Tensor) or boxes.ndim == 3
-    if per_image:
+    if not isinstance(boxes, Tensor) or boxes.ndim == 3:
         flat, index = flatten_boxes(boxes)
         if obj_to_img is not None:
             raise ValueError("obj_to_img: boxes that come per image already say their image; leave obj_to_img out.")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce, wraps
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # float32 cannot tell neighbouring pixels apart beyond this coordinate.
 MAX_COORDINATE = 2.0**24
@@ -66,7 +69,7 @@ def check_boxes(boxes: Tensor, count: int | None = None) -> Tensor:
     return boxes
 
 
-def check_theta_values(host: np.ndarray) -> None:
+def check_theta_values(host: NDArray[np.float64]) -> None:
     """Raise unless the ``(N, 6)`` thetas on the host are finite."""
     bad = first_row(~np.isfinite(host))
     if bad is not None:
@@ -121,7 +124,7 @@ def check_alpha(alpha: Tensor, count: int) -> None:
         raise ValueError(f"alpha: expected shape ({count},) or ({count}, 1, h, w), got {tuple(alpha.shape)}.")
 
 
-def check_box_values(host: np.ndarray) -> None:
+def check_box_values(host: NDArray[np.float64]) -> None:
     """Raise unless the float64 ``(N, 4)`` boxes on the host are finite, ordered and countable."""
     bad = first_row(~np.isfinite(host))
     if bad is not None:
@@ -139,7 +142,7 @@ def check_box_values(host: np.ndarray) -> None:
         )
 
 
-def check_range(host: np.ndarray, size: int, name: str = "obj_to_img") -> None:
+def check_range(host: NDArray[np.integer], size: int, name: str = "obj_to_img") -> None:
     """Raise unless every index on the host is one of ``size`` images or classes."""
     bad = first_row((host < 0) | (host >= size))
     if bad is not None:
@@ -152,7 +155,7 @@ def working_dtype(*tensors: Tensor | None) -> torch.dtype:
     return reduce(torch.promote_types, floating, torch.float32)
 
 
-def first_row(bad: np.ndarray) -> int | None:
+def first_row(bad: NDArray[np.bool_]) -> int | None:
     """The first row of ``bad (N, ...)`` with a True in it, or None."""
     return int(bad.nonzero()[0][0]) if bad.any() else None
 

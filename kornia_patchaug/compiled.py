@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 import torch
 from torch import Tensor
 
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")  # of the arguments, which are positional
 R = TypeVar("R")
 
 
 def operator(
     name: str, fake: Callable[..., Any], *, gradient: bool = False
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
+) -> Callable[[Callable[[*Ts], R]], Callable[[*Ts], R]]:
     """Register a function as ``torch.ops.kornia_patchaug.<name>``, which stands for it while torch.compile traces.
 
     Eager code calls the function itself. ``fake`` makes outputs of the right shapes, dtypes and strides. With
@@ -23,14 +23,14 @@ def operator(
     in the graph, so the backward pass is an operator that runs the function again, as a checkpoint does.
     """
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+    def decorate(function: Callable[[*Ts], R]) -> Callable[[*Ts], R]:
         whole = torch.library.custom_op(f"kornia_patchaug::{name}", function, mutates_args=())
         whole.register_fake(fake)
         if gradient:
             _register_gradient(whole, name, function)
 
         @wraps(function)
-        def call(*args: P.args) -> R:
+        def call(*args: *Ts) -> R:
             return whole(*args) if torch.compiler.is_compiling() else function(*args)
 
         return call
@@ -38,12 +38,12 @@ def operator(
     return decorate
 
 
-def _register_gradient(whole: Any, name: str, function: Callable[..., Tensor]) -> None:
-    arguments, _, _ = torch.library.infer_schema(function, mutates_args=())[1:].rpartition(") ->")
+def _register_gradient(whole: Any, name: str, function: Callable[..., Any]) -> None:
+    arguments = torch.library.infer_schema(function, mutates_args=())[1:].rpartition(") ->")[0]
     count = arguments.count("Tensor")  # they come first
 
-    def backward(grad: Tensor, *args: Any) -> list[Tensor]:
-        *args, wanted = args
+    def backward(grad: Tensor, *inputs: Any) -> list[Tensor]:
+        *args, wanted = inputs
         # The body of an operator runs below autograd, whatever the grad mode; this is the public way back above it.
         with torch.inference_mode(False):
             args[:count] = [None if t is None else t.detach() for t in args[:count]]

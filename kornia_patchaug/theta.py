@@ -103,7 +103,8 @@ def theta_from_lie(params: Tensor) -> Tensor:
                  [0., 1., 0.]]])
     """
     generator = torch.nn.functional.pad(check_theta(params), (0, 0, 0, 1))  # (N, 3, 3), last row zero
-    return torch.linalg.matrix_exp(generator)[:, :2]
+    exponential: Tensor = torch.linalg.matrix_exp(generator)
+    return exponential[:, :2]
 
 
 @full_precision

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Pairs of objects compared at once when layers are made; bounds the memory of that step to some 16 MB.
 PAIRS_AT_ONCE = 1 << 22
@@ -29,7 +33,7 @@ class Column:
 class Windows:
     """The painted rectangles of N objects, sizes and origins as (x, y); what the host knows needs no transfer."""
 
-    host: np.ndarray  # (N, 9) int64 on the host, the columns of image, origin, size and limits
+    host: NDArray[np.int64]  # (N, 9) on the host, the columns of image, origin, size and limits
     device: torch.device
 
     @cached_property
@@ -60,7 +64,7 @@ class Windows:
         """P, the length of the flat buffers."""
         return int((self.host[:, 3] * self.host[:, 4]).sum())
 
-    def rectangles(self) -> np.ndarray:
+    def rectangles(self) -> NDArray[np.int64]:
         """``(N, 4)`` on the host: first and last painted pixel x0 y0 x1 y1."""
         origin, size = self.host[:, Column.ORIGIN], self.host[:, Column.SIZE]
         return np.concatenate([origin, origin + size - 1], axis=1)
@@ -75,7 +79,9 @@ class Windows:
         return Windows(self.host[rows.numpy()], self.device)
 
 
-def reads_of(picture: np.ndarray, origin: np.ndarray | int, limits: np.ndarray) -> np.ndarray:
+def reads_of(
+    picture: NDArray[np.integer], origin: NDArray[np.number] | int, limits: NDArray[np.number]
+) -> NDArray[np.int64]:
     """What *sample* reads, ``(N, 7)`` int64 on the host: the columns of picture, origin (2) and limits (4)."""
     reads = np.empty((len(picture), 7), np.int64)
     reads[:, 0], reads[:, 1:3], reads[:, 3:7] = picture, origin, limits
@@ -92,11 +98,14 @@ def flat_pixels(table: Tensor, total: int) -> tuple[Tensor, Tensor, Tensor]:
     return obj, within - y * width, y
 
 
-def make_windows(boxes: np.ndarray, image: np.ndarray, height: int, width: int, device: torch.device) -> Windows:
+def make_windows(
+    boxes: NDArray[np.float64], image: NDArray[np.int64], height: int, width: int, device: torch.device
+) -> Windows:
     """Windows of checked float64 boxes on the host, for images of ``height`` and ``width`` on ``device``."""
     first, stop = np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])
     low, high = np.maximum(first, 0), np.minimum(stop, (width, height))
-    has_area = ((boxes[:, 2:] > boxes[:, :2]) & (high > low)).all(1)[:, None]
+    has_side = (boxes[:, 2:] > boxes[:, :2]) & (high > low)  # across, down
+    has_area = has_side[:, :1] & has_side[:, 1:]
     low, high = low * has_area, high * has_area
     host = np.empty((len(boxes), 9), np.int64)
     host[:, Column.IMAGE], host[:, Column.ORIGIN], host[:, Column.SIZE] = image, low, high - low
@@ -119,12 +128,12 @@ def coverage(pixels: tuple[Tensor, Tensor, Tensor], boxes: Tensor) -> Tensor:
     """
     obj, *position = pixels
     edges = boxes.mT[:, obj]  # (4, P)
-    covered = 1
+    shares = []
     for axis in (0, 1):
         before_stop = (edges[axis + 2] - position[axis]).clamp(0, 1)
         after_start = (position[axis] + 1 - edges[axis]).clamp(0, 1)
-        covered = covered * (before_stop + after_start - 1)
-    return covered
+        shares.append(before_stop + after_start - 1)
+    return shares[0] * shares[1]
 
 
 def layers(windows: Windows, regions: Windows) -> list[Tensor]:
