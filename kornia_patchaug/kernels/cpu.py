@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,6 +15,12 @@ import kornia_patchaug.kernels.tasks as tasks
 from kornia_patchaug.kernels.running import spread, threads_for
 from kornia_patchaug.windows import Column
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Reals = NDArray[np.floating]  # of either width
+    Integers = NDArray[np.int64]
+
 PADDINGS = {
     "zeros": sampling.ZEROS,
     "transparent": sampling.ZEROS,
@@ -21,13 +29,21 @@ PADDINGS = {
 }
 
 
+class Place(NamedTuple):
+    """Where objects are read and painted, as arrays."""
+
+    frames: Reals
+    reads: Integers
+    table: Integers
+
+
 def frames(
     theta: Tensor, src_boxes: Tensor | None, dst_boxes: Tensor, reads: Tensor, table: Tensor, align_corners: bool
 ) -> Tensor:
-    theta, boxes, reads, table = _arrays(theta, dst_boxes, reads, table)
-    source_boxes = boxes[:0] if src_boxes is None else _arrays(src_boxes)[0]
-    out = np.empty((len(theta), 12), theta.dtype)
-    framing.frames(theta.reshape(-1, 6), source_boxes, boxes, reads, table, align_corners, out)
+    thetas, boxes = _array(theta), _array(dst_boxes)
+    source_boxes = boxes[:0] if src_boxes is None else _array(src_boxes)
+    out: Reals = np.empty((len(thetas), 12), thetas.dtype)
+    framing.frames(thetas.reshape(-1, 6), source_boxes, boxes, _array(reads), _array(table), align_corners, out)
     return torch.from_numpy(out)
 
 
@@ -40,12 +56,14 @@ def frames_backward(
     table: Tensor,
     align_corners: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    grad, theta, boxes = _arrays(grad, theta, dst_boxes)
-    source_boxes = boxes[:0] if src_boxes is None else _arrays(src_boxes)[0]
-    of_theta, of_src, of_dst = np.empty_like(theta), np.empty_like(source_boxes), np.empty_like(boxes)
+    thetas, boxes = _array(theta), _array(dst_boxes)
+    source_boxes = boxes[:0] if src_boxes is None else _array(src_boxes)
+    of_theta, of_src, of_dst = np.empty_like(thetas), np.empty_like(source_boxes), np.empty_like(boxes)
     results = of_theta.reshape(-1, 6), of_src, of_dst
-    framing.frames_backward(grad, theta.reshape(-1, 6), source_boxes, boxes, align_corners, *results)
-    return tuple(torch.from_numpy(r) for r in (of_theta, of_src[:, 0] if src_boxes is None else of_src, of_dst))
+    framing.frames_backward(_array(grad), thetas.reshape(-1, 6), source_boxes, boxes, align_corners, *results)
+    if src_boxes is None:
+        of_src = of_src[:, 0]
+    return torch.from_numpy(of_theta), torch.from_numpy(of_src), torch.from_numpy(of_dst)
 
 
 def sample(
@@ -60,10 +78,10 @@ def sample(
     covered: bool,
 ) -> tuple[Tensor, Tensor]:
     job = _job(source.shape, total, mode, padding_mode, align_corners, covered)
-    frames, reads, table = _arrays(frames, reads, table)
-    values, coverage = _fresh(job.channels * total, frames), _fresh(total if covered else 0, frames)
-    parts = tasks.window_tasks(table)
-    arguments = parts, _flat(source, frames), frames, reads, table, job, values, coverage
+    place = _place(frames, reads, table)
+    values, coverage = _fresh(job.channels * total, place.frames), _fresh(total if covered else 0, place.frames)
+    parts = tasks.window_tasks(place.table)
+    arguments = parts, _flat(source, place.frames), *place, job, values, coverage
     spread(sampling.sample, arguments, len(parts), total)
     return torch.from_numpy(values.reshape(job.channels, total)), torch.from_numpy(coverage)
 
@@ -84,16 +102,17 @@ def sample_backward(
     of_frames: bool,
 ) -> tuple[Tensor, Tensor]:
     job = _job(source.shape, total, mode, padding_mode, align_corners, covered)
-    frames, reads, table = _arrays(frames, reads, table)
-    grad_values = np.zeros(job.channels * total, frames.dtype) if grad_values is None else _flat(grad_values, frames)
-    grad_coverage = np.zeros(0, frames.dtype) if grad_coverage is None else _flat(grad_coverage, frames)
-    grad_source, grad_frames = source.new_empty(0), torch.from_numpy(_fresh(0, frames))
+    place = _place(frames, reads, table)
+    like = place.frames
+    of_values = np.zeros(job.channels * total, like.dtype) if grad_values is None else _flat(grad_values, like)
+    of_coverage = np.zeros(0, like.dtype) if grad_coverage is None else _flat(grad_coverage, like)
+    grad_source, grad_frames = source.new_empty(0), torch.from_numpy(_fresh(0, like))
     if of_source:
-        flat = _fresh(source.numel(), frames)
-        _add_to_source(flat, True, len(source), frames, reads, table, job, grad_values)
+        flat = _fresh(source.numel(), like)
+        _add_to_source(flat, True, len(source), place, job, of_values)
         grad_source = torch.from_numpy(flat).view(source.shape).to(source.dtype)
     if of_frames:
-        grad_frames = _grad_of_frames(_flat(source, frames), frames, reads, table, job, grad_values, grad_coverage)
+        grad_frames = _grad_of_frames(_flat(source, like), place, job, of_values, of_coverage)
     return grad_source, grad_frames
 
 
@@ -108,15 +127,15 @@ def paint(
     padding_mode: str,
     align_corners: bool,
 ) -> Tensor:
-    frames, reads, table = _arrays(frames, reads, table)
+    place = _place(frames, reads, table)
     how = mode, padding_mode, align_corners
     if len(turns) > 1:
         job = _job(canvas.shape, sum(totals), *how, covered=True)
-        return _shaped(_sweep(canvas, frames, reads, table, job)[0], canvas)
+        return _shaped(_sweep(canvas, place, job)[0], canvas)
     job = _job(canvas.shape, canvas.shape[2:].numel(), *how)
-    out = _fresh(canvas.numel(), frames)
-    bands, groups = tasks.row_bands(canvas.shape), tasks.by_picture(table[:, Column.IMAGE], len(canvas))
-    arguments = bands, *groups, _flat(canvas, frames), frames, reads, table, job, out
+    out = _fresh(canvas.numel(), place.frames)
+    bands, groups = tasks.row_bands(canvas.shape), tasks.by_picture(place.table[:, Column.IMAGE], len(canvas))
+    arguments = bands, *groups, _flat(canvas, place.frames), *place, job, out
     spread(sampling.paint, arguments, len(bands), canvas.numel())
     return _shaped(out, canvas)
 
@@ -136,112 +155,88 @@ def paint_backward(
     of_frames: bool,
 ) -> tuple[Tensor, Tensor]:
     job = _job(canvas.shape, sum(totals), mode, padding_mode, align_corners, covered=True)._replace(edges=False)
-    frames, reads, table = _arrays(frames, reads, table)
+    place = _place(frames, reads, table)
     if len(turns) > 1:
-        return _sweep_backward(grad, canvas, frames, reads, table, job, of_canvas, of_frames)
-    out, grad_values, none = (_fresh(count, frames) for count in (grad.numel(), job.channels * job.total, 0))
-    bands, groups = tasks.row_bands(grad.shape), tasks.by_picture(table[:, Column.IMAGE], len(grad))
-    arguments = bands, *groups, _flat(grad, frames), frames, reads, table, job, out, grad_values
+        return _sweep_backward(grad, canvas, place, job, of_canvas, of_frames)
+    out, grad_values, none = (_fresh(count, place.frames) for count in (grad.numel(), job.channels * job.total, 0))
+    bands, groups = tasks.row_bands(grad.shape), tasks.by_picture(place.table[:, Column.IMAGE], len(grad))
+    arguments = bands, *groups, _flat(grad, place.frames), *place, job, out, grad_values
     spread(sampling.paint_backward, arguments, len(bands), grad.numel())
     grad_frames = torch.from_numpy(none)
     if of_frames:
-        grad_frames = _grad_of_frames(_flat(canvas, frames), frames, reads, table, job, grad_values, none)
+        grad_frames = _grad_of_frames(_flat(canvas, place.frames), place, job, grad_values, none)
     if not of_canvas:
         return grad.new_empty(0), grad_frames
-    _add_to_source(out, False, len(canvas), frames, reads, table, job, grad_values)
+    _add_to_source(out, False, len(canvas), place, job, grad_values)
     return _shaped(out, grad), grad_frames
 
 
-def _sweep(
-    canvas: Tensor, frames: np.ndarray, reads: np.ndarray, table: np.ndarray, job: sampling.Job, keep: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def _sweep(canvas: Tensor, place: Place, job: sampling.Job, keep: bool = False) -> tuple[Reals, Reals]:
     """The flat painted canvas, where objects read what those before them left, and what was under each flat pixel.
 
     Images are independent of one another, and of one image nothing is done at once.
     """
-    out, under = _fresh(canvas.numel(), frames), _fresh(job.channels * job.total if keep else 0, frames)
-    groups = tasks.by_picture(table[:, Column.IMAGE], len(canvas))
-    arguments = *groups, _flat(canvas, frames), frames, reads, table, job, out, under
+    out, under = _fresh(canvas.numel(), place.frames), _fresh(job.channels * job.total if keep else 0, place.frames)
+    groups = tasks.by_picture(place.table[:, Column.IMAGE], len(canvas))
+    arguments = *groups, _flat(canvas, place.frames), *place, job, out, under
     spread(sampling.sweep, arguments, len(canvas), canvas.numel())
     return out, under
 
 
 def _sweep_backward(
-    grad: Tensor,
-    canvas: Tensor,
-    frames: np.ndarray,
-    reads: np.ndarray,
-    table: np.ndarray,
-    job: sampling.Job,
-    of_canvas: bool,
-    of_frames: bool,
+    grad: Tensor, canvas: Tensor, place: Place, job: sampling.Job, of_canvas: bool, of_frames: bool
 ) -> tuple[Tensor, Tensor]:
-    painted, under = _sweep(canvas, frames, reads, table, job, keep=True)
-    out, sums = np.array(_flat(grad, frames)), np.zeros((len(frames) if of_frames else 0, 12))
-    groups = tasks.by_picture(table[:, Column.IMAGE], len(grad))
-    arguments = *groups, frames, reads, table, job, painted, under, out, sums
+    painted, under = _sweep(canvas, place, job, keep=True)
+    out, sums = np.array(_flat(grad, place.frames)), np.zeros((len(place.frames) if of_frames else 0, 12))
+    groups = tasks.by_picture(place.table[:, Column.IMAGE], len(grad))
+    arguments = *groups, *place, job, painted, under, out, sums
     spread(sampling.sweep_backward, arguments, len(grad), grad.numel())
-    sums = _rounded(sums, frames)
-    return _shaped(out, grad) if of_canvas else grad.new_empty(0), sums if of_frames else sums.reshape(-1)
+    grad_frames = _rounded(sums, place.frames)
+    return _shaped(out, grad) if of_canvas else grad.new_empty(0), grad_frames if of_frames else grad_frames.reshape(-1)
 
 
 def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     job = _job(canvas.shape, len(opacity))
-    opacity, table = _arrays(opacity, table)
-    out, under = _fresh(canvas.numel(), opacity), _fresh(paint.numel() if keep else 0, opacity)
-    bands, groups = tasks.row_bands(canvas.shape), tasks.by_picture(table[:, Column.IMAGE], len(canvas))
-    arguments = bands, *groups, _flat(canvas, opacity), _flat(paint, opacity), opacity, table, job, out, under
+    opaque, windows = _array(opacity), _array(table)
+    out, under = _fresh(canvas.numel(), opaque), _fresh(paint.numel() if keep else 0, opaque)
+    bands, groups = tasks.row_bands(canvas.shape), tasks.by_picture(windows[:, Column.IMAGE], len(canvas))
+    arguments = bands, *groups, _flat(canvas, opaque), _flat(paint, opaque), opaque, windows, job, out, under
     spread(compositing.composite, arguments, len(bands), canvas.numel())
     return _shaped(out, canvas), torch.from_numpy(under.reshape(paint.shape) if keep else under)
 
 
 def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     job = _job(grad.shape, len(opacity))
-    opacity, table = _arrays(opacity, table)
+    opaque, windows = _array(opacity), _array(table)
     counts = grad.numel(), job.channels * job.total, job.total if len(under) else 0
-    out, grad_paint, grad_opacity = (_fresh(count, opacity) for count in counts)
-    bands, groups = tasks.row_bands(grad.shape), tasks.by_picture(table[:, Column.IMAGE], len(grad))
-    flat = _flat(grad, opacity), opacity, _flat(under, opacity)
-    arguments = bands, *groups, *flat, table, job, out, grad_paint, grad_opacity
+    out, grad_paint, grad_opacity = (_fresh(count, opaque) for count in counts)
+    bands, groups = tasks.row_bands(grad.shape), tasks.by_picture(windows[:, Column.IMAGE], len(grad))
+    flat = _flat(grad, opaque), opaque, _flat(under, opaque)
+    arguments = bands, *groups, *flat, windows, job, out, grad_paint, grad_opacity
     spread(compositing.composite_backward, arguments, len(bands), grad.numel())
     paint = torch.from_numpy(grad_paint).view(job.channels, job.total)
     return _shaped(out, grad), paint, torch.from_numpy(grad_opacity)
 
 
 def _add_to_source(
-    flat: np.ndarray,
-    clear: bool,
-    pictures: int,
-    frames: np.ndarray,
-    reads: np.ndarray,
-    table: np.ndarray,
-    job: sampling.Job,
-    grad_values: np.ndarray,
+    flat: Reals, clear: bool, pictures: int, place: Place, job: sampling.Job, grad_values: Reals
 ) -> None:
     """Add what the values read to the flat gradient of their source, which is cleared first or not."""
     # As many bands as threads need to share them evenly, and no more: each band looks at all rows of its objects.
     threads = threads_for(job.total)
     pieces = -(-4 * threads // max(pictures, 1)) if threads > 1 else 1
     bands = tasks.bands(pictures, job.height, -(-job.height // pieces))
-    arguments = bands, *tasks.by_picture(reads[:, 0], pictures), frames, reads, table, job, grad_values, clear, flat
+    arguments = bands, *tasks.by_picture(place.reads[:, 0], pictures), *place, job, grad_values, clear, flat
     spread(sampling.sample_backward_source, arguments, len(bands), job.total)
 
 
-def _grad_of_frames(
-    source: np.ndarray,
-    frames: np.ndarray,
-    reads: np.ndarray,
-    table: np.ndarray,
-    job: sampling.Job,
-    grad_values: np.ndarray,
-    grad_coverage: np.ndarray,
-) -> Tensor:
-    parts = tasks.window_tasks(table)
-    partial, sums = np.zeros((len(parts), 12)), np.zeros((len(frames), 12))
-    arguments = parts, source, frames, reads, table, job, grad_values, grad_coverage, partial
+def _grad_of_frames(source: Reals, place: Place, job: sampling.Job, grad_values: Reals, grad_coverage: Reals) -> Tensor:
+    parts = tasks.window_tasks(place.table)
+    partial, sums = np.zeros((len(parts), 12)), np.zeros((len(place.frames), 12))
+    arguments = parts, source, *place, job, grad_values, grad_coverage, partial
     spread(sampling.sample_backward_frames, arguments, len(parts), job.total)
     np.add.at(sums, parts[:, 0], partial)  # in the order of the tasks
-    return _rounded(sums, frames)
+    return _rounded(sums, place.frames)
 
 
 def _job(
@@ -253,30 +248,35 @@ def _job(
     covered: bool = False,
 ) -> sampling.Job:
     edge = 0.0 if align_corners else 0.5  # mirrors stand on the outermost pixel centres, or on their edges
+    _, channels, height, width = shape
     how = mode == "nearest", PADDINGS[padding_mode], edge, covered, padding_mode == "transparent", covered
-    return sampling.Job(*shape[1:], total, *how)
+    return sampling.Job(channels, height, width, total, *how)
 
 
-def _arrays(*tensors: Tensor) -> list[np.ndarray]:
-    return [(t if t.is_contiguous() else t.contiguous()).numpy(force=True) for t in tensors]
+def _place(frames: Tensor, reads: Tensor, table: Tensor) -> Place:
+    return Place(_array(frames), _array(reads), _array(table))
 
 
-def _flat(tensor: Tensor, like: np.ndarray) -> np.ndarray:
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return (tensor if tensor.is_contiguous() else tensor.contiguous()).numpy(force=True)
+
+
+def _flat(tensor: Tensor, like: Reals) -> Reals:
     """A tensor's elements in the order of its dimensions, in the dtype that is computed in; no copy if they are so."""
     return tensor.to(torch.float64 if like.dtype == np.float64 else torch.float32).reshape(-1).numpy(force=True)
 
 
-def _fresh(count: int, like: np.ndarray) -> np.ndarray:
+def _fresh(count: int, like: Reals) -> Reals:
     """Memory from NumPy: it asks for huge pages, where torch's comes at the price of a page fault every 4 KB."""
     return np.empty(count, like.dtype)
 
 
-def _rounded(sums: np.ndarray, like: np.ndarray) -> Tensor:
+def _rounded(sums: NDArray[np.float64], like: Reals) -> Tensor:
     """By torch: NumPy would warn of what is too large for float32."""
     return torch.from_numpy(sums).to(torch.float64 if like.dtype == np.float64 else torch.float32)
 
 
-def _shaped(flat: np.ndarray, like: Tensor) -> Tensor:
+def _shaped(flat: Reals, like: Tensor) -> Tensor:
     """A tensor of the dtype, shape and memory format of another, of which it keeps the bits of what is not a number."""
     tensor = torch.from_numpy(flat).view(like.shape)
     if tensor.dtype == like.dtype and like.is_contiguous():

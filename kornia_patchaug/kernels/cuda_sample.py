@@ -70,8 +70,7 @@ def sample_backward(
         owner, ends = tiles_of(table, total)
         # Each program writes a sum of its own, so that no addition waits and their order is fixed.
         sums = frames.new_empty((len(owner), frames.shape[1]) if of_frames else 0)
-        given = grad_values, grad_coverage if covered else None
-        given = [grad if grad is None else grad.contiguous() for grad in given]
+        given = [g if g is None else g.contiguous() for g in (grad_values, grad_coverage if covered else None)]
         objects = frames.contiguous(), reads.contiguous(), table.contiguous(), owner, ends, len(table), total
         options = options_of(source, total, mode, padding_mode, align_corners, covered)
         wanted = {"OF_SOURCE": of_source and grad_values is not None, "OF_FRAMES": of_frames}

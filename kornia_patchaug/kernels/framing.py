@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kornia_patchaug.kernels.running import compiled
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Reals = NDArray[np.floating]  # of either width
+    Integers = NDArray[np.int64]
 
 
 @compiled
@@ -24,7 +33,9 @@ def safe_ratio(real, numerator, denominator):
 
 
 @compiled
-def frames(theta, src_boxes, dst_boxes, reads, table, aligned, out):
+def frames(
+    theta: Reals, src_boxes: Reals, dst_boxes: Reals, reads: Integers, table: Integers, aligned: bool, out: Reals
+) -> None:
     real = theta.dtype.type
     for n in range(len(theta)):
         for k in range(4):
@@ -44,7 +55,16 @@ def frames(theta, src_boxes, dst_boxes, reads, table, aligned, out):
 
 
 @compiled
-def frames_backward(grad, theta, src_boxes, dst_boxes, aligned, of_theta, of_src, of_dst):
+def frames_backward(
+    grad: Reals,
+    theta: Reals,
+    src_boxes: Reals,
+    dst_boxes: Reals,
+    aligned: bool,
+    of_theta: Reals,
+    of_src: Reals,
+    of_dst: Reals,
+) -> None:
     real = theta.dtype.type
     for n in range(len(theta)):
         of_dst[n] = grad[n, 8:]

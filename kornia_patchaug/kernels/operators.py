@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable
 from functools import cache, partial
-from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,11 @@ import kornia_patchaug.kernels.reference as reference
 import kornia_patchaug.kernels.turns as by_turns
 from kornia_patchaug.kernels.registering import once_differentiable, operator
 from kornia_patchaug.windows import Windows, layers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Gradients = tuple[Tensor | None, ...]  # of each argument of an operator
 
 log = logging.getLogger("kornia_patchaug")
 
@@ -35,7 +40,7 @@ def sample(
     theta: Tensor,
     src_boxes: Tensor | None,
     dst_boxes: Tensor,
-    reads: np.ndarray,
+    reads: NDArray[np.int64],
     windows: Windows,
     *,
     mode: str,
@@ -67,7 +72,7 @@ def paint(
     canvas: Tensor,
     theta: Tensor,
     boxes: Tensor,
-    reads: np.ndarray,
+    reads: NDArray[np.int64],
     windows: Windows,
     regions: Callable[[], Windows] | None = None,
     *,
@@ -95,7 +100,7 @@ def paint(
     return paint_op(canvas, theta, boxes, there, windows.table, turns, totals, mode, padding_mode, align_corners)
 
 
-def kernels(device: torch.device) -> ModuleType:
+def kernels(device: torch.device) -> by_turns.Kernels:
     """The module whose *sample* and *composite* run on a device."""
     if os.environ.get("KORNIA_PATCHAUG_KERNELS") == "reference":
         return reference
@@ -105,7 +110,7 @@ def kernels(device: torch.device) -> ModuleType:
 
 
 @cache  # so that it is said once
-def _native(device: str) -> ModuleType:
+def _native(device: str) -> by_turns.Kernels:
     if device not in NATIVE:
         log.info("There are no kernels for %s: the reference runs.", device)
         return reference
@@ -115,25 +120,26 @@ def _native(device: str) -> ModuleType:
     except ImportError as error:
         log.info("No %s (%s): the reference runs on %s, which is slower; %s.", needs, error, device, remedy)
         return reference
-    return importlib.import_module(name)
+    return cast("by_turns.Kernels", importlib.import_module(name))
 
 
-def _fake_sample(source, theta, src_boxes, dst_boxes, reads, table, total, mode, padding_mode, align_corners, covered):
+def _fake_sample(source: Tensor, theta: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    _, _, _, _, total, _, _, _, covered = rest
     return theta.new_empty(source.shape[1], total), theta.new_empty(total if covered else 0)
 
 
-def _sample_context(ctx, inputs, output):
+def _sample_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:6])
     ctx.options = inputs[6:]
 
 
-def _sample_gradient(ctx, grad_values, grad_coverage):
+def _sample_gradient(ctx: Any, grad_values: Tensor | None, grad_coverage: Tensor | None) -> Gradients:
     wanted = ctx.needs_input_grad[:4]
     if grad_values is None and grad_coverage is None:
         return (None,) * 11
-    either = wanted[0], any(wanted[1:])
-    grads = sample_backward_op(grad_values, grad_coverage, *ctx.saved_tensors, *ctx.options, *either)
+    inputs = *ctx.saved_tensors, *ctx.options, wanted[0], any(wanted[1:])
+    grads = sample_backward_op(grad_values, grad_coverage, *inputs)
     return *(grad if want else None for grad, want in zip(grads, wanted, strict=True)), *[None] * 7
 
 
@@ -156,8 +162,8 @@ def sample_op(
     return run.sample(source, frames, reads, table, total, mode, padding_mode, align_corners, covered)
 
 
-def _fake_sample_backward(grad_values, grad_coverage, source, theta, src_boxes, dst_boxes, *rest):
-    of_source, of_frames = rest[-2:]
+def _fake_sample_backward(*inputs: Any) -> tuple[Tensor, ...]:
+    _, _, source, theta, src_boxes, dst_boxes, *_, of_source, of_frames = inputs
     wanted = (source, of_source), (theta, of_frames), (src_boxes, of_frames), (dst_boxes, of_frames)
     return tuple(t.new_empty(t.shape) if w and t is not None else theta.new_empty(0) for t, w in wanted)
 
@@ -183,25 +189,25 @@ def sample_backward_op(
     """The gradients of source, and of theta, ``src_boxes`` and ``dst_boxes``; empty where not wanted."""
     run = kernels(source.device)
     place = theta, src_boxes, dst_boxes, reads, table, align_corners
-    grads, how = (grad_values, grad_coverage), (total, mode, padding_mode, align_corners, covered)
+    how = total, mode, padding_mode, align_corners, covered
     grad_source, grad_frames = run.sample_backward(
-        *grads, source, run.frames(*place), reads, table, *how, of_source, of_frames
+        grad_values, grad_coverage, source, run.frames(*place), reads, table, *how, of_source, of_frames
     )
     if of_frames:
         return grad_source, *run.frames_backward(grad_frames, *place)
-    return grad_source, *(theta.new_empty(0) for _ in range(3))
+    return grad_source, theta.new_empty(0), theta.new_empty(0), theta.new_empty(0)
 
 
-def _fake_composite(canvas, paint, opacity, table, keep):
+def _fake_composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, ...]:
     return torch.empty_like(canvas), paint.new_empty(paint.shape if keep else 0)
 
 
-def _composite_context(ctx, inputs, output):
+def _composite_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     _, _, opacity, table, _ = inputs
     ctx.save_for_backward(opacity, output[1], table)
 
 
-def _composite_gradient(ctx, grad, grad_under):
+def _composite_gradient(ctx: Any, grad: Tensor, grad_under: Tensor) -> Gradients:
     opacity, under, table = ctx.saved_tensors
     grad_canvas, grad_paint, grad_opacity = composite_backward_op(grad, opacity, under, table)
     return grad_canvas, grad_paint, grad_opacity if ctx.needs_input_grad[2] else None, None, None
@@ -213,7 +219,7 @@ def composite_op(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, 
     return kernels(canvas.device).composite(canvas, paint, opacity, table, keep)
 
 
-def _fake_composite_backward(grad, opacity, under, table):
+def _fake_composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, table: Tensor) -> tuple[Tensor, ...]:
     grad_paint = opacity.new_empty(grad.shape[1], len(opacity))
     return torch.empty_like(grad), grad_paint, opacity.new_empty(len(opacity) if under.numel() else 0)
 
@@ -224,12 +230,12 @@ def composite_backward_op(grad: Tensor, opacity: Tensor, under: Tensor, table: T
     return kernels(grad.device).composite_backward(grad, opacity, under, table)
 
 
-def _paint_context(ctx, inputs, output):
+def _paint_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[:5])
     ctx.options = inputs[5:]
 
 
-def _paint_gradient(ctx, grad):
+def _paint_gradient(ctx: Any, grad: Tensor) -> Gradients:
     wanted = ctx.needs_input_grad[:2]
     grads = paint_backward_op(grad, *ctx.saved_tensors, *ctx.options, *wanted)
     return *(grad if want else None for grad, want in zip(grads, wanted, strict=True)), *[None] * 8
@@ -254,7 +260,7 @@ def paint_op(
     return by_kernels(canvas, frames, reads, table, turns, totals, mode, padding_mode, align_corners)
 
 
-def _fake_paint_backward(grad, canvas, theta, *rest):
+def _fake_paint_backward(grad: Tensor, canvas: Tensor, theta: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     of_canvas, of_theta = rest[-2:]
     return torch.empty_like(grad) if of_canvas else grad.new_empty(0), theta.new_empty(theta.shape if of_theta else 0)
 

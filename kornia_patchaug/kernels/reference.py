@@ -45,7 +45,7 @@ def frames_backward(
         return [frames(theta, boxes[0] if len(boxes) == 2 else None, boxes[-1], reads, table, align_corners)]
 
     of_theta, *of_src, of_dst = _gradients(outputs, inputs, [grad])
-    return of_theta, *(of_src or [grad.new_empty(0)]), of_dst
+    return of_theta, of_src[0] if of_src else grad.new_empty(0), of_dst
 
 
 def sample(
@@ -141,12 +141,14 @@ def sample_backward(
 
     def outputs(*varied: Tensor) -> list[Tensor]:
         rest = iter(varied)
-        both = [next(rest) if want else t for t, want in ((source, of_source), (frames, of_frames))]
-        values = sample(*both, reads, table, total, mode, padding_mode, align_corners, covered)
+        its_source, its_frames = (next(rest) if want else t for t, want in ((source, of_source), (frames, of_frames)))
+        values = sample(its_source, its_frames, reads, table, total, mode, padding_mode, align_corners, covered)
         return [v for v, grad in zip(values, given, strict=True) if grad is not None]
 
     grads = iter(_gradients(outputs, wanted, [grad for grad in given if grad is not None]))
-    return tuple(next(grads).contiguous() if want else frames.new_empty(0) for want in (of_source, of_frames))
+    either = (next(grads).contiguous() if want else frames.new_empty(0) for want in (of_source, of_frames))
+    grad_source, grad_frames = either
+    return grad_source, grad_frames
 
 
 def _gradients(function: Callable[..., list[Tensor]], inputs: list[Tensor], grads: list[Tensor]) -> tuple[Tensor, ...]:
@@ -158,8 +160,8 @@ def _gradients(function: Callable[..., list[Tensor]], inputs: list[Tensor], grad
     with torch.inference_mode(False):
         leaves = [t.detach().requires_grad_() for t in inputs]
         pairs = [(o, grad) for o, grad in zip(function(*leaves), grads, strict=True) if o.requires_grad]
-        outputs, grads = zip(*pairs, strict=True) if pairs else ((), ())
-        return torch.autograd.grad(outputs, leaves, grads, materialize_grads=True)
+        outputs, of_outputs = [o for o, _ in pairs], [grad for _, grad in pairs]
+        return torch.autograd.grad(outputs, leaves, of_outputs, materialize_grads=True)
 
 
 def composite(canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool) -> tuple[Tensor, Tensor]:

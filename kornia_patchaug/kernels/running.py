@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from hashlib import sha256
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from numba import njit
@@ -14,6 +15,9 @@ from numba.core.caching import IndexDataCacheFile
 
 TURNS = 16  # of each thread: few handovers, and little to wait for at the end
 WORTH_A_THREAD = 1 << 15  # pixels: below, waking a thread takes longer than the work
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _pool: ThreadPoolExecutor | None = None
 
@@ -31,22 +35,23 @@ class CacheFile(IndexDataCacheFile):
         self._save_data(name, data)
 
 
-def compiled(function: Callable, **more: object) -> Callable:
+def compiled(function: Callable[P, R], **more: Any) -> Callable[P, R]:
     """Compile at the first call for each dtype, and keep the result on disk where there is a place for it.
 
     The cache notices when the file of a function changes, not when that of one it calls does: kernels do not call
     compiled functions of other files.
     """
-    options = {"nogil": True, "error_model": "numpy", **more}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", **more}
     try:
-        loop = njit(function, cache=True, **options)
+        dispatcher: Any = njit(function, cache=True, **options)
+        dispatcher._cache._cache_file.__class__ = CacheFile  # numba has no option for it
     except RuntimeError:  # neither this folder nor the user's cache can be written
-        return njit(function, **options)
-    loop._cache._cache_file.__class__ = CacheFile  # numba has no option for it
+        dispatcher = njit(function, **options)
+    loop: Callable[P, R] = dispatcher
     return loop
 
 
-def fused(function: Callable) -> Callable:
+def fused(function: Callable[P, R]) -> Callable[P, R]:
     """The same, with products and sums fused where the processor can, rounding once."""
     return compiled(function, fastmath={"contract"})
 
@@ -56,7 +61,7 @@ def threads_for(pixels: int) -> int:
     return min(torch.get_num_threads(), 1 + pixels // WORTH_A_THREAD)
 
 
-def spread(loop: Callable[..., None], arguments: tuple, count: int, pixels: int) -> None:
+def spread(loop: Callable[..., None], arguments: tuple[Any, ...], count: int, pixels: int) -> None:
     """Have ``loop(begin, end, *arguments)`` do tasks 0 .. count, on as many threads as torch uses and they are worth.
 
     The loop must let go of the interpreter's lock. Whoever is free takes the next tasks.

@@ -9,6 +9,8 @@ threads.
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from llvmlite import ir
@@ -29,11 +31,29 @@ FAR = 1 << 18  # pixels; objects that read from further are taken pixel by pixel
 # What a task needs to know about its object: the columns of frames and reads, the centre of its box, the readable
 # pixels, 1 / a and 1 / c, whether it is tame, and where its origin lies in the flat source.
 Frame = namedtuple("Frame", "a b tx c d ty sx sy x1 y1 x2 y2 cx cy fx fy ex ey ia ic tame ox oy lx ly hx hy base")
-# What all tasks share: sizes of the source, P, and how to read.
-Job = namedtuple("Job", "channels height width total nearest padding edge covered transparent edges")
 
 
-@intrinsic
+class Job(NamedTuple):
+    """What all tasks share: sizes of the source, P, and how to read."""
+
+    channels: int
+    height: int
+    width: int
+    total: int
+    nearest: bool
+    padding: int
+    edge: float
+    covered: bool
+    transparent: bool
+    edges: bool
+
+
+def instruction(generator: Callable[..., Any]) -> Callable[..., None]:
+    """An intrinsic, with the type that it has in loops: they leave out the first argument."""
+    return cast("Callable[..., None]", intrinsic(generator))
+
+
+@instruction
 def prefetch(typing, array, index):
     """Ask for the cache line of ``array[index]``; any index will do, as nothing is read."""
 
@@ -49,7 +69,7 @@ def prefetch(typing, array, index):
     return types.void(array, types.int64), generate
 
 
-@intrinsic
+@instruction
 def one_by_one(typing):
     """Nothing; but a loop with it is not vectorised: gathering the texels of channels is slower than loading them."""
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
 from kornia_patchaug.kernels.running import compiled
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 # Pixels of a task: few enough to share the work evenly, many enough not to notice that it is handed out.
 WINDOW_TASK, BAND_TASK = 1 << 14, 1 << 15
 
 
-def row_bands(shape: torch.Size) -> np.ndarray:
+def row_bands(shape: torch.Size) -> NDArray[np.int64]:
     """The bands of all pictures that are tasks."""
     return bands(shape[0], shape[2], max(1, BAND_TASK // shape[3]))
 
 
 @compiled
-def window_tasks(table):
+def window_tasks(table: NDArray[np.int64]) -> NDArray[np.int64]:
     """``(K, 3)``: object, first row, one past the last row of its window."""
     count = 0
     for n in range(len(table)):
@@ -32,7 +37,7 @@ def window_tasks(table):
 
 
 @compiled
-def bands(pictures, height, step):
+def bands(pictures: int, height: int, step: int) -> NDArray[np.int64]:
     """``(K, 3)``: picture, first row, one past the last row."""
     each = -(-height // step)
     found = np.empty((pictures * each, 3), np.int64)
@@ -43,7 +48,7 @@ def bands(pictures, height, step):
 
 
 @compiled
-def by_picture(index, pictures):
+def by_picture(index: NDArray[np.int64], pictures: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The objects sorted by their picture, in row order, and where those of each picture begin ``(pictures + 1,)``."""
     first = np.zeros(pictures + 2, np.int64)
     for picture in index:

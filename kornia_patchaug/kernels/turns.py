@@ -8,23 +8,88 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import accumulate
-from types import ModuleType
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from kornia_patchaug.windows import Column
 
+How = tuple[str, str, bool]  # mode, padding_mode, align_corners
+
+
+class Kernels(Protocol):
+    """The module of a device's kernels: what ``reference.py`` defines, by the same names."""
+
+    def frames(
+        self,
+        theta: Tensor,
+        src_boxes: Tensor | None,
+        dst_boxes: Tensor,
+        reads: Tensor,
+        table: Tensor,
+        align_corners: bool,
+    ) -> Tensor: ...
+
+    def frames_backward(
+        self,
+        grad: Tensor,
+        theta: Tensor,
+        src_boxes: Tensor | None,
+        dst_boxes: Tensor,
+        reads: Tensor,
+        table: Tensor,
+        align_corners: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
+
+    def sample(
+        self,
+        source: Tensor,
+        frames: Tensor,
+        reads: Tensor,
+        table: Tensor,
+        total: int,
+        mode: str,
+        padding_mode: str,
+        align_corners: bool,
+        covered: bool,
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def sample_backward(
+        self,
+        grad_values: Tensor | None,
+        grad_coverage: Tensor | None,
+        source: Tensor,
+        frames: Tensor,
+        reads: Tensor,
+        table: Tensor,
+        total: int,
+        mode: str,
+        padding_mode: str,
+        align_corners: bool,
+        covered: bool,
+        of_source: bool,
+        of_frames: bool,
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def composite(
+        self, canvas: Tensor, paint: Tensor, opacity: Tensor, table: Tensor, keep: bool
+    ) -> tuple[Tensor, Tensor]: ...
+
+    def composite_backward(
+        self, grad: Tensor, opacity: Tensor, under: Tensor, table: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]: ...
+
 
 def paint(
-    run: ModuleType,
+    run: Kernels,
     canvas: Tensor,
     frames: Tensor,
     reads: Tensor,
     table: Tensor,
     turns: list[int],
     totals: list[int],
-    *how: str | bool,
+    *how: *How,
 ) -> Tensor:
     """A new canvas. ``how``: mode, padding_mode and align_corners."""
     for part, total in _parts(frames, reads, table, turns, totals):
@@ -34,7 +99,7 @@ def paint(
 
 
 def paint_backward(
-    run: ModuleType,
+    run: Kernels,
     grad: Tensor,
     canvas: Tensor,
     frames: Tensor,
@@ -42,13 +107,13 @@ def paint_backward(
     table: Tensor,
     turns: list[int],
     totals: list[int],
-    *options: str | bool,
+    *options: *tuple[*How, bool, bool],
 ) -> tuple[Tensor, Tensor]:
     """The gradients of canvas and frames. ``options``: as for `paint`, and which of the two are wanted.
 
     With more than one turn it paints again, and takes one turn after another off, the last one first.
     """
-    *how, of_canvas, of_frames = options
+    how, (of_canvas, of_frames) = options[:3], options[3:]
     kept, several = [], len(turns) > 1
     for part, total in _parts(frames, reads, table, turns, totals):
         source = canvas if several else canvas[:, :0]  # of no channel: the coverage alone
@@ -57,9 +122,9 @@ def paint_backward(
             canvas, under = run.composite(canvas, values, coverage, part[2], True)
         kept.append((part, total, coverage, under if several else None))
     grads = []
-    for part, total, coverage, under in reversed(kept):
-        if several:  # windows of one turn share no pixel: painting what was under them, opaque, takes them off
-            canvas, _ = run.composite(canvas, under, torch.ones_like(coverage), part[2], False)
+    for part, total, coverage, below in reversed(kept):
+        if below is not None:  # windows of one turn share no pixel: what was under them, painted opaque, takes them off
+            canvas, _ = run.composite(canvas, below, torch.ones_like(coverage), part[2], False)
         grad, grad_paint, _ = run.composite_backward(grad, coverage, coverage.new_empty(0), part[2])
         wanted = of_canvas or several, of_frames
         grad_source, grad_frames = run.sample_backward(grad_paint, None, canvas, *part, total, *how, True, *wanted)
