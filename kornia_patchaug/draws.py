@@ -48,8 +48,8 @@ def _fake_noise(seed: Tensor, count: int) -> tuple[Tensor, Tensor]:
 def noise(seed: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """``(count,)`` and ``(count, 7)`` numbers in [0, 1) on the host, for the gates and for the thetas of objects."""
     generator = torch.Generator().manual_seed(int(seed.flatten()[0]))  # videos repeat it, a row a frame
-    options = {"generator": generator, "device": "cpu"}
-    return torch.rand(count, **options), torch.rand(count, NOISE_OF_THETA, **options)
+    of_gates = torch.rand(count, generator=generator, device="cpu")
+    return of_gates, torch.rand(count, NOISE_OF_THETA, generator=generator, device="cpu")
 
 
 def _generator(source: int) -> torch.Generator | None:

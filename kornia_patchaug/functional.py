@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from kornia_patchaug.compiled import operator
 from kornia_patchaug.kernels import sample
 from kornia_patchaug.stages import (
     Reading,
+    Warp,
     last_pixels,
     lay_over,
     paint,
@@ -96,7 +97,8 @@ def affine_patches(
     if not isinstance(boxes, Tensor):
         check_images("images", images)
         boxes, obj_to_img = as_flat(boxes, obj_to_img, len(images))
-    options = mode, padding_mode, align_corners, sequential, patch_size
+    size = cast("list[int] | None", patch_size)  # as the operator's schema calls any sequence
+    options = mode, padding_mode, align_corners, sequential, size
     return _affine_patches(images, boxes, theta, obj_to_img, alpha, *options)
 
 
@@ -116,7 +118,7 @@ def _affine_patches(
 ) -> Tensor:
     how = _reading(mode, padding_mode, align_corners, PADDINGS)
     check_option("sequential", sequential, (False, True))
-    warp = warp_in_one_pass
+    warp: Warp = warp_in_one_pass
     if patch_size is not None:
         warp = warp_in_steps(check_size("patch_size", patch_size))
         check_option("padding_mode (with patch_size)", padding_mode, STEP_PADDINGS)
@@ -277,7 +279,7 @@ def _windows(images: Tensor, objects: Objects) -> Windows:
     return make_windows(objects.host_boxes, objects.host_image, images.shape[2], images.shape[3], images.device)
 
 
-def _reading(mode: object, padding_mode: object, align_corners: object, paddings: tuple[str, ...]) -> Reading:
+def _reading(mode: str, padding_mode: str, align_corners: bool, paddings: tuple[str, ...]) -> Reading:
     check_option("mode", mode, MODES)
     check_option("padding_mode", padding_mode, paddings)
     check_option("align_corners", align_corners, (False, True))

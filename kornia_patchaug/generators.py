@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from kornia_patchaug.boxes import checked_index
 from kornia_patchaug.checks import check_index, working_dtype
 from kornia_patchaug.theta import half_sizes, theta_in_pixels
 
-RangeLike = float | Sequence[float] | Tensor
+RangeLike = float | Sequence[float] | Sequence[Sequence[float]] | Tensor
 
 # Which of the seven numbers of noise each range turns into values.
 NOISE = {"degrees": slice(0, 1), "translate": slice(1, 3), "scale": slice(3, 5), "shear": slice(5, 7)}
@@ -27,6 +28,11 @@ class AffineGenerator(nn.Module):
     whatever the numbers are: a draw lies between its two ends in either order, and a scale is above 0. Numbers are
     checked as they are passed, but not those of a parameter, which may have learned before.
     """
+
+    degrees: Tensor
+    translate: Tensor | None
+    scale: Tensor | None
+    shear: Tensor | None
 
     def __init__(
         self,
@@ -49,8 +55,8 @@ class AffineGenerator(nn.Module):
                 if self.count_of_classes not in (None, len(numbers)):
                     raise ValueError(f"{name}: expected {self.count_of_classes} rows, one a class, got {len(numbers)}.")
                 self.count_of_classes = len(numbers)
-            if numbers is value:
-                self.register_parameter(name, value)
+            if isinstance(numbers, nn.Parameter):
+                self.register_parameter(name, numbers)
                 continue
             _check_range(name, numbers)
             if learnable or _has_gradient(value):
@@ -67,7 +73,7 @@ class AffineGenerator(nn.Module):
         """
         count = len(boxes)
         if self.count_of_classes is not None:
-            classes = self._checked(classes, count).to(boxes.device)
+            classes = self._checked(classes, count, self.count_of_classes).to(boxes.device)
         dtype = working_dtype(boxes, *(getattr(self, name) for name in NOISE))
         boxes, noise = boxes.to(dtype), noise.to(boxes.device, dtype)
         one, zero = boxes.new_ones(count, 2), boxes.new_zeros(count, 2)
@@ -76,7 +82,7 @@ class AffineGenerator(nn.Module):
         if shear is not None and shear.shape[1] == 1:  # one range shears along x only, as in Kornia
             shear = torch.cat([shear, zero[:, :1]], dim=1)
         return theta_in_pixels(
-            drawn["degrees"][:, 0],
+            cast("Tensor", drawn["degrees"])[:, 0],  # the one range that there always is
             one if scale is None else scale.expand(count, 2),
             zero if translate is None else translate * (boxes[:, 2:] - boxes[:, :2]),
             zero if shear is None else shear,
@@ -116,29 +122,29 @@ class AffineGenerator(nn.Module):
             return -rows, rows
         return rows[:, 0::2], rows[:, 1::2]
 
-    def _checked(self, classes: Tensor | None, count: int) -> Tensor:
+    def _checked(self, classes: Tensor | None, count: int, count_of_classes: int) -> Tensor:
         if classes is None:
             rows = " and ".join(
                 name for name in NOISE if getattr(self, name) is not None and getattr(self, name).ndim == 2
             )
             raise ValueError(
-                f"classes: {rows} came with {self.count_of_classes} rows, one a class, so the class of each object is "
+                f"classes: {rows} came with {count_of_classes} rows, one a class, so the class of each object is "
                 "needed. Pass classes=, bind(classes=...), or give a class data key to PatchAugmentationSequential."
             )
-        return checked_index(check_index(classes, count, "classes"), self.count_of_classes, "classes")
+        return checked_index(check_index(classes, count, "classes"), count_of_classes, "classes")
 
     def __repr__(self) -> str:
         found = self.bounds()
         return ", ".join(f"{name}={_shown(*found[name]) if name in found else None}" for name in NOISE)
 
 
-def _numbers(name: str, value: RangeLike) -> Tensor:
+def _numbers(name: str, value: object) -> Tensor:
     """The range as passed: a parameter itself, anything else as a tensor of its own, of one or two dimensions."""
     counts = {"degrees": (1, 2), "translate": (2,), "scale": (2, 4), "shear": (1, 2, 4)}[name]
     if not isinstance(value, Tensor) and _has_gradient(value):
         raise TypeError(f"{name}: several tensors that learn are not one. Pass an nn.Parameter of all the numbers.")
     if isinstance(value, nn.Parameter) and value.is_floating_point():
-        numbers = value
+        numbers: Tensor = value
     else:
         try:
             numbers = torch.as_tensor(value).detach().to(torch.get_default_dtype(), copy=True)
@@ -151,7 +157,7 @@ def _numbers(name: str, value: RangeLike) -> Tensor:
     return numbers
 
 
-def _has_gradient(value: RangeLike) -> bool:
+def _has_gradient(value: object) -> bool:
     if isinstance(value, Tensor):
         return value.requires_grad
     return isinstance(value, (list, tuple)) and any(map(_has_gradient, value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from kornia_patchaug.theta import (
     safe_ratio,
 )
 from kornia_patchaug.windows import Column, Windows, layers, reads_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Reading(NamedTuple):
@@ -63,7 +66,7 @@ def paint(
         return canvas
     values, opacity = warp(canvas, objects, windows, how)
     if objects.alpha is not None:
-        alpha = alpha_of_pixels(objects, windows, how)
+        alpha = alpha_of_pixels(objects.alpha, objects, windows, how)
         values, opacity = alpha * values, alpha * opacity
     return kernels.composite(canvas, values, opacity, windows)
 
@@ -91,7 +94,7 @@ def warp_in_one_pass(source: Tensor, objects: Objects, windows: Windows, how: Re
     return kernels.sample(source, objects.theta, None, objects.boxes, reads, windows, **options)
 
 
-def own_reads(source: Tensor, windows: Windows, how: Reading) -> tuple[np.ndarray, dict[str, Any]]:
+def own_reads(source: Tensor, windows: Windows, how: Reading) -> tuple[NDArray[np.int64], dict[str, Any]]:
     """What each object reads of its own image, its window or all of it, and what lies beyond that."""
     image, origin, limits = (windows.host[:, column] for column in (Column.IMAGE, Column.ORIGIN, Column.LIMITS))
     if how.padding_mode == "image":
@@ -116,7 +119,7 @@ def warp_in_steps(size: tuple[int, int]) -> Warp:
         reach = safe_ratio(half_sizes(boxes, how.align_corners), patch_half) * half_sizes(patch, align_corners=True)
         centre = centres(boxes) - 0.5
         corners = corners_of(torch.cat([centre - reach, centre + reach], dim=1))
-        crops = [boxes.new_zeros(0, source.shape[1] + 1, *size)]
+        parts = [boxes.new_zeros(0, source.shape[1] + 1, *size)]
         images = torch.from_numpy(objects.host_image)
         order = images.argsort(stable=True)
         for rows in order.split(torch.bincount(images).tolist()):
@@ -125,8 +128,9 @@ def warp_in_steps(size: tuple[int, int]) -> Warp:
                 image = torch.cat([image, torch.ones_like(image[:, :1])], dim=1)  # the last channel is the reach
                 image = image.expand(len(rows), -1, -1, -1)
                 corners_there = corners[rows.to(source.device)]
-                crops.append(crop_and_resize(image, corners_there, size, how.mode, beyond_image, how.align_corners))
-        crops = torch.cat(crops)[order.argsort().to(source.device)]
+                parts.append(crop_and_resize(image, corners_there, size, how.mode, beyond_image, how.align_corners))
+        crops = torch.cat(parts)[order.argsort().to(source.device)]
+        del parts  # they are as large
 
         theta = objects.theta.where(paints[..., None], identity_theta(boxes))
         dst_from_src = centred_matrices(invert_theta(theta), patch_half)
@@ -161,12 +165,12 @@ def lay_over(
     )
 
 
-def alpha_of_pixels(objects: Objects, windows: Windows, how: Reading) -> Tensor:
+def alpha_of_pixels(alpha: Tensor, objects: Objects, windows: Windows, how: Reading) -> Tensor:
     """A of every window pixel, ``(P,)``. A matte continues beyond its edge, or is mirrored with its patch."""
-    if objects.alpha.ndim == 1:
-        return objects.alpha.repeat_interleave(windows.size.prod(1), output_size=windows.total)
+    if alpha.ndim == 1:
+        return alpha.repeat_interleave(windows.size.prod(1), output_size=windows.total)
     beyond = how._replace(padding_mode="reflection" if how.padding_mode == "reflection" else "border")
-    return lay_over(objects.alpha, objects.theta, objects, windows, beyond, covered=False)[0][0]
+    return lay_over(alpha, objects.theta, objects, windows, beyond, covered=False)[0][0]
 
 
 def regions_read(images: Tensor, objects: Objects, windows: Windows, how: Reading) -> Windows:
@@ -188,6 +192,6 @@ def regions_read(images: Tensor, objects: Objects, windows: Windows, how: Readin
     return Windows(host, windows.device)
 
 
-def last_pixels(images: Tensor) -> np.ndarray:
+def last_pixels(images: Tensor) -> NDArray[np.int64]:
     """``0 0 W-1 H-1``: the first and last pixel of a picture."""
     return np.array([0, 0, images.shape[3] - 1, images.shape[2] - 1])
