@@ -119,4 +119,5 @@ class RandomPatchAffine(PatchAugmentation):
         self.wants_classes = self.ranges.count_of_classes is not None
 
     def draw_theta(self, boxes: Tensor, noise: Tensor, classes: Tensor | None) -> Tensor:
-        return self.ranges(boxes, noise, classes, align_corners=self.flags["align_corners"])
+        theta: Tensor = self.ranges(boxes, noise, classes, align_corners=self.flags["align_corners"])
+        return theta

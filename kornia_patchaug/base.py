@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from kornia.augmentation import RigidAffineAugmentationBase2D
@@ -14,7 +14,7 @@ from torch import Tensor
 from kornia_patchaug.boxes import BoxesLike, as_flat, checked_index, labels_of
 from kornia_patchaug.checks import check_option, check_size, check_theta
 from kornia_patchaug.draws import noise, number_of, seed, uniform
-from kornia_patchaug.functional import PADDINGS, STEP_PADDINGS, Padding, affine_patches
+from kornia_patchaug.functional import PADDINGS, STEP_PADDINGS, Mode, Padding, affine_patches
 from kornia_patchaug.labels import follow_boxes, follow_points
 from kornia_patchaug.theta import identity_theta
 
@@ -89,7 +89,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         obj_to_img: Tensor | None = None,
         *,
         classes: Tensor | None = None,
-    ) -> PatchAugmentation:
+    ) -> Self:
         """Set the objects of the calls to come, for containers that hand on the image alone. Returns the module.
 
         Stays until the next ``bind``; ``bind()`` clears it. Boxes are those at this augmentation's step: a flip or crop
@@ -99,7 +99,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         self._bound = _given(boxes=boxes, theta=theta, obj_to_img=obj_to_img, classes=classes)
         return self
 
-    def forward(
+    def forward(  # type: ignore[override]  # what Kornia has second, params, it passes by name
         self,
         input: Tensor,
         boxes: BoxesLike | None = None,
@@ -139,6 +139,9 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         self._complete(params, len(images), images.device, given)
         return super().forward(input, params=params, **kwargs)
 
+    if TYPE_CHECKING:
+        __call__ = forward  # torch's takes and returns anything
+
     def params_from_input(
         self, *inputs: Any, data_keys: list[DataKey], params: Params, extra_args: Params | None = None
     ) -> Params:
@@ -148,7 +151,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         """
         boxes = next((value for value in inputs if isinstance(value, Boxes)), None)
         if boxes is not None and "boxes" not in params:
-            given = {"boxes": boxes}
+            given: Params = {"boxes": boxes}
             if self.wants_classes and DataKey.CLASS in data_keys and "classes" not in self._bound:
                 given["classes"] = labels_of(boxes, inputs[data_keys.index(DataKey.CLASS)])
             self._complete(params, len(params["batch_prob"]), boxes.device, given)
@@ -230,7 +233,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
             boxes,
             theta,
             obj_to_img,
-            mode=Resample.get(flags["resample"]).name.lower(),
+            mode=cast("Mode", Resample.get(flags["resample"]).name.lower()),
             padding_mode=flags["padding_mode"],
             align_corners=self._align_corners(flags),
             sequential=flags["sequential"],
@@ -271,8 +274,9 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         return output
 
     def _align_corners(self, flags: Params) -> bool:
-        value = flags["align_corners"]
-        return self.flags["align_corners"] if value is None else value  # containers hand None to masks: as the image
+        own: bool = self.flags["align_corners"]
+        value: bool | None = flags["align_corners"]
+        return own if value is None else value  # containers hand None to masks: as the image
 
     def __getstate__(self) -> Params:
         """Everything but the graph of the last call, which can be neither pickled nor copied."""
@@ -282,7 +286,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
         return state
 
     def __setstate__(self, state: Params) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch's
         self._number = number_of(self)  # a copy draws from its own generator
 
     def __repr__(self) -> str:

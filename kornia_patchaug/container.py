@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, TypeGuard, cast
 
 from kornia.augmentation import (
     AugmentationSequential,
@@ -46,7 +46,7 @@ class PatchAugmentationSequential(AugmentationSequential):
     """
 
     def __init__(self, *args: nn.Module, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # Kornia runs any module, but does not say so
         self.transform_op = _ObjectOps(self.data_keys)
 
     def _preproc_boxes(self, arg: Any, dcate: DataKey) -> Boxes:
@@ -72,8 +72,11 @@ class _ObjectOps(AugmentationSequentialOps):
         data_keys: Any = None,
     ) -> Any:
         keys = self.preproc_datakeys(data_keys)
-        steps = isinstance(module, ImageSequential) and not isinstance(module, (PatchSequential, VideoSequential))
-        if steps and any(map(_wants_objects, module.modules())):
+        if (
+            isinstance(module, ImageSequential)
+            and not isinstance(module, (PatchSequential, VideoSequential))
+            and any(map(_wants_objects, module.modules()))
+        ):
             return self._transform_nested(arg, module, param, extra_args, keys)
         if _wants_objects(module):
             module.params_from_input(*arg, data_keys=keys, params=param.data, extra_args=extra_args)
@@ -84,15 +87,20 @@ class _ObjectOps(AugmentationSequentialOps):
     ) -> Any:
         """Take all inputs through a nested container step by step; Kornia takes them through it one by one."""
         module.clear_state()
-        for child_param in param.data:
+        steps = cast("list[ParamItem]", param.data)  # of a container
+        for child_param in steps:
             child = module.get_submodule(child_param.name)
             outputs = self.transform(*inputs, module=child, param=child_param, extra_args=extra_args, data_keys=keys)
             inputs = (outputs,) if len(keys) == 1 else tuple(outputs)
             if isinstance(module, AugmentationSequential):
                 module._update_transform_matrix_by_module(child)
-        module._params = param.data
+        module._params = steps
         return inputs[0] if len(keys) == 1 else list(inputs)
 
 
-def _wants_objects(module: nn.Module) -> bool:
+class _WantsObjects(Protocol):
+    def params_from_input(self, *inputs: Any, data_keys: list[DataKey], params: Any, extra_args: Any) -> Any: ...
+
+
+def _wants_objects(module: nn.Module) -> TypeGuard[_WantsObjects]:
     return hasattr(module, "params_from_input") and not isinstance(module, RandomTransplantation)
