@@ -281,7 +281,7 @@ def _read_coco(path: Path) -> dict[str, list[Entry]]:
     for k, row in enumerate(rows["annotations"]):
         if row.get("iscrowd"):
             continue
-        box = row.get("bbox")
+        box: Any = row.get("bbox")
         expect(_is_id(row.get("image_id")), f"annotations[{k}] needs an image_id")
         numbers = isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)
         expect(numbers and min(box[2:]) > 0, f"annotations[{k}] needs a bbox x y w h with w, h > 0, got {box}")

@@ -135,7 +135,7 @@ def encode_gif(frames: list[Image.Image], times: int | list[int] = FRAME_MS) -> 
     """
     fixed = [level for colour in (*COLOURS, HALO, "#ffffff") for level in ImageColor.getrgb(colour)]
     some = Image.fromarray(np.concatenate([np.asarray(frame)[::2, ::2] for frame in frames[:: -(-len(frames) // 4)]]))
-    colours = some.quantize(255 - len(fixed) // 3, kmeans=2).getpalette()  # 255: one is left for "as before"
+    colours = some.quantize(255 - len(fixed) // 3, kmeans=2).getpalette() or []  # 255: one is left for "as before"
     palette = Image.new("P", (1, 1))
     palette.putpalette(colours + fixed)
     width, height = frames[0].size
@@ -151,7 +151,7 @@ def annotate(
 ) -> Image.Image:
     """Draw corners ``(N, 4, 2)`` of boxes and moved objects over a tile, and numbers, in units of so many pixels."""
     size, smooth = (tile.width // unit, tile.height // unit), SMOOTH * unit
-    rings = [(box, (*ImageColor.getrgb(_colour(n)), BOX_OPACITY), BOX_WIDTH) for n, box in enumerate(boxes)]
+    rings = [(box, f"{_colour(n)}{BOX_OPACITY:02x}", BOX_WIDTH) for n, box in enumerate(boxes)]
     for n, quad in enumerate(quads):
         rings += [(quad, HALO, LINE_WIDTH + 2 * HALO_WIDTH), (quad, _colour(n), LINE_WIDTH)]
     overlay = Image.new("RGBA", (size[0] * smooth, size[1] * smooth))
