@@ -101,4 +101,5 @@ def _forget() -> None:
     _pool = None  # a child has the parent's pool but none of its threads
 
 
-os.register_at_fork(after_in_child=_forget)
+if hasattr(os, "register_at_fork"):  # Windows does not fork
+    os.register_at_fork(after_in_child=_forget)
