@@ -1,4 +1,4 @@
-"""A hook of MkDocs: public names that a page has as code become links to the API, and its entries lead to the gallery."""
+"""A hook of MkDocs: names of the API become links to it on every page, and its entries lead to the gallery."""
 
 import re
 from pathlib import Path
