@@ -47,7 +47,7 @@ def convert_boxes(boxes: Tensor, source: str, target: str, size: tuple[int, int]
     Args:
         boxes: ``(..., 4)``, integer or floating.
         source: one of ``xyxy xyxy_plus xywh cxcywh xyxyn xywhn cxcywhn``.
-        target: another of them.
+        target: one of them too.
         size: ``(height, width)`` in pixels; needed for the normalised formats only.
 
     Returns:
