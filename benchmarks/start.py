@@ -20,7 +20,7 @@ print(time.perf_counter() - start)
 """
 
 
-def start_rows(again: int = 3) -> Iterator[Row]:
+def start_rows(again: int = 8) -> Iterator[Row]:
     """Forward and backward, of one dtype, in fresh processes that have imported torch and Kornia."""
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
