@@ -53,4 +53,3 @@ $(VENV)/demo.stamp: pyproject.toml constraints.txt
 $(VENV)/%.stamp: $(VENV)/demo.stamp
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,$*]'
 	touch $@
-

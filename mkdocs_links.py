@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 INIT = Path(__file__).parent / "kornia_patchaug/__init__.py"
-NAMES = re.findall(r'^    "(\w+)",$', INIT.read_text(), flags=re.M)  # of __all__, without importing torch
+NAMES = re.findall(r'^    "(\w+)",$', INIT.read_text("utf-8"), flags=re.M)  # of __all__, without importing torch
 # What is left alone comes first: links, headings and blocks of code.
 PATTERN = re.compile(rf"<(a|h[1-6]|pre)\b.*?</\1>|<code>(?:kp\.)?({'|'.join(NAMES)})(?:\(\))?</code>", flags=re.S)
 ENTRY = re.compile(rf'<h3 id="kornia_patchaug\.({"|".join(NAMES)})".*?</h3>', flags=re.S)

@@ -28,9 +28,9 @@ where the note says so, and their time is extended along the line through both: 
 objects. Memory is the peak of forward and backward beyond inputs and output.
 """
 RATIOS = "Times better than each, by the table of all rows; bold where we lose."
-STAGES = """Median times, and shares of the whole call's. Each stage is timed alone, on what the one before made. By
-default the call samples and composites in one sweep; alpha, gradients to boxes and `transparent` take the two one after
-another. Forward runs without autograd; backward goes to images and theta.
+STAGES = """Median times, and shares of the whole call's. Each stage is timed alone, on what the one before made.
+*paint* is *sample* and *composite* in one sweep; alpha, gradients to boxes and `transparent` take the two one after
+another, at the times below it. Forward runs without autograd; backward goes to images and theta.
 """
 
 
@@ -117,10 +117,10 @@ def markdown(content: dict, rows: Sequence[Row], stages: Sequence[StageTime]) ->
         "# Results of `make bench`" + quick,
         *_section("machine", f"{device}{computer}; {count} threads. {about}."),
         *_section("cases", cases),
+        *_section("legend", LEGEND.strip()),
         RATIOS,
         *_section("ratios", ratio_table(rows)),
         "## Every row",
-        LEGEND.strip(),
         *_section("rows", table(rows)),
         summary(rows).replace("\n", "\n\n"),
         "## Cost per stage",

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 import kornia_patchaug as kp
-from benchmarks.cases import Case, make_scene
+from benchmarks.cases import Case, Scene, make_scene
 from benchmarks.rivals import FORWARD
 from benchmarks.suite import Settings
 from kornia_patchaug import kernels
-from kornia_patchaug.boxes import check_objects
+from kornia_patchaug.boxes import Objects, check_objects
 from kornia_patchaug.checks import check_theta
 from kornia_patchaug.stages import Reading, own_reads
-from kornia_patchaug.windows import make_windows
+from kornia_patchaug.windows import Windows, make_windows
 
 BACKWARD = "backward"
-CHECK, WINDOWS, SAMPLE, COMPOSITE = "check, boxes to the host", "windows", "sample", "composite"
-SWEEP, CALL = "paint: both in one sweep", "the whole call"
+CHECK, WINDOWS, SWEEP, CALL = "check, boxes to the host", "windows", "paint", "the whole call"
+SAMPLE, COMPOSITE = "paint in two: sample", "paint in two: composite"
 HOW = Reading("bilinear", "zeros", False)  # the default options
 
 
@@ -49,45 +50,46 @@ def stage_times(case: Case, settings: Settings) -> list[StageTime]:
 
 def forward_calls(case: Case, settings: Settings) -> dict[str, Callable[[], object]]:
     scene = make_scene(case, settings.device)
-    images, theta = scene.images, scene.theta
-
-    def check() -> object:
-        return check_objects(images, scene.boxes, scene.obj_to_img, check_theta(theta))
-
-    def lay_out() -> object:
-        windows = make_windows(objects.host_boxes, objects.host_image, *images.shape[2:], images.device)
-        return windows, *own_reads(images, windows, HOW)
-
-    objects = check()
-    windows, reads, options = lay_out()
-
-    def sample() -> tuple[torch.Tensor, torch.Tensor]:
-        return kernels.sample(images, objects.theta, None, objects.boxes, reads, windows, **options)
-
-    values, opacity = sample()
+    images, objects = scene.images, check(scene)
+    windows, reads, options = lay_out(images, objects)
+    values, opacity = sample(images, objects, windows, reads, options)
     return {
-        CHECK: check,
-        WINDOWS: lay_out,
-        SAMPLE: sample,
-        COMPOSITE: lambda: kernels.composite(images, values, opacity, windows),
+        CHECK: lambda: check(scene),
+        WINDOWS: lambda: lay_out(images, objects),
         SWEEP: lambda: kernels.paint(images, objects.theta, objects.boxes, reads, windows, **options),
         CALL: lambda: kp.affine_patches(*scene),
+        SAMPLE: lambda: sample(images, objects, windows, reads, options),
+        COMPOSITE: lambda: kernels.composite(images, values, opacity, windows),
     }
 
 
 def backward_calls(case: Case, settings: Settings) -> dict[str, Callable[[], object]]:
     scene = make_scene(case, settings.device).learnable()
-    objects = check_objects(scene.images, scene.boxes, scene.obj_to_img, check_theta(scene.theta))
-    windows = make_windows(objects.host_boxes, objects.host_image, *scene.images.shape[2:], scene.images.device)
-    reads, options = own_reads(scene.images, windows, HOW)
-    values, opacity = kernels.sample(scene.images, objects.theta, None, objects.boxes, reads, windows, **options)
+    images, objects = scene.images, check(scene)
+    windows, reads, options = lay_out(images, objects)
+    values, opacity = sample(images, objects, windows, reads, options)
     held = values.detach().requires_grad_()
     outputs = {
-        SAMPLE: (values, (scene.images, scene.theta)),
-        COMPOSITE: (kernels.composite(scene.images, held, opacity.detach(), windows), (scene.images, held)),
-        CALL: (kp.affine_patches(*scene), (scene.images, scene.theta)),
+        CALL: (kp.affine_patches(*scene), (images, scene.theta)),
+        SAMPLE: (values, (images, scene.theta)),
+        COMPOSITE: (kernels.composite(images, held, opacity.detach(), windows), (images, held)),
     }
     return {stage: _backward(*made) for stage, made in outputs.items()}
+
+
+def check(scene: Scene) -> Objects:
+    return check_objects(scene.images, scene.boxes, scene.obj_to_img, check_theta(scene.theta))
+
+
+def lay_out(images: torch.Tensor, objects: Objects) -> tuple[Windows, np.ndarray, dict[str, Any]]:
+    windows = make_windows(objects.host_boxes, objects.host_image, *images.shape[2:], images.device)
+    return windows, *own_reads(images, windows, HOW)
+
+
+def sample(
+    images: torch.Tensor, objects: Objects, windows: Windows, reads: np.ndarray, options: dict[str, Any]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return kernels.sample(images, objects.theta, None, objects.boxes, reads, windows, **options)
 
 
 def _backward(output: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> Callable[[], object]:

@@ -27,11 +27,11 @@ class PatchAffine(PatchAugmentation):
         keepdim: give the output the input's rank.
 
     Raises:
-        TypeError, ValueError: an option that is none, here; boxes, theta or images that are wrong, in the call.
+        TypeError, ValueError: an unknown option, when it is made; wrong boxes, theta or images, when it is called.
 
     Examples:
         >>> half_turn = torch.tensor([[-1.0, 0, 0, 0, -1, 0]])
-        >>> PatchAffine()(torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([[0, 0, 2, 1]]), half_turn)
+        >>> kp.PatchAffine()(torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([[0, 0, 2, 1]]), half_turn)
         tensor([[[[2., 1., 3.]]]])
     """
 
@@ -73,11 +73,11 @@ class RandomPatchAffine(PatchAugmentation):
             same numbers; leave it out there.
 
     Raises:
-        TypeError, ValueError: a range that is not one or an option that is none, here; boxes, classes or images that
-            are wrong, in the call.
+        TypeError, ValueError: a range that is not one or an unknown option, when it is made; wrong boxes, classes or
+            images, when it is called.
 
     Examples:
-        >>> aug = RandomPatchAffine(30.0, scale=(0.8, 1.2), p=1.0)
+        >>> aug = kp.RandomPatchAffine(30.0, scale=(0.8, 1.2), p=1.0)
         >>> aug(torch.rand(2, 3, 32, 48), [torch.tensor([[4, 4, 20, 28]]), torch.zeros(0, 4)]).shape
         torch.Size([2, 3, 32, 48])
     """

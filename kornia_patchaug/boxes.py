@@ -58,9 +58,9 @@ def convert_boxes(boxes: Tensor, source: str, target: str, size: tuple[int, int]
         ValueError: wrong shape, an unknown format, or ``size`` missing where it is needed.
 
     Examples:
-        >>> convert_boxes(torch.tensor([[2, 3, 10, 5]]), "xywh", "xyxy")
+        >>> kp.convert_boxes(torch.tensor([[2, 3, 10, 5]]), "xywh", "xyxy")
         tensor([[ 2,  3, 12,  8]])
-        >>> convert_boxes(torch.tensor([[0.5, 0.5, 1.0, 0.5]]), "cxcywhn", "xyxy", size=(40, 20))
+        >>> kp.convert_boxes(torch.tensor([[0.5, 0.5, 1.0, 0.5]]), "cxcywhn", "xyxy", size=(40, 20))
         tensor([[ 0., 10., 20., 30.]])
     """
     check_numeric("boxes", boxes)
@@ -115,7 +115,7 @@ def flatten_boxes(boxes: BoxesLike, mode: str = "xyxy") -> tuple[Tensor, Tensor]
         TypeError, ValueError: not one of the three containers, or rows that are not boxes.
 
     Examples:
-        >>> boxes, obj_to_img = flatten_boxes([torch.zeros(2, 4), torch.zeros(0, 4), torch.zeros(1, 4)])
+        >>> boxes, obj_to_img = kp.flatten_boxes([torch.zeros(2, 4), torch.zeros(0, 4), torch.zeros(1, 4)])
         >>> obj_to_img
         tensor([0, 0, 2])
     """
@@ -165,7 +165,7 @@ def split_boxes(boxes: Tensor, obj_to_img: Tensor, batch_size: int) -> list[Tens
         TypeError, ValueError: ``obj_to_img`` is not one integer in ``[0, batch_size)`` an object.
 
     Examples:
-        >>> [len(rows) for rows in split_boxes(torch.zeros(3, 4), torch.tensor([2, 0, 2]), 4)]
+        >>> [len(rows) for rows in kp.split_boxes(torch.zeros(3, 4), torch.tensor([2, 0, 2]), 4)]
         [1, 0, 2, 0]
     """
     check_numeric("boxes", boxes)

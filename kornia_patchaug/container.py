@@ -33,7 +33,7 @@ class PatchAugmentationSequential(AugmentationSequential):
             formats: ``bbox_xyxy`` ``(B, M, 4)``, or a list of ``(n_b, 4)``, holds the last pixel.
 
     Raises:
-        TypeError, ValueError: in the call, what a step raises for objects or images that are wrong.
+        TypeError, ValueError: what a step raises for wrong objects or images, when it is called.
 
     Examples:
         >>> import torch, kornia.augmentation as K, kornia_patchaug as kp

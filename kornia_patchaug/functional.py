@@ -88,7 +88,7 @@ def affine_patches(
     Examples:
         >>> images = torch.arange(16.0).reshape(1, 1, 4, 4)
         >>> half_turn = torch.tensor([[-1.0, 0, 0, 0, -1, 0]])
-        >>> affine_patches(images, torch.tensor([[0, 1, 4, 3]]), half_turn)[0, 0]
+        >>> kp.affine_patches(images, torch.tensor([[0, 1, 4, 3]]), half_turn)[0, 0]
         tensor([[ 0.,  1.,  2.,  3.],
                 [11., 10.,  9.,  8.],
                 [ 7.,  6.,  5.,  4.],
@@ -161,7 +161,7 @@ def crop_patches(
 
     Examples:
         >>> images = torch.arange(16.0).reshape(1, 1, 4, 4)
-        >>> crop_patches(images, torch.tensor([[1, 0, 3, 4]]), size=(2, 2))
+        >>> kp.crop_patches(images, torch.tensor([[1, 0, 3, 4]]), size=(2, 2))
         tensor([[[[ 3.,  4.],
                   [11., 12.]]]])
     """
@@ -213,7 +213,7 @@ def warp_patches(
         TypeError, ValueError: as `affine_patches`.
 
     Examples:
-        >>> warp_patches(torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([[-1.0, 0, 0, 0, 1, 0]]))
+        >>> kp.warp_patches(torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([[-1.0, 0, 0, 0, 1, 0]]))
         tensor([[[[3., 2., 1.]]]])
     """
     how = _reading(mode, padding_mode, align_corners, EDGE_PADDINGS)
@@ -258,7 +258,7 @@ def paste_patches(
         TypeError, ValueError: as `affine_patches`.
 
     Examples:
-        >>> paste_patches(torch.zeros(1, 1, 2, 4), torch.ones(1, 1, 1, 1), torch.tensor([[1.0, 0.0, 2.5, 2.0]]))
+        >>> kp.paste_patches(torch.zeros(1, 1, 2, 4), torch.ones(1, 1, 1, 1), torch.tensor([[1.0, 0.0, 2.5, 2.0]]))
         tensor([[[[0.0000, 1.0000, 0.5000, 0.0000],
                   [0.0000, 1.0000, 0.5000, 0.0000]]]])
     """

@@ -43,7 +43,7 @@ def theta_from_components(
 
     Examples:
         >>> one = torch.ones(1)
-        >>> theta_from_components(90 * one, one, torch.zeros(1, 2), torch.zeros(1, 2)).round().abs()
+        >>> kp.theta_from_components(90 * one, one, torch.zeros(1, 2), torch.zeros(1, 2)).round().abs()
         tensor([[[0., 1., 0.],
                  [1., 0., 0.]]])
     """
@@ -98,7 +98,7 @@ def theta_from_lie(params: Tensor) -> Tensor:
         TypeError, ValueError: not a floating tensor of that shape.
 
     Examples:
-        >>> theta_from_lie(torch.zeros(1, 6))
+        >>> kp.theta_from_lie(torch.zeros(1, 6))
         tensor([[[1., 0., 0.],
                  [0., 1., 0.]]])
     """
@@ -121,7 +121,7 @@ def invert_theta(theta: Tensor) -> Tensor:
         ValueError: a row is singular (to rounding) or not finite: it moves content nowhere.
 
     Examples:
-        >>> invert_theta(torch.tensor([[2.0, 0, 1, 0, 4, 2]])) + 0
+        >>> kp.invert_theta(torch.tensor([[2.0, 0, 1, 0, 4, 2]])) + 0
         tensor([[[ 0.5000,  0.0000, -0.5000],
                  [ 0.0000,  0.2500, -0.5000]]])
     """
@@ -160,7 +160,7 @@ def compose_theta(first: Tensor, then: Tensor) -> Tensor:
 
     Examples:
         >>> shift = torch.tensor([[1.0, 0, 0.5, 0, 1, 0]])
-        >>> compose_theta(shift, shift)[0, 0]
+        >>> kp.compose_theta(shift, shift)[0, 0]
         tensor([1., 0., 1.])
     """
     first = check_theta(first)
@@ -190,7 +190,7 @@ def move_points(points: Tensor, boxes: Tensor, theta: Tensor, *, align_corners: 
 
     Examples:
         >>> half_turn = torch.tensor([[-1.0, 0, 0, 0, -1, 0]])
-        >>> move_points(torch.tensor([[3.0, 2.0]]), torch.tensor([[2, 2, 10, 6]]), half_turn)
+        >>> kp.move_points(torch.tensor([[3.0, 2.0]]), torch.tensor([[2, 2, 10, 6]]), half_turn)
         tensor([[9., 6.]])
     """
     boxes = check_boxes(boxes)
@@ -225,9 +225,9 @@ def move_boxes(boxes: Tensor, theta: Tensor, *, clip: bool = True, align_corners
 
     Examples:
         >>> shift_right = torch.tensor([[1.0, 0, -0.5, 0, 1, 0]])  # a quarter of the width
-        >>> move_boxes(torch.tensor([[0, 0, 8, 4]]), shift_right)
+        >>> kp.move_boxes(torch.tensor([[0, 0, 8, 4]]), shift_right)
         tensor([[2., 0., 8., 4.]])
-        >>> move_boxes(torch.tensor([[0, 0, 8, 4]]), shift_right, clip=False)
+        >>> kp.move_boxes(torch.tensor([[0, 0, 8, 4]]), shift_right, clip=False)
         tensor([[ 2.,  0., 10.,  4.]])
     """
     boxes = check_boxes(boxes)

@@ -183,7 +183,7 @@ def test_a_run_writes_json_and_markdown(tmp_path, monkeypatch, capsys):
     assert all({"ours", "theirs", "ratio", "bar", "verdict"} <= set(row) for row in content["rows"])
     printed = capsys.readouterr().out
     parts = dict(re.findall(r"\[start:(\w+)\] -->\n\n(.*?)\n\n<!-- --8<-- \[end:\1\]", page.read_text(), flags=re.S))
-    assert set(parts) == {"machine", "cases", "ratios", "rows", "stages"}
+    assert set(parts) == {"machine", "cases", "legend", "ratios", "rows", "stages"}
     lines = parts["rows"].splitlines()
     assert len(lines) == 2 + len(content["rows"])
     assert len({len(line) for line in lines}) == 1

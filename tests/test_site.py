@@ -13,6 +13,9 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
+import torch
+
+import kornia_patchaug as kp
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.with_suffix(".html").name for path in (ROOT / "docs").glob("*.md"))
@@ -60,7 +63,7 @@ class Document(HTMLParser):
 
 def broken_links(folder: Path) -> list[str]:
     """Links between the pages of a folder that lead nowhere, and whatever is fetched from elsewhere."""
-    pages = {path: Document(path.read_text()) for path in folder.glob("*.html") if path.name != "404.html"}
+    pages = {path: Document(path.read_text("utf-8")) for path in folder.glob("*.html") if path.name != "404.html"}
     found = []
     for path, page in pages.items():
         found += [f"{path.name} fetches {link}" for link in page.fetched if urlsplit(link).netloc]
@@ -75,7 +78,7 @@ def broken_links(folder: Path) -> list[str]:
 
 def test_every_page_is_built_and_in_the_menu(site):
     assert sorted(path.name for path in site.glob("*.html")) == sorted([*PAGES, "404.html"])
-    menu = re.findall(r"^  - .+: (\w[\w-]*)\.md$", (ROOT / "mkdocs.yml").read_text(), flags=re.M)
+    menu = re.findall(r"^  - .+: (\w[\w-]*)\.md$", (ROOT / "mkdocs.yml").read_text("utf-8"), flags=re.M)
     assert sorted(f"{name}.html" for name in menu) == PAGES
 
 
@@ -85,7 +88,7 @@ def test_every_link_leads_somewhere_and_nothing_is_fetched_from_elsewhere(site):
 
 def test_every_picture_says_what_it_shows(site):
     for name in PAGES:
-        assert Document((site / name).read_text()).images_without_text == 0, name
+        assert Document((site / name).read_text("utf-8")).images_without_text == 0, name
 
 
 def test_a_broken_link_or_anchor_and_a_script_from_elsewhere_are_noticed(tmp_path):
@@ -205,14 +208,20 @@ def test_the_search_finds_affine_patches(visit):
 
 
 @needs_a_browser
-def test_code_is_copied_and_the_scheme_can_be_changed(visit):
-    page = visit("index.html")
-    block = page.locator("div.highlight", has_text="affine_patches").first
+@pytest.mark.parametrize("name", ["index.html", "api.html"])
+def test_code_is_copied_without_prompts_and_runs(visit, name):
+    page = visit(name)
+    block = page.locator("div.highlight", has_text="kp.affine_patches(images").first
     block.hover()
     block.locator("button").click()
     copied = page.evaluate("navigator.clipboard.readText()")
-    assert "kp.affine_patches(images, boxes, theta, obj_to_img)" in copied
-    exec(compile(copied, "index.html", "exec"), {})  # what a reader pastes
+    assert "kp.affine_patches(images" in copied and ">>>" not in copied and "tensor([[ 0." not in copied
+    exec(compile(copied, name, "exec"), {"torch": torch, "kp": kp})
+
+
+@needs_a_browser
+def test_the_scheme_can_be_changed(visit):
+    page = visit("index.html")
     assert page.evaluate("document.body.getAttribute('data-md-color-scheme')") == "default"
     page.get_by_title("Dark").click()
     assert page.evaluate("document.body.getAttribute('data-md-color-scheme')") == "slate"

@@ -262,6 +262,13 @@ def test_a_child_has_threads_even_if_its_parent_had_all_it_may_have():
     assert status == 0
 
 
+def test_the_kernels_load_where_nothing_forks():
+    """As on Windows."""
+    code = "import os, torch; del os.register_at_fork; import kornia_patchaug.kernels.cpu as cpu; print(cpu.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "kornia_patchaug.kernels.cpu\n", done.stderr
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_workers_of_a_data_loader_after_the_parent_has_used_its_threads(context, threads, tmp_path):

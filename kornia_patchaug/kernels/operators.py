@@ -123,8 +123,19 @@ def _native(device: str) -> by_turns.Kernels:
     return cast("by_turns.Kernels", importlib.import_module(name))
 
 
-def _fake_sample(source: Tensor, theta: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    _, _, _, _, total, _, _, _, covered = rest
+def _fake_sample(
+    source: Tensor,
+    theta: Tensor,
+    src_boxes: Tensor | None,
+    dst_boxes: Tensor,
+    reads: Tensor,
+    table: Tensor,
+    total: int,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+    covered: bool,
+) -> tuple[Tensor, Tensor]:
     return theta.new_empty(source.shape[1], total), theta.new_empty(total if covered else 0)
 
 

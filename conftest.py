@@ -1,4 +1,4 @@
-"""What must be said before anything is imported: one thread a worker, and how Triton runs without a GPU."""
+"""What must be said before anything is imported: threads, Triton without a GPU; and fixtures for all tests."""
 
 import os
 
@@ -10,6 +10,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it as it is imported, which importing torch does not do
+
+
+@pytest.fixture(autouse=True)
+def names_in_docstrings(doctest_namespace):
+    """Examples call what they show as a reader does."""
+    import kornia_patchaug
+
+    doctest_namespace |= {"kp": kornia_patchaug, "torch": torch}
 
 
 @pytest.fixture
