@@ -131,10 +131,11 @@ def read(path: str) -> dict:
     return yaml.safe_load((ROOT / path).read_text("utf-8"))
 
 
-def test_the_citation_and_the_change_log_have_the_version():
+def test_the_citation_the_site_and_the_change_log_have_the_version():
     citation = read("CITATION.cff")
     assert citation["version"] == kp.__version__ and citation["license"] == "Apache-2.0"
     assert citation["cff-version"] == "1.2.0" and citation["authors"]
+    assert read("mkdocs.yml")["copyright"] == f"kornia_patchaug {kp.__version__}, {citation['license']}"
     assert (ROOT / "CHANGELOG.md").read_text("utf-8").splitlines()[2] in (f"## {kp.__version__}", "## Unreleased")
 
 
