@@ -30,7 +30,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 import kornia_patchaug as kp
-from kornia_patchaug.preview import COLOURS, encode_gif, picture_tensor
+from kornia_patchaug.drawing import COLOURS
+from kornia_patchaug.preview import encode_gif, picture_tensor
 from kornia_patchaug.theta import corners_of
 
 DEMO = Path(__file__).resolve().parent.parent / "demo_images"

@@ -10,7 +10,7 @@ from torch import Tensor
 import kornia_patchaug as kp
 from gallery.line_of_data import line_of_data
 from gallery.sketch import BLUE, GREEN, ORANGE, PINK, SMALL, VERMILION, WIDTH, YELLOW, Frame, Sheet
-from kornia_patchaug.preview import FAINT, INK
+from kornia_patchaug.drawing import FAINT, INK
 from kornia_patchaug.theta import centres, half_sizes, whole_pixels
 
 # A box and what belongs to it is blue, what theta reads vermilion, where content goes green.

@@ -8,7 +8,7 @@ from torch import Tensor
 import kornia_patchaug as kp
 from gallery.sketch import ORANGE, PAPER, PINK, SKY, SMALL, VERMILION, Frame, Sheet
 from kornia_patchaug.boxes import check_objects
-from kornia_patchaug.preview import INK
+from kornia_patchaug.drawing import INK
 from kornia_patchaug.stages import Reading, warp_in_one_pass
 from kornia_patchaug.theta import corners_of
 from kornia_patchaug.windows import Windows, make_windows

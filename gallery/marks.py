@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
-from kornia_patchaug.preview import COLOURS, HALO, SMOOTH
+from kornia_patchaug.drawing import HALO, HALO_WIDTH, LINE_WIDTH, colour_of, draw_over, draw_tag, font
 
-RADIUS, LINE_WIDTH, HALO_WIDTH, HEAD, PADDING, LABEL_SIZE = 4.5, 2.5, 1.0, 6.0, 3.0, 14  # units
+RADIUS, HEAD, LABEL_SIZE, PADDING = 4.5, 6.0, 14, (3, 2)  # units; of a label, at its sides and above and below
 BESIDE = 1.5  # image pixels from a box to the arrows that measure its size
 GRID = (16, 16, 20, 70)  # faint
 INKS = ("#ffffff", "#56b4e9")  # of the first two numbers of a box, and of the last two
@@ -64,9 +64,11 @@ def draw_dimensions(tile: Image.Image, found: Sequence[Dimension], zoom: Sequenc
             _arrow(draw, one.axis, one.start * along, one.stop * along, one.across * across, one.colour, smooth)
         for one in found:
             x, y = (one.label, one.across)[:: 1 - 2 * one.axis]
-            _label(draw, x * scales[0], y * scales[1], one.text, one.colour, smooth)
+            length = font(LABEL_SIZE * smooth).getlength(one.text) / smooth
+            room = length + 2 * PADDING[0], LABEL_SIZE + 2 * PADDING[1]
+            draw_tag(draw, one.text, one.colour, (x * zoom[0], y * zoom[1]), room, smooth, LABEL_SIZE)
 
-    return _over(tile, unit, paint)
+    return draw_over(tile, paint, unit)
 
 
 def draw_points(tile: Image.Image, points: Tensor, unit: int) -> Image.Image:
@@ -74,11 +76,11 @@ def draw_points(tile: Image.Image, points: Tensor, unit: int) -> Image.Image:
 
     def paint(draw: ImageDraw.ImageDraw, smooth: int) -> None:
         for k, (x, y) in enumerate((points * smooth).tolist()):
-            for radius, ink in ((RADIUS + HALO_WIDTH, HALO), (RADIUS, COLOURS[k % len(COLOURS)])):
+            for radius, ink in ((RADIUS + HALO_WIDTH, HALO), (RADIUS, colour_of(k))):
                 reach = radius * smooth
                 draw.ellipse((x - reach, y - reach, x + reach, y + reach), fill=ink)
 
-    return _over(tile, unit, paint)
+    return draw_over(tile, paint, unit)
 
 
 def draw_grid(tile: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -90,13 +92,6 @@ def draw_grid(tile: Image.Image, size: tuple[int, int]) -> Image.Image:
     for k in range(1, size[1]):
         draw.line([(0, k * tile.height / size[1]), (tile.width, k * tile.height / size[1])], fill=GRID)
     return Image.alpha_composite(tile.convert("RGBA"), overlay).convert("RGB")
-
-
-def _over(tile: Image.Image, unit: int, paint: Callable[[ImageDraw.ImageDraw, int], None]) -> Image.Image:
-    """Draw larger and reduce, as outlines are."""
-    overlay = Image.new("RGBA", (tile.width * SMOOTH, tile.height * SMOOTH))
-    paint(ImageDraw.Draw(overlay), SMOOTH * unit)
-    return Image.alpha_composite(tile.convert("RGBA"), overlay.reduce(SMOOTH)).convert("RGB")
 
 
 def _arrow(
@@ -114,11 +109,3 @@ def _arrow(
         draw.line([at(first, -side - halo), at(first, side + halo)], fill=ink, width=width)
         back = last - head - halo
         draw.polygon([at(last + 1.8 * halo, 0), at(back, -side - 1.4 * halo), at(back, side + 1.4 * halo)], fill=ink)
-
-
-def _label(draw: ImageDraw.ImageDraw, x: float, y: float, text: str, colour: str, smooth: int) -> None:
-    font = ImageFont.load_default(LABEL_SIZE * smooth)
-    reach_x, reach_y = font.getlength(text) / 2 + PADDING * smooth, (LABEL_SIZE / 2 + 2) * smooth
-    box = (x - reach_x, y - reach_y, x + reach_x, y + reach_y)
-    draw.rounded_rectangle(box, 4 * smooth, fill=colour, outline=HALO, width=round(HALO_WIDTH * smooth))
-    draw.text((x, y), text, fill=HALO, font=font, anchor="mm")

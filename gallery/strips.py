@@ -6,12 +6,13 @@ import math
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from gallery.marks import dimensions, draw_dimensions, draw_grid, draw_points
 from gallery.row import IMPORTS, Row, Section, Tile
-from kornia_patchaug.preview import BACKGROUND, INK, annotate, to_pil
+from kornia_patchaug.drawing import BACKGROUND, INK, annotate, font
+from kornia_patchaug.preview import to_pil
 from kornia_patchaug.theta import corners_of, move_points
 
 UNIT = 2  # pixels of a strip to a unit of length: strips are shown at up to twice the resolution of their lengths
@@ -27,13 +28,13 @@ def make_strip(section: Section, row: Row) -> Image.Image:
     ratios = [sheet.shape[2] / sheet.shape[1] for sheet, _ in sheets]
     height = round(inner / sum(ratios))
     strip = Image.new("RGB", (WIDTH * UNIT, (height + MARGIN + LINE) * UNIT), BACKGROUND)
-    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(TEXT_SIZE * UNIT)
+    draw = ImageDraw.Draw(strip)
     x = MARGIN
     for tile, sheet, ratio in zip(row.tiles, sheets, ratios, strict=True):
         width = round(inner * ratio / sum(ratios))
         strip.paste(_draw(tile, *sheet, (width, height), scope), (x * UNIT, MARGIN * UNIT))
         middle = (x + width / 2) * UNIT, (MARGIN + height + LINE / 2) * UNIT
-        draw.text(middle, tile.caption, fill=INK, font=font, anchor="mm")
+        draw.text(middle, tile.caption, fill=INK, font=font(TEXT_SIZE * UNIT), anchor="mm")
         x += width + GAP
     return strip
 

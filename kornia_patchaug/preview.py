@@ -1,6 +1,6 @@
 """Tensors -> contact sheets, animations, an HTML page.
 
-Lengths are pixels of a tile. Outlines and tags are drawn larger and then reduced, which is what smooths their edges.
+Lengths are pixels of a tile.
 """
 
 from __future__ import annotations
@@ -11,34 +11,39 @@ import math
 import textwrap
 import unicodedata
 from collections.abc import Sequence
-from functools import cache
 from typing import NamedTuple
 from urllib.parse import quote
 
 import numpy as np
 import torch
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
 from kornia_patchaug.augmentation import RandomPatchAffine
+from kornia_patchaug.drawing import (
+    BACKGROUND,
+    COLOURS,
+    FAINT,
+    HALO,
+    INK,
+    SMOOTH,
+    annotate,
+    choose_spots,
+    draw_number,
+    font,
+    number_room,
+)
 from kornia_patchaug.theta import corners_of, move_points, theta_from_components
 
 TILE, GIF_TILE = 480, 440  # the longer side of a picture on a sheet and in an animation
 NARROWEST = 240  # a tile's room on the sheet, so that the caption of a slim picture fits
 MARGIN, GAP, LINE = 28, 20, 24  # around the sheet, between tiles, from one line of text to the next
-HEADER_SIZE, TEXT_SIZE, TAG_SIZE = 17, 15, 13
-BACKGROUND, INK, FAINT, HALO = "#ffffff", "#1b1b1f", "#62626b", "#101014"
-# After Okabe and Ito, for colour-blind eyes: no black, which the halo has, and a lighter blue, for a night sky.
-COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#2a7fd0", "#d55e00", "#cc79a7")
-WHITE_NUMBERS = ("#009e73", "#2a7fd0", "#d55e00")  # the darker ones
-LINE_WIDTH, HALO_WIDTH, BOX_WIDTH, TAG_PADDING = 2.5, 1.0, 1.0, 4.0
-SMOOTH, BOX_OPACITY = 4, 160  # how many times larger outlines are drawn; of 255
+HEADER_SIZE, TEXT_SIZE = 17, 15
 NOTE = "Thick outline: where the object's corners moved. Thin: its box, which bounds what is painted."
+
 FRAMES, FRAME_MS, MAX_GIF_BYTES = 32, 80, 3_000_000
 # Bayer's thresholds times half a level, which hide the steps of a palette.
 DITHER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 2 - 3.75
-
-_font = cache(ImageFont.load_default)  # size -> font
 
 
 class Picture(NamedTuple):
@@ -124,7 +129,7 @@ def _sweep_frames(picture: Picture, ranges: Ranges, longer: int) -> list[Image.I
     )
     images = ranges.augmentation(0)(image.expand(FRAMES, -1, -1, -1), boxes, theta, obj_to_img)
     quads = move_points(corners.repeat(FRAMES, 1, 1), boxes, theta).reshape(FRAMES, count, 4, 2)
-    spots = _choose_spots(corners, size)  # one choice for all frames: tags must not jump
+    spots = choose_spots(corners, size)  # one choice for all frames: tags must not jump
     return [annotate(to_pil(image, size), corners, quad, spots) for image, quad in zip(images, quads, strict=True)]
 
 
@@ -146,64 +151,6 @@ def encode_gif(frames: list[Image.Image], times: int | list[int] = FRAME_MS) -> 
     return buffer.getvalue()
 
 
-def annotate(
-    tile: Image.Image, boxes: Tensor, quads: Tensor, spots: Sequence[int] | None = None, unit: int = 1
-) -> Image.Image:
-    """Draw corners ``(N, 4, 2)`` of boxes and moved objects over a tile, and numbers, in units of so many pixels."""
-    size, smooth = (tile.width // unit, tile.height // unit), SMOOTH * unit
-    rings = [(box, f"{_colour(n)}{BOX_OPACITY:02x}", BOX_WIDTH) for n, box in enumerate(boxes)]
-    for n, quad in enumerate(quads):
-        rings += [(quad, HALO, LINE_WIDTH + 2 * HALO_WIDTH), (quad, _colour(n), LINE_WIDTH)]
-    overlay = Image.new("RGBA", (size[0] * smooth, size[1] * smooth))
-    draw = ImageDraw.Draw(overlay)
-    for corners, colour, width in rings:
-        # A corner on the tile's border is moved in by half a line, which would be cut off otherwise.
-        moved = corners.clamp(min=LINE_WIDTH / 2).minimum(torch.tensor(size) - LINE_WIDTH / 2)
-        corners = moved.where((moved - corners).abs() <= LINE_WIDTH / 2 + 1e-3, corners)
-        points = [tuple(point) for point in (corners * smooth).tolist()]
-        points += points[:2]  # one edge more than there are: the joint at the first corner is round too
-        draw.line(points, fill=colour, width=round(width * smooth), joint="curve")
-    centres = _tag_places(quads, size)[0].tolist()
-    for n, spot in enumerate(_choose_spots(quads, size) if spots is None else spots):
-        _draw_tag(draw, n, centres[n][spot], smooth)
-    return Image.alpha_composite(tile.convert("RGBA"), overlay.reduce(SMOOTH)).convert("RGB")
-
-
-def _draw_tag(draw: ImageDraw.ImageDraw, n: int, centre: Sequence[float], smooth: int = SMOOTH) -> None:
-    (x, y), (reach_x, reach_y) = (v * smooth for v in centre), (v * smooth / 2 for v in _tag_size(n))
-    box = (x - reach_x, y - reach_y, x + reach_x, y + reach_y)
-    draw.rounded_rectangle(box, 4 * smooth, fill=_colour(n), outline=HALO, width=round(HALO_WIDTH * smooth))
-    ink = "#ffffff" if _colour(n) in WHITE_NUMBERS else HALO
-    draw.text((x, y), str(n + 1), fill=ink, font=_font(TAG_SIZE * smooth), anchor="mm")
-
-
-def _tag_size(n: int) -> tuple[float, float]:
-    height = TAG_SIZE + TAG_PADDING
-    return max(height, _font(TAG_SIZE).getlength(str(n + 1)) + 2 * TAG_PADDING), height
-
-
-def _tag_places(quads: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Nine spots for each tag's centre, ``(N, 9, 2)``: corners, mid edges, centre; how far the border pushed each."""
-    middles = (quads + quads.roll(-1, 1)) / 2
-    wanted = torch.cat([quads, middles, quads.mean(1, keepdim=True)], dim=1)
-    half = torch.tensor([_tag_size(n) for n in range(len(quads))]).reshape(-1, 1, 2) / 2 + 1
-    places = wanted.maximum(half).minimum(torch.tensor(size) - half)
-    return places, (places - wanted).norm(dim=-1)
-
-
-def _choose_spots(quads: Tensor, size: tuple[int, int]) -> list[int]:
-    """A spot for each tag: the first that keeps clear of the tags before it and is not pushed far."""
-    places, pushed = _tag_places(quads, size)
-    spots: list[int] = []
-    for n in range(len(quads)):
-        room = torch.tensor(_tag_size(n)) + TAG_PADDING  # tags differ little in size
-        taken = places[torch.arange(n), torch.tensor(spots, dtype=torch.long)]  # (n, 2)
-        overlap = (room - (places[n, :, None] - taken).abs()).clamp(min=0).prod(-1).sum(-1)
-        cost = 100 * overlap + (pushed[n] - TAG_SIZE).clamp(min=0) + 0.01 * torch.arange(9)
-        spots.append(int(cost.argmin()))
-    return spots
-
-
 def _lay_out(tiles: list[Image.Image], captions: list[str], header: str, labels: Sequence[str]) -> Image.Image:
     """Tiles in rows with captions below, a header above and a legend at the foot."""
     columns = len(tiles) if len(tiles) <= 3 else math.ceil(math.sqrt(len(tiles)))
@@ -215,42 +162,38 @@ def _lay_out(tiles: list[Image.Image], captions: list[str], header: str, labels:
     sheet = Image.new("RGB", (inner + 2 * MARGIN, foot + legend.height + MARGIN), BACKGROUND)
     sheet.paste(legend, (MARGIN, foot))
     draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, MARGIN - 4), header, fill=INK, font=_font(HEADER_SIZE), spacing=LINE - HEADER_SIZE)
+    draw.text((MARGIN, MARGIN - 4), header, fill=INK, font=font(HEADER_SIZE), spacing=LINE - HEADER_SIZE)
     for k, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
         x, y = MARGIN + k % columns * cell_width, top + k // columns * cell_height
         sheet.paste(tile, (x, y))
         text = _shorten(caption, cell_width - GAP)
-        draw.text((x, y + tile.height + 6), text, fill=FAINT if k else INK, font=_font(TEXT_SIZE))
+        draw.text((x, y + tile.height + 6), text, fill=FAINT if k else INK, font=font(TEXT_SIZE))
     return sheet
 
 
 def _legend(labels: Sequence[str], width: int) -> Image.Image:
     """Every object's number and name in its colour, and how to read the outlines."""
     texts = [_shorten(label, NARROWEST / 2) for label in labels]
-    widest = max(map(_font(TEXT_SIZE).getlength, texts), default=0)
-    cell = _tag_size(len(texts))[0] + 6 + widest + GAP
+    widest = max(map(font(TEXT_SIZE).getlength, texts), default=0)
+    cell = number_room(len(texts))[0] + 6 + widest + GAP
     columns = max(1, int((width + GAP) // cell))
     lines, notes = math.ceil(len(texts) / columns), textwrap.wrap(NOTE if texts else "no objects", width // 8)
     legend = Image.new("RGB", (width * SMOOTH, (lines + len(notes)) * LINE * SMOOTH), BACKGROUND)
-    draw, font = ImageDraw.Draw(legend), _font(TEXT_SIZE * SMOOTH)
+    draw, letters = ImageDraw.Draw(legend), font(TEXT_SIZE * SMOOTH)
     for n, text in enumerate(texts):
-        x, y, tag = n % columns * cell, (n // columns + 0.5) * LINE, _tag_size(n)[0]
-        _draw_tag(draw, n, (x + tag / 2, y))
-        draw.text(((x + tag + 6) * SMOOTH, y * SMOOTH), text, fill=INK, font=font, anchor="lm")
+        x, y, tag = n % columns * cell, (n // columns + 0.5) * LINE, number_room(n)[0]
+        draw_number(draw, n, (x + tag / 2, y), SMOOTH)
+        draw.text(((x + tag + 6) * SMOOTH, y * SMOOTH), text, fill=INK, font=letters, anchor="lm")
     for k, note in enumerate(notes, lines):
-        draw.text((0, (k + 0.5) * LINE * SMOOTH), note, fill=FAINT, font=font, anchor="lm")
+        draw.text((0, (k + 0.5) * LINE * SMOOTH), note, fill=FAINT, font=letters, anchor="lm")
     return legend.reduce(SMOOTH)
-
-
-def _colour(n: int) -> str:
-    return COLOURS[n % len(COLOURS)]
 
 
 def _shorten(text: str, width: float) -> str:
     """Text that fits, in the letters of Pillow's own font, which is ASCII: they lose their accents."""
     letters = unicodedata.normalize("NFKD", " ".join(text.split()))
     text = short = "".join(c if c.isascii() else "?" for c in letters if not unicodedata.combining(c))
-    while text and _font(TEXT_SIZE).getlength(short) > width:
+    while text and font(TEXT_SIZE).getlength(short) > width:
         text = text[:-1]
         short = f"{text}..."
     return short
@@ -296,5 +239,6 @@ a, img {{ display: block }} a {{ overflow-x: auto; margin: 1rem 0 }} img {{ max-
 </style>
 <h1>kornia_patchaug preview</h1>
 <p>Each object's patch is warped by its own random affine transform. The command that made this page:</p>
-<pre><code>{command}</code></pre>{sections}
+<pre><code>{command}</code></pre>
+{sections}
 """
