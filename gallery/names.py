@@ -89,12 +89,12 @@ after = augment(images.expand(2, -1, -1, -1), [boxes, boxes])""",
             "PatchAffine",
             'padding_mode="image"',
             "The theta of each object is given.",
-            "A rocket between two towers, in boxes; then the towers lean outwards.",
+            "A head and a shuttle in boxes; then the head leans left, and the shuttle right, smaller and higher up.",
             setup="""
-images, boxes = load("rocket.jpg", 1, 3, 4, crop=(130, 90, 510, 427))
-angle, scale = torch.tensor([0.0, -10, 10]), torch.tensor([1.0, 0.9, 0.9])
-still = torch.zeros(3, 2)
-theta = kp.theta_from_components(angle, scale, still, still, boxes=boxes)""",
+images, boxes = load("astronaut.jpg", 1, 3, crop=(112, 0, 482, 285))
+angle, scale = torch.tensor([-25.0, 15]), torch.tensor([0.85, 0.75])
+shift, still = torch.tensor([[0, 0], [0, -0.1]]), torch.zeros(2, 2)
+theta = kp.theta_from_components(angle, scale, shift, still, boxes=boxes)""",
             gives="augment",
             then="""
 after = augment(images, boxes, theta)""",
