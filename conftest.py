@@ -23,7 +23,7 @@ def names_in_docstrings(doctest_namespace):
 @pytest.fixture
 def both(monkeypatch):
     """What runs behind the operators while a test lasts: the CPU kernels beside the reference."""
-    from compared import Both
+    from support.compared import Both
 
     from kornia_patchaug.kernels import operators
 

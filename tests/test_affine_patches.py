@@ -1,9 +1,9 @@
 """affine_patches against the scalar oracle, against torch's grid_sample on the crop, and by its laws."""
 
-import oracle
 import pytest
 import torch
-from scenes import BOXES, CROP_PADDINGS, MODES, PADDINGS, assert_close, mattes, scene
+from support import oracle
+from support.scenes import BOXES, CROP_PADDINGS, MODES, PADDINGS, assert_close, mattes, scene
 from torch.nn.functional import affine_grid, grid_sample
 
 import kornia_patchaug as kp

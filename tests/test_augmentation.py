@@ -7,7 +7,7 @@ import kornia.augmentation as K
 import pytest
 import torch
 from kornia.geometry.boxes import Boxes
-from kornia_scenes import (
+from support.kornia_scenes import (
     HEIGHT,
     OBJ_TO_IMG,
     QUARTER,

@@ -5,7 +5,7 @@ import shutil
 import kornia.augmentation as K
 import pytest
 import torch
-from scenes import mattes, scene
+from support.scenes import mattes, scene
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 

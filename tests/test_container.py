@@ -10,7 +10,7 @@ import torch
 from kornia.constants import DataKey
 from kornia.geometry.boxes import Boxes
 from kornia.geometry.keypoints import Keypoints
-from kornia_scenes import (
+from support.kornia_scenes import (
     ALL_KEYS,
     BOX_KEYS,
     HEIGHT,

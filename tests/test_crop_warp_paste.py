@@ -1,10 +1,10 @@
 """crop_patches, warp_patches and paste_patches: against Kornia, torch and the oracle, by hand, and put together."""
 
-import oracle
 import pytest
 import torch
 from kornia.geometry.transform import crop_and_resize
-from scenes import BOXES, CROP_PADDINGS, MODES, assert_close, mattes, scene
+from support import oracle
+from support.scenes import BOXES, CROP_PADDINGS, MODES, assert_close, mattes, scene
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
 import kornia_patchaug as kp

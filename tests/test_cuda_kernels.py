@@ -9,10 +9,10 @@ import sys
 from itertools import product
 from pathlib import Path
 
-import oracle
 import pytest
 import torch
-from scenes import BOXES, MODES, PADDINGS, assert_close, mattes, scene
+from support import oracle
+from support.scenes import BOXES, MODES, PADDINGS, assert_close, mattes, scene
 from torch.testing import assert_close as assert_equal
 
 import kornia_patchaug as kp
@@ -360,7 +360,7 @@ def test_the_comparison_notices_another_kernel(monkeypatch):
 
 def test_the_kernels_compile_for_a_gpu(tmp_path):
     """The interpreter takes what the compiler does not; compiling takes no GPU."""
-    script = Path(__file__).with_name("compile_kernels.py")
+    script = Path(__file__).with_name("support") / "compile_kernels.py"
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
     environment.pop("TRITON_INTERPRET", None)
     run = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)

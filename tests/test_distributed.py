@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 import torch
 import torch.distributed as dist
-from kornia_scenes import OBJ_TO_IMG, SQUARES, picture
+from support.kornia_scenes import OBJ_TO_IMG, SQUARES, picture
+from support.training import Model, step
 from torch.nn.parallel import DistributedDataParallel
-from training import Model, step
 
 STEPS, RATE = 4, 3.0
 

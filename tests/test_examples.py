@@ -11,8 +11,8 @@ from statistics import mean
 
 import pytest
 import torch
-from kornia_scenes import near, same
 from PIL import Image
+from support.kornia_scenes import near, same
 
 import kornia_patchaug as kp
 

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-import oracle
 import pytest
 import torch
+from support import oracle
 
 from gallery.figures import FIGURES, coverage, places_read, worked
 

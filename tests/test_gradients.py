@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from scenes import PADDINGS, mattes, scene
+from support.scenes import PADDINGS, mattes, scene
 from torch.autograd import gradcheck
 from torch.autograd.gradcheck import GradcheckError
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from compared import (
+from support.compared import (
     THREADS,
     assert_agree,
     compare,
@@ -14,7 +14,7 @@ from compared import (
     with_gradients,
     without_boxes,
 )
-from scenes import BOXES, CROP_PADDINGS, MODES, PADDINGS, Scene, mattes, scene
+from support.scenes import BOXES, CROP_PADDINGS, MODES, PADDINGS, Scene, mattes, scene
 
 import kornia_patchaug as kp
 

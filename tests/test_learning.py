@@ -5,10 +5,10 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from kornia_scenes import OBJ_TO_IMG, SQUARES, near, picture, same
+from support.kornia_scenes import OBJ_TO_IMG, SQUARES, near, picture, same
+from support.training import INPUTS, Model, step
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from training import INPUTS, Model, step
 
 import kornia_patchaug as kp
 

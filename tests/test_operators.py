@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from scenes import mattes, scene
+from support.scenes import mattes, scene
 from torch import Tensor
 
 import kornia_patchaug as kp
@@ -179,7 +179,7 @@ handler.emit = records.append
 PREPARE
 import torch
 sys.path.insert(0, "tests")
-from scenes import scene
+from support.scenes import scene
 import kornia_patchaug as kp
 
 at_import = [name for name in ("numba", "triton", "kornia_patchaug.kernels.cpu") if sys.modules.get(name)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from oracle import affine_patches, crop_patches, paste_patches
+from support.oracle import affine_patches, crop_patches, paste_patches
 from torch.nn.functional import affine_grid, grid_sample
 from torch.nn.functional import pad as pad_image
 

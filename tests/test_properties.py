@@ -1,11 +1,11 @@
 """Random scenes against the oracle, and bad or wild input: the documented error or a finite result, never a crash."""
 
-import oracle
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scenes import MODES, PADDINGS, Scene, assert_close
+from support import oracle
+from support.scenes import MODES, PADDINGS, Scene, assert_close
 
 import kornia_patchaug as kp
 

@@ -6,9 +6,9 @@ import pickle
 import kornia.augmentation as K
 import pytest
 import torch
-from kornia_scenes import OBJ_TO_IMG, READ_OFF, SQUARES, XYXY, drawn, fills, near, picture, same
+from support.kornia_scenes import OBJ_TO_IMG, READ_OFF, SQUARES, XYXY, drawn, fills, near, picture, same
+from support.training import step
 from torch import nn
-from training import step
 
 import kornia_patchaug as kp
 

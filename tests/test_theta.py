@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from kornia.geometry.transform import get_affine_matrix2d
-from scenes import assert_close
+from support.scenes import assert_close
 
 import kornia_patchaug as kp
 

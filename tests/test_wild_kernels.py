@@ -8,10 +8,10 @@ import itertools
 
 import pytest
 import torch
-from compared import Both, with_and_without_boxes, with_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import MODES, PADDINGS, scene
+from support.compared import Both, with_and_without_boxes, with_gradients
+from support.scenes import MODES, PADDINGS, scene
 from test_properties import STEADY
 
 import kornia_patchaug as kp

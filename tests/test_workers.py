@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from compared import threads
+from support.compared import threads
 
 from kornia_patchaug.kernels.running import spread
 

@@ -1,10 +1,10 @@
 """A model whose augmentation learns, for the tests of training steps."""
 
 import torch
-from kornia_scenes import OBJ_TO_IMG, SQUARES, picture
 from torch import nn
 
 import kornia_patchaug as kp
+from support.kornia_scenes import OBJ_TO_IMG, SQUARES, picture
 
 INPUTS = {"images": picture(), "boxes": SQUARES, "obj_to_img": OBJ_TO_IMG, "classes": torch.tensor([0, 1, 1])}
 
