@@ -14,8 +14,8 @@ from benchmarks.cases import Case, Scene, make_scene
 from benchmarks.rivals import FORWARD
 from benchmarks.suite import Settings
 from kornia_patchaug import kernels
-from kornia_patchaug.boxes import Objects, check_objects
 from kornia_patchaug.checks import check_theta
+from kornia_patchaug.objects import Objects, check_objects
 from kornia_patchaug.stages import Reading, own_reads
 from kornia_patchaug.windows import Windows, make_windows
 

@@ -30,9 +30,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 import kornia_patchaug as kp
-from kornia_patchaug.drawing import COLOURS
+from kornia_patchaug.frames import corners_of
+from kornia_patchaug.outlines import COLOURS
 from kornia_patchaug.preview import encode_gif, picture_tensor
-from kornia_patchaug.theta import corners_of
 
 DEMO = Path(__file__).resolve().parent.parent / "demo_images"
 DEGREES, SCALE, SHIFT = 20, 0.15, 0.1  # of the hidden thetas: each way, from 1, shares of the box

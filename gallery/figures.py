@@ -10,8 +10,8 @@ from torch import Tensor
 import kornia_patchaug as kp
 from gallery.line_of_data import line_of_data
 from gallery.sketch import BLUE, GREEN, ORANGE, PINK, SMALL, VERMILION, WIDTH, YELLOW, Frame, Sheet
-from kornia_patchaug.drawing import FAINT, INK
-from kornia_patchaug.theta import centres, half_sizes, whole_pixels
+from kornia_patchaug.frames import centres, half_sizes, whole_pixels
+from kornia_patchaug.outlines import FAINT, INK
 
 # A box and what belongs to it is blue, what theta reads vermilion, where content goes green.
 BOX, READ, MOVED, OTHER = BLUE, VERMILION, GREEN, YELLOW

@@ -7,10 +7,10 @@ from torch import Tensor
 
 import kornia_patchaug as kp
 from gallery.sketch import ORANGE, PAPER, PINK, SKY, SMALL, VERMILION, Frame, Sheet
-from kornia_patchaug.boxes import check_objects
-from kornia_patchaug.drawing import INK
+from kornia_patchaug.frames import corners_of
+from kornia_patchaug.objects import check_objects
+from kornia_patchaug.outlines import INK
 from kornia_patchaug.stages import Reading, warp_in_one_pass
-from kornia_patchaug.theta import corners_of
 from kornia_patchaug.windows import Windows, make_windows
 
 COLUMNS, ROWS = 8, 6

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from kornia_patchaug.drawing import HALO, HALO_WIDTH, LINE_WIDTH, colour_of, draw_over, draw_tag, font
+from kornia_patchaug.outlines import HALO, HALO_WIDTH, LINE_WIDTH, colour_of, draw_over, draw_tag, font
 
 RADIUS, HEAD, LABEL_SIZE, PADDING = 4.5, 6.0, 14, (3, 2)  # units; of a label, at its sides and above and below
 BESIDE = 1.5  # image pixels from a box to the arrows that measure its size

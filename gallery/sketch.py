@@ -19,7 +19,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, FancyArrowPatch, PathPatch
 from matplotlib.path import Path as Outline
 
-from kornia_patchaug.drawing import COLOURS, INK
+from kornia_patchaug.outlines import COLOURS, INK
 
 WIDTH = 360
 SIZE, SMALL = 12.5, 11.5  # of text

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from gallery.marks import dimensions, draw_dimensions, draw_grid, draw_points
 from gallery.row import IMPORTS, Row, Section, Tile
-from kornia_patchaug.drawing import BACKGROUND, INK, annotate, font
+from kornia_patchaug.frames import corners_of
+from kornia_patchaug.outlines import BACKGROUND, INK, annotate, font
 from kornia_patchaug.preview import to_pil
-from kornia_patchaug.theta import corners_of, move_points
+from kornia_patchaug.theta import move_points
 
 UNIT = 2  # pixels of a strip to a unit of length: strips are shown at up to twice the resolution of their lengths
 WIDTH, MARGIN, GAP, LINE, TEXT_SIZE = 440, 8, 8, 24, 15  # units; a phone shows a strip some 340 pixels wide

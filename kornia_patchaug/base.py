@@ -11,12 +11,13 @@ from kornia.geometry.boxes import Boxes
 from kornia.geometry.keypoints import Keypoints
 from torch import Tensor
 
-from kornia_patchaug.boxes import BoxesLike, as_flat, checked_index, labels_of
+from kornia_patchaug.boxes import BoxesLike, labels_of
 from kornia_patchaug.checks import check_option, check_size, check_theta
-from kornia_patchaug.draws import noise, number_of, seed, uniform
+from kornia_patchaug.draw import noise, number_of, seed, uniform
+from kornia_patchaug.frames import identity_theta
 from kornia_patchaug.functional import PADDINGS, STEP_PADDINGS, Mode, Padding, affine_patches
 from kornia_patchaug.labels import follow_boxes, follow_points
-from kornia_patchaug.theta import identity_theta
+from kornia_patchaug.objects import as_flat, checked_index
 
 Params = dict[str, Any]
 

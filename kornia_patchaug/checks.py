@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import reduce, wraps
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from kornia_patchaug.dtypes import working_dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,24 +17,6 @@ if TYPE_CHECKING:
 # float32 cannot tell neighbouring pixels apart beyond this coordinate.
 MAX_COORDINATE = 2.0**24
 COUNTED = {"obj_to_img": "an image index", "classes": "a class index"}
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def full_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Run outside autocast, which would round matrix products, and coordinates with them, to half precision."""
-
-    @wraps(function)
-    def outside_autocast(*args: P.args, **kwargs: P.kwargs) -> R:
-        device = next((a.device.type for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), "cpu")
-        if not torch.is_autocast_enabled(device):
-            return function(*args, **kwargs)
-        with torch.autocast(device, enabled=False):
-            return function(*args, **kwargs)
-
-    return outside_autocast
 
 
 def check_images(name: str, images: Tensor) -> None:
@@ -147,12 +130,6 @@ def check_range(host: NDArray[np.integer], size: int, name: str = "obj_to_img") 
     bad = first_row((host < 0) | (host >= size))
     if bad is not None:
         raise ValueError(f"{name}: expected {COUNTED[name]} in [0, {size}), got {int(host[bad])} in row {bad}.")
-
-
-def working_dtype(*tensors: Tensor | None) -> torch.dtype:
-    """The dtype to compute in: the widest of the floating ones, and float32 at least."""
-    floating = [t.dtype for t in tensors if t is not None and t.is_floating_point()]
-    return reduce(torch.promote_types, floating, torch.float32)
 
 
 def first_row(bad: NDArray[np.bool_]) -> int | None:

@@ -9,19 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kornia_patchaug.boxes import BoxesLike, Objects, as_flat, check_objects
-from kornia_patchaug.checks import (
-    check_device,
-    check_images,
-    check_option,
-    check_size,
-    check_theta,
-    check_theta_values,
-    full_precision,
-    working_dtype,
-)
-from kornia_patchaug.compiled import operator
+from kornia_patchaug.boxes import BoxesLike
+from kornia_patchaug.checks import check_device, check_images, check_option, check_size, check_theta, check_theta_values
+from kornia_patchaug.dtypes import full_precision, working_dtype
+from kornia_patchaug.frames import identity_theta
 from kornia_patchaug.kernels import sample
+from kornia_patchaug.objects import Objects, as_flat, check_objects
 from kornia_patchaug.stages import (
     Reading,
     Warp,
@@ -32,7 +25,7 @@ from kornia_patchaug.stages import (
     warp_in_one_pass,
     warp_in_steps,
 )
-from kornia_patchaug.theta import identity_theta
+from kornia_patchaug.whole_op import operator
 from kornia_patchaug.windows import Windows, make_windows, reads_of, regular_windows
 
 MODES = ("bilinear", "nearest")

@@ -8,9 +8,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from kornia_patchaug.boxes import checked_index
-from kornia_patchaug.checks import check_index, working_dtype
-from kornia_patchaug.theta import half_sizes, theta_in_pixels
+from kornia_patchaug.checks import check_index
+from kornia_patchaug.dtypes import working_dtype
+from kornia_patchaug.frames import half_sizes
+from kornia_patchaug.objects import checked_index
+from kornia_patchaug.theta import theta_in_pixels
 
 RangeLike = float | Sequence[float] | Sequence[Sequence[float]] | Tensor
 

@@ -7,18 +7,9 @@ from kornia.geometry.boxes import Boxes
 from torch import Tensor
 
 from kornia_patchaug.boxes import boxes_are_objects
-from kornia_patchaug.checks import full_precision, working_dtype
-from kornia_patchaug.theta import (
-    carry,
-    centred_matrices,
-    centres,
-    corners_of,
-    enclosing,
-    half_sizes,
-    invert_theta,
-    move_points,
-    whole_pixels,
-)
+from kornia_patchaug.dtypes import full_precision, working_dtype
+from kornia_patchaug.frames import carry, centred_matrices, centres, corners_of, enclosing, half_sizes, whole_pixels
+from kornia_patchaug.theta import invert_theta, move_points
 
 
 def follow_boxes(

@@ -20,7 +20,8 @@ from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
 from kornia_patchaug.augmentation import RandomPatchAffine
-from kornia_patchaug.drawing import (
+from kornia_patchaug.frames import corners_of
+from kornia_patchaug.outlines import (
     BACKGROUND,
     COLOURS,
     FAINT,
@@ -33,7 +34,7 @@ from kornia_patchaug.drawing import (
     font,
     number_room,
 )
-from kornia_patchaug.theta import corners_of, move_points, theta_from_components
+from kornia_patchaug.theta import move_points, theta_from_components
 
 TILE, GIF_TILE = 480, 440  # the longer side of a picture on a sheet and in an animation
 NARROWEST = 240  # a tile's room on the sheet, so that the caption of a slim picture fits

@@ -12,16 +12,9 @@ from kornia.geometry.transform import crop_and_resize, warp_affine
 from torch import Tensor
 
 import kornia_patchaug.kernels as kernels
-from kornia_patchaug.boxes import Objects
-from kornia_patchaug.theta import (
-    centred_matrices,
-    centres,
-    corners_of,
-    half_sizes,
-    identity_theta,
-    invert_theta,
-    safe_ratio,
-)
+from kornia_patchaug.frames import centred_matrices, centres, corners_of, half_sizes, identity_theta, safe_ratio
+from kornia_patchaug.objects import Objects
+from kornia_patchaug.theta import invert_theta
 from kornia_patchaug.windows import Column, Windows, layers, reads_of
 
 if TYPE_CHECKING:

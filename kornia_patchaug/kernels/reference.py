@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from kornia_patchaug.theta import centred_matrices, centres, half_sizes, safe_ratio
+from kornia_patchaug.frames import centred_matrices, centres, half_sizes, safe_ratio
 from kornia_patchaug.windows import Column, coverage, flat_pixels
 
 

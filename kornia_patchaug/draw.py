@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from kornia_patchaug.compiled import operator
+from kornia_patchaug.whole_op import operator
 
 NOISE_OF_THETA = 7  # an angle, two shifts, two scales, two shears
 
