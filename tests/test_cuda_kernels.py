@@ -6,6 +6,7 @@ They run on the GPU, or on the CPU through Triton's interpreter where there is n
 import os
 import subprocess
 import sys
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from support.scenes import BOXES, MODES, PADDINGS, assert_close, mattes, scene
 from torch.testing import assert_close as assert_equal
 
 import kornia_patchaug as kp
-from kornia_patchaug.kernels import cuda, cuda_composite, cuda_taps, operators, reference
+from kornia_patchaug.kernels import cuda, operators, reference
+from kornia_patchaug.kernels.cuda import taps as cuda_taps
 from kornia_patchaug.windows import Column, make_windows
 
+cuda_composite = import_module("kornia_patchaug.kernels.cuda.composite")  # the package has a function of that name
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TRUTH = [False, True]
 ROUNDING = {torch.float64: 1e-11, torch.float32: 1e-4}  # sums over a window come in another order

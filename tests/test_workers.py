@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.compared import threads
 
-from kornia_patchaug.kernels.running import spread
+from kornia_patchaug.kernels.cpu.threads import spread
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,7 +52,7 @@ def pool_threads():
 
 
 LOOPS = """
-from kornia_patchaug.kernels.running import compiled
+from kornia_patchaug.kernels.cpu.jit import compiled
 
 @compiled
 def once(x):
@@ -103,7 +103,7 @@ def test_gradients_are_the_same_bits_twice_and_at_any_number_of_threads():
 
 def test_work_is_shared_among_threads_and_small_work_is_not():
     found = script("""
-        from kornia_patchaug.kernels import running
+        from kornia_patchaug.kernels.cpu import threads as running
         small = torch.rand(1, 1, 20, 30, requires_grad=True)
         torch.set_num_threads(1)
         results()
@@ -171,7 +171,7 @@ def test_several_threads_call_at_once():
 
 def test_an_error_in_a_task_reaches_the_caller():
     found = script("""
-        from kornia_patchaug.kernels.running import spread
+        from kornia_patchaug.kernels.cpu.threads import spread
         torch.set_num_threads(2)
         def work(begin, end):
             time.sleep(0.01)
@@ -188,7 +188,7 @@ def test_an_error_in_a_task_reaches_the_caller():
 
 def test_an_error_of_the_caller_s_own_task_waits_for_the_other_threads():
     found = script("""
-        from kornia_patchaug.kernels.running import spread
+        from kornia_patchaug.kernels.cpu.threads import spread
         torch.set_num_threads(2)
         begun, done = threading.Event(), []
         def work(begin, end):
@@ -219,7 +219,8 @@ class Painted(torch.utils.data.Dataset):
 
 def several_threads(_):
     # Of our own pool alone: torch's OpenMP threads, which the parent has used, hang in a forked child.
-    from kornia_patchaug.kernels import cpu, running
+    from kornia_patchaug.kernels import cpu
+    from kornia_patchaug.kernels.cpu import threads as running
     running.torch = types.SimpleNamespace(get_num_threads=lambda: THREADS)
 
 def same(items):
@@ -243,7 +244,7 @@ if __name__ == "__main__":
 
 def test_a_child_has_threads_even_if_its_parent_had_all_it_may_have():
     in_parent, status = script("""
-        from kornia_patchaug.kernels.running import spread
+        from kornia_patchaug.kernels.cpu.threads import spread
         def together(count, seconds):
             barrier = threading.Barrier(count)
             torch.set_num_threads(count)
@@ -351,7 +352,7 @@ def test_folders_that_cannot_be_written_are_no_obstacle(locators, tmp_path):
                 locator.ensure_cache_path = refuse
         sys.path.insert(0, {str(tmp_path)!r})
         from twice import twice
-        from kornia_patchaug.kernels.running import compiled
+        from kornia_patchaug.kernels.cpu.jit import compiled
         function = compiled(twice)
         value = function(21)
         print(json.dumps([function.stats.cache_path, value]))

@@ -1,5 +1,6 @@
 """Compile the Triton kernels for a GPU, which need not be there; print the name of each that compiled."""
 
+from importlib import import_module
 from itertools import product
 
 import torch
@@ -7,8 +8,9 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kornia_patchaug.kernels import cuda_composite, cuda_sample
-
+# The package has functions of these names.
+cuda_sample = import_module("kornia_patchaug.kernels.cuda.sample")
+cuda_composite = import_module("kornia_patchaug.kernels.cuda.composite")
 TYPES = {
     torch.float16: "fp16",
     torch.bfloat16: "bf16",

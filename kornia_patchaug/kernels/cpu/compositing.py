@@ -5,7 +5,7 @@ Pictures, paint and opacity are flat and contiguous; ``table`` is as ``reference
 
 from __future__ import annotations
 
-from kornia_patchaug.kernels.running import compiled
+from kornia_patchaug.kernels.cpu.jit import compiled
 
 
 @compiled

@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from kornia_patchaug.kernels.running import compiled, fused
+from kornia_patchaug.kernels.cpu.jit import compiled, fused
 
 ZEROS, BORDER, REFLECTION = 0, 1, 2
 ABSENT = -(1 << 40)  # no row or column, counted from any origin

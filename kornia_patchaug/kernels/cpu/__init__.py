@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import kornia_patchaug.kernels.compositing as compositing
-import kornia_patchaug.kernels.framing as framing
-import kornia_patchaug.kernels.sampling as sampling
-import kornia_patchaug.kernels.tasks as tasks
-from kornia_patchaug.kernels.running import spread, threads_for
+import kornia_patchaug.kernels.cpu.compositing as compositing
+import kornia_patchaug.kernels.cpu.framing as framing
+import kornia_patchaug.kernels.cpu.sampling as sampling
+import kornia_patchaug.kernels.cpu.tasks as tasks
+from kornia_patchaug.kernels.cpu.threads import spread, threads_for
 from kornia_patchaug.windows import Column
 
 if TYPE_CHECKING:

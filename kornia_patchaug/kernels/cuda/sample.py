@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kornia_patchaug.kernels.cuda_taps import (
+from kornia_patchaug.kernels.cuda.taps import (
     from_centre,
     options_of,
     pixels_of,

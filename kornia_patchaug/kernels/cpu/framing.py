@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kornia_patchaug.kernels.running import compiled
+from kornia_patchaug.kernels.cpu.jit import compiled
 
 if TYPE_CHECKING:
     import numpy as np

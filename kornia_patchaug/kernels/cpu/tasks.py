@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from kornia_patchaug.kernels.running import compiled
+from kornia_patchaug.kernels.cpu.jit import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
