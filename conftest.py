@@ -22,11 +22,11 @@ def names_in_docstrings(doctest_namespace):
 
 @pytest.fixture
 def both(monkeypatch):
-    """What runs behind the operators while a test lasts: the CPU kernels beside the reference."""
+    """The backend while a test lasts: the CPU kernels beside the reference."""
     from support.compared import Both
 
-    from kornia_patchaug.kernels import operators
+    from kornia_patchaug import kernels
 
-    kernels = Both()
-    monkeypatch.setattr(operators, "kernels", lambda device: kernels)
-    return kernels
+    backend = Both()
+    monkeypatch.setattr(kernels, "backend_of", lambda device: backend)
+    return backend

@@ -5,8 +5,13 @@ Matrices are named by frames so that neighbours cancel: ``src_from_dst = src_fro
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import numpy as np
 import torch
 from torch import Tensor
+
+Corners = TypeVar("Corners", Tensor, "np.ndarray[tuple[int, int], np.dtype[np.float64]]")
 
 
 def carry(points: Tensor, dst_from_src: Tensor, centre: Tensor) -> Tensor:
@@ -23,10 +28,24 @@ def enclosing(points: Tensor, first: Tensor | None = None, stop: Tensor | None =
     return torch.cat([low, high], dim=1)
 
 
-def whole_pixels(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """The corners of the whole pixels that boxes touch: first, and one past the last."""
+def whole_pixels(boxes: Corners) -> tuple[Corners, Corners]:
+    """The corners of the whole pixels that boxes touch: first, and one past the last; of tensors, without a graph."""
+    if isinstance(boxes, np.ndarray):
+        return np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])
     boxes = boxes.detach()
     return boxes[:, :2].floor(), boxes[:, 2:].ceil()
+
+
+def painted_pixels(boxes: Corners, height: int, width: int) -> tuple[Corners, Corners]:
+    """The corners of what is painted of boxes in their image: first pixel, and one past the last; both 0 for none."""
+    first, stop = whole_pixels(boxes)
+    if isinstance(boxes, np.ndarray):
+        low, high = np.maximum(first, 0), np.minimum(stop, (width, height))
+    else:
+        low, high = first.clamp(min=0), stop.minimum(stop.new_tensor([width, height]))
+    has_side = (high > low) & (boxes[:, 2:] > boxes[:, :2])  # across, down
+    has_area = has_side[:, :1] & has_side[:, 1:]
+    return low * has_area, high * has_area
 
 
 def half_sizes(boxes: Tensor, align_corners: bool) -> Tensor:
@@ -35,7 +54,7 @@ def half_sizes(boxes: Tensor, align_corners: bool) -> Tensor:
     A box of one pixel or less has one column of centres, so that its frame has no width under ``align_corners``.
     """
     size = boxes[:, 2:] - boxes[:, :2]
-    return ((size - 1).clamp(min=0) if align_corners else size) / 2
+    return (clamped(size - 1, 0, torch.inf) if align_corners else size) / 2
 
 
 def centres(boxes: Tensor) -> Tensor:
@@ -68,3 +87,9 @@ def safe_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """``numerator / denominator``, and 0 (with zero gradient) where the denominator is 0."""
     zero = denominator == 0
     return (numerator / denominator.masked_fill(zero, 1)).masked_fill(zero, 0)
+
+
+def clamped(value: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """``value`` kept between two bounds, with a gradient of 1 also at the bounds, where versions of torch differ."""
+    within = (value >= low) & (value <= high)
+    return value.where(within, value.detach().clamp(low, high))

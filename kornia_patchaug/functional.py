@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Literal, cast
+import typing  # the schema of an operator reads typing.Sequence, with any torch
+from dataclasses import replace
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from kornia_patchaug.boxes import BoxesLike
-from kornia_patchaug.checks import check_device, check_images, check_option, check_size, check_theta, check_theta_values
+from kornia_patchaug.checks import (
+    check_device,
+    check_images,
+    check_option,
+    check_size,
+    check_theta,
+    check_theta_values,
+)
 from kornia_patchaug.dtypes import full_precision, working_dtype
 from kornia_patchaug.frames import identity_theta
-from kornia_patchaug.kernels import sample
-from kornia_patchaug.objects import Objects, as_flat, check_objects
-from kornia_patchaug.stages import (
-    Reading,
-    Warp,
-    last_pixels,
-    lay_over,
-    paint,
-    regions_read,
-    warp_in_one_pass,
-    warp_in_steps,
-)
+from kornia_patchaug.kernels import paint, sample
+from kornia_patchaug.objects import as_flat, check_objects
+from kornia_patchaug.painting import cut_out, opacity_of, paint_in_steps, paint_in_turn, paint_objects, whole_boxes
+from kornia_patchaug.plan import PADDINGS as RULES
+from kornia_patchaug.plan import Padding as Rules
+from kornia_patchaug.plan import Plan, Reads, Sampling, Windows, image_plan
 from kornia_patchaug.whole_op import operator
-from kornia_patchaug.windows import Windows, make_windows, reads_of, regular_windows
 
 MODES = ("bilinear", "nearest")
+PADDINGS = tuple(RULES)
 EDGE_PADDINGS = ("zeros", "border", "reflection")
-PADDINGS = (*EDGE_PADDINGS, "image", "transparent")
 STEP_PADDINGS = (*EDGE_PADDINGS, "transparent")  # a crop has no surroundings
 
 Mode = Literal["bilinear", "nearest"]
@@ -90,9 +90,9 @@ def affine_patches(
     if not isinstance(boxes, Tensor):
         check_images("images", images)
         boxes, obj_to_img = as_flat(boxes, obj_to_img, len(images))
-    size = cast("list[int] | None", patch_size)  # as the operator's schema calls any sequence
-    options = mode, padding_mode, align_corners, sequential, size
-    return _affine_patches(images, boxes, theta, obj_to_img, alpha, *options)
+    return _affine_patches(
+        images, boxes, theta, obj_to_img, alpha, *(mode, padding_mode, align_corners, sequential, patch_size)
+    )
 
 
 @operator("affine_patches", lambda images, *_: torch.empty_like(images), gradient=True)
@@ -107,21 +107,22 @@ def _affine_patches(
     padding_mode: str,
     align_corners: bool,
     sequential: bool,
-    patch_size: list[int] | None,
+    patch_size: typing.Sequence[int] | None,
 ) -> Tensor:
-    how = _reading(mode, padding_mode, align_corners, PADDINGS)
+    sampling, rules = _sampling(mode, padding_mode, align_corners, PADDINGS)
     check_option("sequential", sequential, (False, True))
-    warp: Warp = warp_in_one_pass
-    if patch_size is not None:
-        warp = warp_in_steps(check_size("patch_size", patch_size))
+    size = None if patch_size is None else check_size("patch_size", patch_size)
+    if size is not None:
         check_option("padding_mode (with patch_size)", padding_mode, STEP_PADDINGS)
-    objects = check_objects(images, boxes, obj_to_img, check_theta(theta), alpha)
-    windows = _windows(images, objects)
-    regions = partial(regions_read, images, objects, windows, how) if sequential else None
-    return paint(images, objects, windows, how, warp, regions)
+    objects = check_objects(images, boxes, obj_to_img, theta, alpha)
+    plan = image_plan(objects.host_boxes, objects.host_image, images, sampling, rules.surroundings)
+    if sequential:
+        return paint_in_turn(images, objects, plan, size)
+    if size is not None:
+        return paint_in_steps(images, images, objects, plan, size=size)
+    return paint_objects(images, images, objects, plan)
 
 
-@full_precision
 def crop_patches(
     images: Tensor,
     boxes: BoxesLike,
@@ -158,30 +159,37 @@ def crop_patches(
         tensor([[[[ 3.,  4.],
                   [11., 12.]]]])
     """
-    how = _reading(mode, padding_mode, align_corners, EDGE_PADDINGS)
-    height, width = check_size("size", size)
+    if not isinstance(boxes, Tensor) or boxes.ndim == 3:
+        check_images("images", images)
+        boxes, obj_to_img = as_flat(boxes, obj_to_img, len(images))
+    size = check_size("size", size)
+    return _crop_patches(images, boxes, obj_to_img, *(size, mode, padding_mode, align_corners))
+
+
+def _fake_crops(
+    images: Tensor, boxes: Tensor, obj_to_img: Tensor | None, size: typing.Sequence[int], *_: object
+) -> Tensor:
+    return images.new_empty(len(boxes), images.shape[1], *size)
+
+
+@operator("crop_patches", _fake_crops, gradient=True)
+@full_precision
+def _crop_patches(
+    images: Tensor,
+    boxes: Tensor,
+    obj_to_img: Tensor | None,
+    size: typing.Sequence[int],
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+) -> Tensor:
+    sampling, _ = _sampling(mode, padding_mode, align_corners, EDGE_PADDINGS)
     objects = check_objects(images, boxes, obj_to_img)
-    count, channels = len(objects.boxes), images.shape[1]
-    windows = regular_windows(count, height, width, images.device)
-    first = np.floor(objects.host_boxes[:, :2])
-    values, _ = sample(
-        images,
-        identity_theta(objects.boxes),
-        objects.boxes,
-        objects.boxes.new_tensor([[0, 0, width, height]]).expand(count, 4),
-        reads_of(objects.host_image, first, last_pixels(images) - np.tile(first, 2)),
-        windows,
-        mode=how.mode,
-        padding_mode=how.padding_mode,
-        align_corners=how.align_corners,
-        covered=False,
-    )
-    patches = values.reshape(channels, count, height, width).transpose(0, 1)
+    patches = cut_out(images, objects, (size[0], size[1]), sampling)
     has_area = (objects.boxes[:, 2:] > objects.boxes[:, :2]).all(1)
     return patches.where(has_area[:, None, None, None], 0).to(images.dtype).contiguous()
 
 
-@full_precision
 def warp_patches(
     patches: Tensor,
     theta: Tensor,
@@ -209,20 +217,27 @@ def warp_patches(
         >>> kp.warp_patches(torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([[-1.0, 0, 0, 0, 1, 0]]))
         tensor([[[[3., 2., 1.]]]])
     """
-    how = _reading(mode, padding_mode, align_corners, EDGE_PADDINGS)
+    return _warp_patches(patches, theta, *(mode, padding_mode, align_corners))
+
+
+@operator("warp_patches", lambda patches, *_: patches.new_empty(patches.shape), gradient=True)
+@full_precision
+def _warp_patches(patches: Tensor, theta: Tensor, mode: str, padding_mode: str, align_corners: bool) -> Tensor:
+    sampling, _ = _sampling(mode, padding_mode, align_corners, EDGE_PADDINGS)
     check_images("patches", patches)
     theta = check_theta(theta, len(patches))
     check_device("theta", theta, patches)
     check_theta_values(theta.detach().flatten(1).cpu().double().numpy())
+    count, channels, height, width = patches.shape
     dtype = working_dtype(patches, theta)
-    if len(patches) == 0:
-        return patches + 0 * theta.sum().to(patches.dtype)  # a gradient of zeros, not None
-    grid = torch.nn.functional.affine_grid(theta.to(dtype), list(patches.shape), align_corners=align_corners)
-    warped = torch.nn.functional.grid_sample(patches.to(dtype), grid, **how._asdict())
-    return warped.to(patches.dtype)
+    boxes, plan = (
+        whole_boxes(patches, theta.to(dtype)),
+        Plan(Reads.whole(patches), Windows.regular(count, height, width), sampling, False),
+    )
+    values, _ = sample(patches, theta.to(dtype), boxes, plan)
+    return values.view(channels, count, height, width).transpose(0, 1).to(patches.dtype).contiguous()
 
 
-@full_precision
 def paste_patches(
     images: Tensor,
     patches: Tensor,
@@ -255,25 +270,42 @@ def paste_patches(
         tensor([[[[0.0000, 1.0000, 0.5000, 0.0000],
                   [0.0000, 1.0000, 0.5000, 0.0000]]]])
     """
-    how = _reading(mode, "border", align_corners, EDGE_PADDINGS)
+    if not isinstance(boxes, Tensor) or boxes.ndim == 3:
+        check_images("images", images)
+        boxes, obj_to_img = as_flat(boxes, obj_to_img, len(images))
+    return _paste_patches(images, patches, boxes, obj_to_img, alpha, *(mode, align_corners))
+
+
+@operator("paste_patches", lambda images, *_: torch.empty_like(images), gradient=True)
+@full_precision
+def _paste_patches(
+    images: Tensor,
+    patches: Tensor,
+    boxes: Tensor,
+    obj_to_img: Tensor | None,
+    alpha: Tensor | None,
+    mode: str,
+    align_corners: bool,
+) -> Tensor:
+    sampling, _ = _sampling(mode, "border", align_corners, EDGE_PADDINGS)
     check_images("patches", patches)
     objects = check_objects(images, boxes, obj_to_img, alpha=alpha)
-    if patches.shape[:2] != (len(objects.boxes), images.shape[1]) or min(patches.shape[2:]) < 1:
+    if patches.shape[:2] != (len(objects.boxes), images.shape[1]):
         raise ValueError(
             f"patches: expected shape ({len(objects.boxes)}, {images.shape[1]}, h, w), one patch a box with the "
             f"images' channels, got {tuple(patches.shape)}."
         )
     check_device("patches", patches, images)
-    windows = _windows(images, objects)
-    return paint(images, objects, windows, how, lambda _, *rest: lay_over(patches, objects.theta, *rest))
+    plan = image_plan(objects.host_boxes, objects.host_image, images, sampling, False)
+    opacity, plan = opacity_of(objects, plan), replace(plan, reads=Reads.whole(patches))
+    whole = whole_boxes(patches, objects.boxes)
+    return paint(patches, images, identity_theta(objects.boxes), objects.boxes, plan, opacity, whole)
 
 
-def _windows(images: Tensor, objects: Objects) -> Windows:
-    return make_windows(objects.host_boxes, objects.host_image, images.shape[2], images.shape[3], images.device)
-
-
-def _reading(mode: str, padding_mode: str, align_corners: bool, paddings: tuple[str, ...]) -> Reading:
+def _sampling(mode: str, padding_mode: str, align_corners: bool, paddings: tuple[str, ...]) -> tuple[Sampling, Rules]:
+    """The options of a call as the kernels take them, and the rules of its padding word."""
     check_option("mode", mode, MODES)
     check_option("padding_mode", padding_mode, paddings)
     check_option("align_corners", align_corners, (False, True))
-    return Reading(mode, padding_mode, align_corners)
+    rules = RULES[padding_mode]
+    return Sampling(mode == "nearest", rules.beyond, align_corners, rules.by_reach), rules

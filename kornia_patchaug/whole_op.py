@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple, get_type_hints
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ def operator(
     """
 
     def decorate(function: Callable[[*Ts], R]) -> Callable[[*Ts], R]:
+        plain = inspect.unwrap(function)
+        plain.__annotations__ = get_type_hints(plain)  # torch would look their names up where the wrapper is defined
         whole = torch.library.custom_op(f"kornia_patchaug::{name}", function, mutates_args=())
         whole.register_fake(fake)
         if gradient:

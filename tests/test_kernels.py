@@ -1,6 +1,7 @@
 """The CPU kernels against the reference, values and vector-Jacobian products, on what public functions hand over."""
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from support.compared import (
     THREADS,
     assert_agree,
     compare,
+    flattened,
     run,
     threads,
     with_and_without_boxes,
@@ -17,14 +19,15 @@ from support.compared import (
 from support.scenes import BOXES, CROP_PADDINGS, MODES, PADDINGS, Scene, mattes, scene
 
 import kornia_patchaug as kp
+from kornia_patchaug.kernels.backend import Wanted
 
 TRUTH = [False, True]
 DTYPES = [torch.float64, torch.float32]
 # What else may vary: each kind of boxes and each dtype meets every value of these.
 REST = list(itertools.product(TRUTH, TRUTH, ["none", "number", "matte"]))
-SAMPLE = {"frames", "sample", "sample_backward", "frames_backward"}
-PAINT = {"paint", "paint_backward"}
-NAMES = {*SAMPLE, "composite", "composite_backward"}
+SAMPLE = {"sample", "sample_backward"}
+APART = {*SAMPLE, "composite", "composite_backward"}
+FUSED = {"paint", "paint_backward"}
 
 
 def names(both) -> set[str]:
@@ -49,10 +52,12 @@ def test_every_option_equals_the_reference(kind, padding_mode, mode, dtype, both
     def painted(images, boxes, theta, alpha):
         return kp.affine_patches(images, boxes, theta, obj_to_img, alpha=alpha, **options)
 
-    with_gradients(painted, images, boxes, theta, alpha)
-    assert names(both) == NAMES
-    without_boxes(images, boxes, theta, obj_to_img, **options)
-    assert padding_mode == "transparent" or names(both) == NAMES | PAINT
+    for expected in (FUSED, APART):
+        both.fused = expected is FUSED
+        both.calls.clear()
+        with_gradients(painted, images, boxes, theta, alpha)
+        without_boxes(images, boxes, theta, obj_to_img, **options)
+        assert names(both) == expected | (SAMPLE if form == "matte" else set())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -80,22 +85,22 @@ def test_pastes_equal_the_reference(kind, mode, align_corners, dtype, both):
         options = {"alpha": alpha, "mode": mode, "align_corners": align_corners}
         return kp.paste_patches(images, patches, boxes, obj_to_img, **options)
 
-    with_gradients(pasted, images, patches, boxes, alpha)
-    assert names(both) == NAMES
+    for both.fused in TRUTH:
+        with_gradients(pasted, images, patches, boxes, alpha)
+    assert names(both) == APART | FUSED
 
 
 def test_the_comparison_notices_a_shift_of_a_thousandth_of_a_pixel_and_one_gradient_of_many(both):
-    images, boxes, theta, obj_to_img = scene()
-    with_gradients(kp.affine_patches, images, boxes, theta, obj_to_img)
-    ((_, (source, frames, *rest)),) = [call for call in both.calls if call[0] == "sample"]
-    moved = frames.clone()
-    moved[:, 6] += 1e-3
-    values, off = run("sample", source, frames, *rest)[0], run("sample", source, moved, *rest)[0]
+    both.fused = False
+    with_gradients(kp.affine_patches, *scene())
+    ((_, (inputs, plan)),) = [call for call in both.calls if call[0] == "sample"]
+    shift = torch.tensor([[0, 0, 1e-3 / 5], [0, 0, 0]])  # the half of 10 pixels, or less
+    values, off = run("sample", inputs, plan)[0], run("sample", inputs._replace(theta=inputs.theta + shift), plan)[0]
     with pytest.raises(AssertionError, match="off by"):
         assert_agree(off, values)
     values[1, 7] += 1e-6
     with pytest.raises(AssertionError, match="off by"):
-        assert_agree(values, run("sample", source, frames, *rest)[0])
+        assert_agree(values, run("sample", inputs, plan)[0])
 
 
 # --- dtypes, layouts and sizes ----------------------------------------------------------------------------------------
@@ -108,8 +113,10 @@ def test_half_precision_goes_through_float32(dtype, padding_mode, sequential, bo
     images, boxes, theta, obj_to_img = scene("partly outside", dtype=torch.float32)
     for mode in MODES:
         options = {"padding_mode": padding_mode, "sequential": sequential, "mode": mode}
-        with_and_without_boxes(images.to(dtype), boxes, theta, obj_to_img, **options)
+        for both.fused in TRUTH:
+            with_and_without_boxes(images.to(dtype), boxes, theta, obj_to_img, **options)
     assert {arguments[0].dtype for name, arguments in both.calls if name == "composite"} == {dtype}
+    assert {arguments[1].dtype for name, arguments in both.calls if name == "paint"} == {dtype}
 
 
 LAYOUTS = {
@@ -128,9 +135,9 @@ def test_strides_of_images_and_gradients_do_not_matter(channels, layout, of, bot
     images, boxes, theta, obj_to_img = scene("partly outside", channels=channels, dtype=torch.float32)
     images = LAYOUTS[layout](images)
     views = [torch.stack([t, t], dim=-1)[..., 0] for t in (boxes, theta)]
-    for padding_mode in ("transparent", "zeros"):
+    for padding_mode, both.fused in itertools.product(("transparent", "zeros"), TRUTH):
         with_and_without_boxes(images, *views, obj_to_img, of=of, padding_mode=padding_mode)
-    assert names(both) == NAMES | PAINT
+    assert names(both) == APART | FUSED
     for name, arguments in both.calls:
         if name in ("composite", "paint"):
             assert strides(run(name, *arguments)[0]) == strides(torch.empty_like(images))
@@ -165,35 +172,49 @@ def test_windows_larger_than_a_task_in_images_larger_than_a_band(padding_mode, d
     images, boxes, theta, obj_to_img = crowd(dtype)
     mode = MODES[PADDINGS.index(padding_mode) % 2 if dtype == torch.float64 else 0]
     options = {"padding_mode": padding_mode, "mode": mode}
-    with_and_without_boxes(images, boxes, theta, obj_to_img, **options)
+    for both.fused in TRUTH:
+        with_and_without_boxes(images, boxes, theta, obj_to_img, **options)
+
+
+def choices(wanted: Wanted, names: list[str]) -> Iterator[Wanted]:
+    """Every choice of the named gradients, and of no other."""
+    for chosen in itertools.product(TRUTH, repeat=len(names)):
+        yield Wanted(*[False] * len(wanted))._replace(**dict(zip(names, chosen, strict=True)))
 
 
 def test_gradients_that_are_missing_or_not_wanted(both):
-    images, boxes, theta, obj_to_img = scene("fractional")
+    both.fused = False
     for padding_mode in PADDINGS:
         both.calls.clear()
-        options = {"padding_mode": padding_mode}
-        with_gradients(kp.affine_patches, images, boxes, theta, obj_to_img, **options)
-        ((_, (of_values, of_coverage, *rest, _, _)),) = [call for call in both.calls if call[0] == "sample_backward"]
+        with_gradients(kp.affine_patches, *scene("fractional"), padding_mode=padding_mode)
+        ((_, (of_values, of_coverage, *rest, wanted)),) = [call for call in both.calls if call[0] == "sample_backward"]
         assert of_values is not None and of_coverage is not None
         for grads in [(of_values, None), (None, of_coverage), (of_values, of_coverage)]:
-            together = compare("sample_backward", *grads, *rest, True, True)
-            for wanted in [(True, False), (False, True), (False, False)]:
-                alone = compare("sample_backward", *grads, *rest, *wanted)
-                for one, expected, want in zip(alone, together, wanted, strict=True):
-                    assert torch.equal(one, expected if want else one[:0])
+            together = compare("sample_backward", *grads, *rest, wanted)
+            for chosen in choices(wanted, ["source", "theta", "boxes"]):
+                alone = compare("sample_backward", *grads, *rest, chosen)
+                for one, expected, want in zip(alone, together, chosen, strict=False):
+                    assert torch.equal(one, expected) if want else one is None
 
 
-def test_one_of_the_gradients_of_painting_is_that_of_both(both):
-    for padding_mode, mode, sequential in itertools.product(["zeros", "border", "reflection"], MODES, TRUTH):
+def test_one_of_the_gradients_of_painting_is_that_of_all(both):
+    images, boxes, theta, obj_to_img = scene("fractional")
+    for padding_mode, mode, sequential in itertools.product(["zeros", "reflection", "transparent"], MODES, TRUTH):
         both.calls.clear()
-        without_boxes(*scene("fractional"), padding_mode=padding_mode, mode=mode, sequential=sequential)
-        ((_, (*rest, _, _)),) = [call for call in both.calls if call[0] == "paint_backward"]
-        together = compare("paint_backward", *rest, True, True)
-        for wanted in [(True, False), (False, True)]:
-            alone = compare("paint_backward", *rest, *wanted)
-            for one, expected, want in zip(alone, together, wanted, strict=True):
-                assert torch.equal(one, expected if want else one[:0])
+        options = {"padding_mode": padding_mode, "mode": mode, "sequential": sequential}
+
+        def painted(images, boxes, theta, alpha, options=options):
+            return kp.affine_patches(images, boxes, theta, obj_to_img, alpha=alpha, **options)
+
+        with_gradients(painted, images, boxes, theta, mattes(len(boxes))["number"])
+        ((_, (*rest, wanted)),) = [call for call in both.calls if call[0] == "paint_backward"]
+        together = flattened(compare("paint_backward", *rest, wanted))
+        names = ["theta", "boxes", "canvas", "opacity"]
+        for chosen in choices(wanted, names):
+            alone = compare("paint_backward", *rest, chosen)
+            inputs, canvas, opacity = alone
+            for one, expected, name in zip((inputs.theta, inputs.boxes, canvas, opacity), together, names, strict=True):
+                assert torch.equal(one, expected) if getattr(chosen, name) else one is None
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -202,11 +223,11 @@ def test_no_objects_and_no_images(shape, dtype, both):
     images = torch.rand(shape, dtype=dtype)
     boxes, theta = torch.zeros(0, 4, dtype=dtype), torch.zeros(0, 2, 3, dtype=dtype)
     index = torch.zeros(0, dtype=torch.int64)
-    for sequential in TRUTH:
+    for sequential, both.fused in itertools.product(TRUTH, TRUTH):
         with_and_without_boxes(images, boxes, theta, index, sequential=sequential)
     with_gradients(kp.crop_patches, images, boxes, index, size=(3, 4))
     with_gradients(kp.paste_patches, images, torch.rand(0, shape[1], 2, 2, dtype=dtype), boxes, index)
-    assert names(both) == NAMES | PAINT
+    assert names(both) == APART | FUSED
 
 
 @pytest.mark.parametrize("padding_mode", PADDINGS)
@@ -219,8 +240,9 @@ def test_images_of_one_pixel_row_and_column(padding_mode, side, both):
         images = torch.rand(1, 2, *shape, generator=generator, dtype=torch.float64)
         for mode, align_corners in itertools.product(MODES, TRUTH):
             options = {"padding_mode": padding_mode, "mode": mode, "align_corners": align_corners}
-            with_and_without_boxes(images, boxes, theta, **options)
-    assert names(both) >= NAMES
+            for both.fused in TRUTH:
+                with_and_without_boxes(images, boxes, theta, **options)
+    assert names(both) == APART | FUSED
 
 
 @pytest.mark.parametrize("side", range(4))
@@ -246,7 +268,8 @@ def test_windows_of_more_columns_than_a_block(both):
 def test_a_pixel_that_is_nan_spoils_what_it_spoils_in_the_reference(kind, padding_mode, both):
     images, boxes, theta, obj_to_img = scene(kind)
     images[1, :, 0, 0] = images[:2, :, 3:5, 2] = images[:2, 1, 4, 4:7] = images[0, 0, 9, 9] = float("nan")
-    with_and_without_boxes(images, boxes, theta, obj_to_img, padding_mode=padding_mode)
+    for both.fused in TRUTH:
+        with_and_without_boxes(images, boxes, theta, obj_to_img, padding_mode=padding_mode)
     # No gradients: to the reference, those of what nearest reads are 0 times the pixel.
     for alpha in (None, torch.ones(len(boxes), dtype=torch.float64)):
         options = {"alpha": alpha, "padding_mode": padding_mode, "mode": "nearest"}

@@ -1,5 +1,209 @@
-"""The primitives that everything is made of: *sample* and *composite*, and *paint*, which is both in one."""
+"""The primitives that everything is made of, as autograd functions, and the one place that chooses their backend.
 
-from kornia_patchaug.kernels.operators import composite, paint, sample
+*sample* reads a value for every window pixel, *composite* paints such values, and *paint* does both, in one sweep where
+the backend can. ``reference.py`` defines them; ``KORNIA_PATCHAUG_KERNELS=reference`` makes it the backend everywhere.
+"""
 
-__all__ = ["composite", "paint", "sample"]
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from functools import cache
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+import kornia_patchaug.kernels.reference as reference
+from kornia_patchaug.kernels.backend import Backend, Fused, Inputs, Read, Wanted
+from kornia_patchaug.plan import Plan, Windows
+
+__all__ = ["backend_of", "composite", "is_fused", "of_pixels", "paint", "sample"]
+
+log = logging.getLogger("kornia_patchaug")
+
+# device -> its backend, the package that it needs, how to get that
+NATIVE = {
+    "cpu": ("kornia_patchaug.kernels.cpu", "numba", "pip install 'kornia-patchaug[cpu]' gets it"),
+    "cuda": ("kornia_patchaug.kernels.cuda", "triton", "CUDA builds of torch bring it"),
+}
+
+
+def sample(
+    source: Tensor, theta: Tensor, boxes: Tensor, plan: Plan, source_boxes: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Values ``(C, P)`` and coverage ``(P,)`` of every window pixel, as `reference.sample` defines them.
+
+    Each object's theta ``(N, 2, 3)`` maps its box in ``boxes`` to that in ``source_boxes``, or to the same place of the
+    source without them.
+    """
+    # Coverage depends on the edges of boxes, and by reach on theta. Else composite need not keep what it covers.
+    varies = plan.box_coverage and boxes.requires_grad
+    varies = varies or (plan.sampling.by_reach and (theta.requires_grad or boxes.requires_grad))
+    return cast("tuple[Tensor, Tensor]", _Sample.apply(source, theta, boxes, source_boxes, plan, varies))
+
+
+def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows) -> Tensor:
+    """A new canvas with the windows painted over it in row order, as `reference.composite` defines it."""
+    keep = opacity.requires_grad and torch.is_grad_enabled()
+    return cast("Tensor", _Composite.apply(canvas, values, opacity, windows, keep))
+
+
+def paint(
+    source: Tensor | None,
+    canvas: Tensor,
+    theta: Tensor,
+    boxes: Tensor,
+    plan: Plan,
+    opacity: Tensor | None = None,
+    source_boxes: Tensor | None = None,
+) -> Tensor:
+    """*sample* from the source, then *composite* over the canvas.
+
+    ``opacity``: A, for each object ``(N, 1)`` or for each window pixel ``(P,)``. Without a source each object reads the
+    canvas as those before it left it, which takes a backend that `is_fused`.
+    """
+    if is_fused(canvas.device):
+        by_theta = plan.sampling.by_reach and theta.requires_grad
+        keep = boxes.requires_grad or by_theta or (opacity is not None and opacity.requires_grad)
+        read = Read.PAINTED if source is None else Read.CANVAS if source is canvas else Read.SOURCE
+        given = source if read is Read.SOURCE else None, theta, boxes, source_boxes, canvas, opacity
+        return cast("Tensor", _Paint.apply(*given, plan, read, keep and torch.is_grad_enabled()))
+    assert source is not None
+    values, coverage = sample(source, theta, boxes, plan, source_boxes)
+    if opacity is not None:
+        opacity = of_pixels(opacity, plan.windows)
+        values, coverage = opacity * values, opacity * coverage
+    return composite(canvas, values, coverage, plan.windows)
+
+
+def of_pixels(opacity: Tensor, windows: Windows) -> Tensor:
+    """Opacity of each object ``(N, 1)`` as that of each of its window pixels, ``(P,)``, which is what else it may be."""
+    if opacity.ndim == 1:
+        return opacity
+    areas = torch.from_numpy(windows.areas).to(opacity.device)
+    return opacity[:, 0].repeat_interleave(areas, output_size=windows.total)
+
+
+def is_fused(device: torch.device) -> bool:
+    """Whether the device's backend paints in one sweep."""
+    return hasattr(backend_of(device), "paint")
+
+
+def backend_of(device: torch.device) -> Backend:
+    """The module whose *sample* and *composite* run on a device."""
+    if os.environ.get("KORNIA_PATCHAUG_KERNELS") == "reference":
+        return reference
+    if device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
+        return reference  # atomic additions come in any order; torch's own are put in order, or refused
+    return _native(device.type)
+
+
+@cache  # so that it is said once
+def _native(device: str) -> Backend:
+    if device not in NATIVE:
+        log.info("There are no kernels for %s: the reference runs.", device)
+        return reference
+    name, needs, remedy = NATIVE[device]
+    try:
+        importlib.import_module(needs)
+    except ImportError as error:
+        log.info("No %s (%s): the reference runs on %s, which is slower; %s.", needs, error, device, remedy)
+        return reference
+    return cast("Backend", importlib.import_module(name))
+
+
+class _Sample(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        source: Tensor,
+        theta: Tensor,
+        boxes: Tensor,
+        source_boxes: Tensor | None,
+        plan: Plan,
+        varies: bool,
+    ) -> tuple[Tensor, Tensor]:
+        inputs = Inputs(source, theta, boxes, source_boxes)
+        values, coverage = backend_of(source.device).sample(inputs, plan)
+        ctx.set_materialize_grads(False)
+        if not varies:
+            ctx.mark_non_differentiable(coverage)
+        ctx.plan, ctx.shape = plan, source.shape
+        ctx.save_for_backward(*inputs._replace(source=_needed(source, plan)))
+        return values, coverage
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_values: Tensor | None, grad_coverage: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grad_values is None and grad_coverage is None:
+            return (None,) * 6
+        needed, *others = ctx.saved_tensors
+        inputs, wanted = Inputs(_restored(needed, ctx.shape, ctx.plan), *others), Wanted(*ctx.needs_input_grad[:4])
+        backend = backend_of(inputs.source.device)
+        return *backend.sample_backward(grad_values, grad_coverage, inputs, ctx.plan, wanted), None, None
+
+
+def _needed(source: Tensor, plan: Plan) -> Tensor:
+    """The source, or only what can be read of it: not a batch for each layer of objects."""
+    if plan.read_areas is None:
+        return source
+    image, row, column = plan.read_areas.places(source.device)
+    return source[image, :, row, column]  # (pixels, C)
+
+
+def _restored(needed: Tensor, shape: torch.Size, plan: Plan) -> Tensor:
+    if plan.read_areas is None:
+        return needed
+    image, row, column = plan.read_areas.places(needed.device)
+    source = needed.new_zeros(shape)
+    source[image, :, row, column] = needed
+    return source
+
+
+class _Composite(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool) -> Tensor:
+        painted, under = backend_of(canvas.device).composite(canvas, values, opacity, windows, keep)
+        ctx.windows = windows
+        ctx.save_for_backward(opacity, under)
+        return painted
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grads = backend_of(grad.device).composite_backward(grad, *ctx.saved_tensors, ctx.windows)
+        return *(g if want else None for g, want in zip(grads, ctx.needs_input_grad, strict=False)), None, None
+
+
+class _Paint(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        source: Tensor | None,
+        theta: Tensor,
+        boxes: Tensor,
+        source_boxes: Tensor | None,
+        canvas: Tensor,
+        opacity: Tensor | None,
+        plan: Plan,
+        read: Read,
+        keep: bool,
+    ) -> Tensor:
+        inputs = Inputs(canvas if source is None else source, theta, boxes, source_boxes)
+        backend = cast("Fused", backend_of(canvas.device))
+        painted, under = backend.paint(inputs, canvas, opacity, plan, read, keep)
+        ctx.plan, ctx.read = plan, read
+        ctx.save_for_backward(*inputs, opacity, under)
+        return painted
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, opacity, under = ctx.saved_tensors
+        wanted, backend = Wanted(*ctx.needs_input_grad[:6]), cast("Fused", backend_of(grad.device))
+        given = grad, under, Inputs(*inputs), opacity, ctx.plan, ctx.read, wanted
+        of_inputs, of_canvas, of_opacity = backend.paint_backward(*given)
+        return *of_inputs, of_canvas, of_opacity, None, None, None

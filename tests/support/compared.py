@@ -1,14 +1,19 @@
-"""Kernels beside the reference: every call that reaches an operator is made to both, and what they return compared."""
+"""Kernels beside the reference: every call that reaches a backend is made to both, and what they return compared."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import kornia_patchaug as kp
-from kornia_patchaug.kernels import cpu, reference, turns
+from kornia_patchaug import kernels
+from kornia_patchaug.kernels import cpu, reference
+from kornia_patchaug.kernels.backend import Gradients, Inputs, Read, Wanted
+from kornia_patchaug.plan import START, Plan
 
 # Relative to the largest value of each result, and at least to 1. Both round in other places: a position of some tens
 # of pixels in float32 is off by 4e-6, and the values beside it by as much; sums over pixels, by less than that times
@@ -29,13 +34,14 @@ def threads(count: int) -> Iterator[None]:
 
 
 class Both:
-    """Stands for a module of kernels: runs the CPU's at several numbers of threads, returns what the reference does."""
+    """Stands for a backend: runs the CPU's at several numbers of threads, returns what the reference does."""
 
     def __init__(self, slack: float = 1, overflow: bool = False):
         self.slack, self.overflow, self.calls = slack, overflow, []
+        self.fused = True  # paints in one sweep
 
     def __getattr__(self, name):
-        if name not in DEFINED:
+        if name not in DEFINED or (name.startswith("paint") and not self.fused):
             raise AttributeError(name)
 
         def call(*arguments):
@@ -45,43 +51,105 @@ class Both:
         return call
 
 
-DEFINED = {name: getattr(reference, name) for name in ("frames", "frames_backward", "sample", "sample_backward")}
-DEFINED |= {"composite": reference.composite, "composite_backward": reference.composite_backward}
-DEFINED |= {name: partial(getattr(turns, name), reference) for name in ("paint", "paint_backward")}
+def paint(inputs: Inputs, canvas: Tensor, opacity: Tensor | None, plan: Plan, read: Read, keep: bool):
+    """*paint* by the reference's *sample* and *composite*, object after object where each reads what was painted."""
+    if read is Read.PAINTED:
+        for n in range(len(inputs.boxes)):
+            rows, source_boxes = np.array([n]), inputs.source_boxes
+            one = Inputs(canvas, *(None if t is None else t[rows] for t in (inputs.theta, inputs.boxes, source_boxes)))
+            start, area = plan.windows.host[n, START], plan.windows.areas[n]
+            its = opacity if opacity is None else opacity[rows] if opacity.ndim == 2 else opacity[start : start + area]
+            canvas = paint(one, canvas, its, plan.rows(rows), Read.SOURCE, False)[0]
+        return canvas, inputs.boxes.new_empty(0)
+    with patch.object(kernels, "backend_of", lambda device: reference):
+        values, coverage = kernels.sample(inputs.source, inputs.theta, inputs.boxes, plan, inputs.source_boxes)
+        if opacity is not None:
+            opacity = kernels.of_pixels(opacity, plan.windows)
+            values, coverage = opacity * values, opacity * coverage
+        painted = kernels.composite(canvas, values, coverage, plan.windows)
+    return painted, reference.composite(canvas, values, coverage, plan.windows, keep)[1]
 
 
-def compare(name: str, *arguments, slack: float = 1, overflow: bool = False) -> tuple[Tensor, ...] | Tensor:
+def paint_backward(
+    grad: Tensor, under: Tensor, inputs: Inputs, opacity: Tensor | None, plan: Plan, read: Read, wanted: Wanted
+):
+    """Its gradients, by torch's differentiation of the reference."""
+    with torch.enable_grad(), patch.object(kernels, "backend_of", lambda device: reference):
+        leaves = [t if t is None else t.detach().requires_grad_() for t in (*inputs, opacity)]
+        *varied, of_opacity = leaves
+        if read is Read.PAINTED:
+            outputs, grads = [paint(Inputs(*varied), varied[0], of_opacity, plan, read, False)[0]], [grad]
+        else:
+            values, coverage = kernels.sample(*varied[:3], plan, varied[3])
+            if opacity is not None:
+                each = kernels.of_pixels(of_opacity, plan.windows)
+                values, coverage = each * values, each * coverage
+            under = under.reshape(values.shape if under.numel() else 0)
+            of_canvas, *grads = reference.composite_backward(grad, coverage.detach(), under, plan.windows)
+            outputs = [values, coverage] if under.numel() and coverage.requires_grad else [values]
+        some = [t for t in leaves if t is not None]
+        found = iter(torch.autograd.grad(outputs, some, grads[: len(outputs)], materialize_grads=True))
+    source, *others, of_opacity = (None if t is None else next(found) for t in leaves)
+    if read is Read.PAINTED:
+        of_canvas, source = source, None
+    elif read is Read.CANVAS:
+        of_canvas, source = of_canvas + source, None
+    chosen = [g if want else None for g, want in zip((source, *others), wanted[:4], strict=True)]
+    return Gradients(*chosen), of_canvas if wanted.canvas else None, of_opacity if wanted.opacity else None
+
+
+DEFINED = {name: getattr(reference, name) for name in ("sample", "sample_backward", "composite", "composite_backward")}
+DEFINED |= {"paint": paint, "paint_backward": paint_backward}
+
+
+def compare(name: str, *arguments, slack: float = 1, overflow: bool = False) -> tuple:
     """Fail unless the CPU kernel ``name`` returns what the reference does, the same bits at any number of threads."""
-    versions = [t._version for t in arguments if isinstance(t, Tensor)]
-    expected = through_float32(name, *arguments)
+    versions = [t._version for t in flattened(arguments)]
+    results = through_float32(name, *arguments)
+    expected = flattened(results)
     first, *more = (run(name, *arguments, threads=count) for count in THREADS)
-    assert versions == [t._version for t in arguments if isinstance(t, Tensor)]
+    assert versions == [t._version for t in flattened(arguments)]
     for other in more:
         for one, again in zip(first, other, strict=True):
             assert same_bits(one, again), f"{name}: other bits at another number of threads"
     for k, (one, of_reference) in enumerate(zip(first, expected, strict=True)):
-        if name == "paint_backward" and k == 1:  # of frames, no more than theta needs
-            one, of_reference = one[..., :6], of_reference[..., :6]
-        assert_agree(one, of_reference, f"{name}[{k}]", slack, overflow)
-    return expected[0] if name in ("frames", "paint") else expected
+        assert_agree(one, of_reference.reshape(one.shape), f"{name}[{k}]", slack, overflow)
+    return results
 
 
-def through_float32(name: str, *arguments) -> tuple[Tensor, ...]:
+def flattened(values) -> list[Tensor]:
+    """The tensors among values and in their tuples."""
+    found = []
+    for value in values:
+        found += flattened(value) if isinstance(value, tuple) else [value] if isinstance(value, Tensor) else []
+    return found
+
+
+def through_float32(name: str, *arguments) -> tuple:
     """What the reference returns, but that halves are computed with, and added up, in float32."""
-    half = [t.dtype for t in arguments if isinstance(t, Tensor) and t.dtype in HALVES]
-    arguments = [t.float() if isinstance(t, Tensor) and t.dtype in HALVES else t for t in arguments]
-    first, *more = as_tuple(DEFINED[name](*arguments))
-    # The first result is a picture, in the dtype of the picture that came; but for values, in which one computes.
-    return (first.to(half[0]) if half and name != "sample" else first, *more)
+    half = [t.dtype for t in flattened(arguments) if t.dtype in HALVES]
+
+    def widened(value):
+        if isinstance(value, Inputs):
+            return Inputs(*map(widened, value))
+        return value.float() if isinstance(value, Tensor) and value.dtype in HALVES else value
+
+    results = DEFINED[name](*map(widened, arguments))
+    if not half or name == "sample":
+        return results
+    if name == "sample_backward":
+        return results._replace(source=results.source if results.source is None else results.source.to(half[0]))
+    if name == "paint_backward":
+        inputs, canvas, opacity = results
+        dtype = arguments[2].source.dtype
+        inputs = inputs._replace(source=inputs.source if inputs.source is None else inputs.source.to(dtype))
+        return inputs, canvas if canvas is None else canvas.to(arguments[0].dtype), opacity
+    return results[0].to(half[0]), *results[1:]
 
 
-def run(name: str, *arguments, threads: int = 1) -> tuple[Tensor, ...]:
+def run(name: str, *arguments, threads: int = 1) -> list[Tensor]:
     with _threads(threads):
-        return as_tuple(getattr(cpu, name)(*arguments))
-
-
-def as_tuple(results: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (results,) if isinstance(results, Tensor) else results
+        return flattened(getattr(cpu, name)(*arguments))
 
 
 _threads = threads

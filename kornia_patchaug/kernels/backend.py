@@ -1,0 +1,95 @@
+"""What a backend has: a module with the functions of `Backend`, and with those of `Fused` if it can paint in one sweep."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from kornia_patchaug.plan import Plan, Windows
+
+
+class Inputs(NamedTuple):
+    """What *sample* is differentiable in."""
+
+    source: Tensor  # (S, C, H, W)
+    theta: Tensor  # (N, 2, 3), in the dtype to compute in, as boxes
+    boxes: Tensor  # (N, 4) the boxes that are painted
+    source_boxes: Tensor | None = None  # (N, 4) the boxes that are read; the same place of the source without them
+
+
+class Wanted(NamedTuple):
+    """Which gradients are wanted: of the inputs, and of what *paint* takes besides."""
+
+    source: bool = True
+    theta: bool = True
+    boxes: bool = True
+    source_boxes: bool = False
+    canvas: bool = False
+    opacity: bool = False
+
+
+class Gradients(NamedTuple):
+    """The gradients with respect to the inputs, None where not wanted."""
+
+    source: Tensor | None
+    theta: Tensor | None
+    boxes: Tensor | None
+    source_boxes: Tensor | None
+
+
+class Read(Enum):
+    """Which picture the objects of *paint* read."""
+
+    SOURCE = "a picture of its own"
+    CANVAS = "the canvas as it came"
+    PAINTED = "the canvas as the objects before left it"
+
+
+class Backend(Protocol):
+    """The functions that ``reference.py`` defines, for one kind of device."""
+
+    def sample(self, inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Values ``(C, P)`` and coverage ``(P,)``, which is empty where it would be 1 throughout."""
+
+    def sample_backward(
+        self, grad_values: Tensor | None, grad_coverage: Tensor | None, inputs: Inputs, plan: Plan, wanted: Wanted
+    ) -> Gradients:
+        """The gradients with respect to the inputs."""
+
+    def composite(
+        self, canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The painted canvas, and what was under each flat pixel, ``(C, P)``, which is empty if not to ``keep``."""
+
+    def composite_backward(
+        self, grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The gradients with respect to canvas, values and opacity; the last is empty if ``under`` is."""
+
+
+class Fused(Backend, Protocol):
+    """A backend that samples and composites in one sweep, and holds nothing between the two.
+
+    ``inputs.source`` is the canvas, but for ``Read.SOURCE``. ``opacity``: A, for each object ``(N, 1)`` or for each
+    flat pixel ``(P,)``.
+    """
+
+    def paint(
+        self, inputs: Inputs, canvas: Tensor, opacity: Tensor | None, plan: Plan, read: Read, keep: bool
+    ) -> tuple[Tensor, Tensor]:
+        """As `Backend.composite`; nothing is kept of ``Read.PAINTED``."""
+
+    def paint_backward(
+        self,
+        grad: Tensor,
+        under: Tensor,
+        inputs: Inputs,
+        opacity: Tensor | None,
+        plan: Plan,
+        read: Read,
+        wanted: Wanted,
+    ) -> tuple[Gradients, Tensor | None, Tensor | None]:
+        """The gradients with respect to inputs, canvas and opacity. Where the canvas is read, its gradient is whole and
+        there is none with respect to the source."""

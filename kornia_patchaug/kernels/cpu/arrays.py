@@ -1,0 +1,69 @@
+"""Tensors to the arrays that loops take, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kornia_patchaug.kernels.backend import Inputs, Wanted
+from kornia_patchaug.kernels.cpu.rows import NOBODY, OBJECT, PIXEL, Job, Objects
+from kornia_patchaug.plan import Plan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Reals = NDArray[np.floating]  # of either width
+    Integers = NDArray[np.int64]
+
+NOTHING = Wanted(source=False, theta=False, boxes=False)
+
+
+def objects_of(inputs: Inputs, plan: Plan, opacity: Tensor | None = None) -> Objects:
+    """What loops know of the objects."""
+    theta, boxes = contiguous(inputs.theta).reshape(-1, 6), contiguous(inputs.boxes)
+    source_boxes = boxes[:0] if inputs.source_boxes is None else contiguous(inputs.source_boxes)
+    opacities = boxes[:0, 0] if opacity is None else flat(opacity, boxes)
+    return Objects(theta, boxes, source_boxes, plan.reads.host, plan.windows.host, opacities)
+
+
+def job_of(source: Tensor, plan: Plan, opacity: Tensor | None = None, wanted: Wanted = NOTHING) -> Job:
+    """What all tasks of a call share, of which some gradients are wanted."""
+    nearest, beyond, align_corners, by_reach = plan.sampling
+    opacity_of = NOBODY if opacity is None else OBJECT if opacity.ndim == 2 else PIXEL
+    options = nearest, int(beyond), align_corners, by_reach, plan.box_coverage, opacity_of
+    return Job(*source.shape[1:], plan.windows.total, *options, wanted.boxes, wanted.opacity)
+
+
+def contiguous(tensor: Tensor) -> NDArray[Any]:
+    """A tensor as an array; no copy if it is contiguous."""
+    return (tensor if tensor.is_contiguous() else tensor.contiguous()).numpy(force=True)
+
+
+def flat(tensor: Tensor, like: Reals) -> Reals:
+    """A tensor's elements in the order of its dimensions, in the dtype that is computed in; no copy if they are so."""
+    dtype = torch.float64 if like.dtype == np.float64 else torch.float32
+    return contiguous(tensor if tensor.dtype == dtype else tensor.to(dtype)).reshape(-1)
+
+
+def fresh(count: int, like: Reals) -> Reals:
+    """Memory from NumPy: it asks for huge pages, where torch's comes at the price of a page fault every 4 KB."""
+    return np.empty(count, like.dtype)
+
+
+def rounded(sums: NDArray[np.float64], like: Reals) -> Tensor:
+    """Float64 sums as a tensor of the dtype of an array; by torch, as NumPy would warn of what is too large."""
+    return torch.from_numpy(sums).to(torch.float64 if like.dtype == np.float64 else torch.float32)
+
+
+def shaped(array: Reals, like: Tensor) -> Tensor:
+    """A tensor of the dtype, shape and memory format of another; where both are NaN, with the bits of the other."""
+    tensor = torch.from_numpy(array).view(like.shape)
+    if tensor.dtype == like.dtype and like.is_contiguous():
+        return tensor
+    result = torch.empty_like(like).copy_(tensor)
+    if tensor.dtype == like.dtype:
+        return result
+    return torch.where(result.isnan() & like.isnan(), like, result, out=result)

@@ -1,0 +1,155 @@
+"""*composite* on the CPU, forward and backward: bands of rows of an image, in each of which windows are taken in turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kornia_patchaug.kernels.cpu.arrays import contiguous, flat, fresh, shaped
+from kornia_patchaug.kernels.cpu.jit import compiled
+from kornia_patchaug.kernels.cpu.rows import copy, fill
+from kornia_patchaug.kernels.cpu.threads import spread
+from kornia_patchaug.plan import HEIGHT, IMAGE, LEFT, START, TOP, WIDTH, Windows, grouped
+
+if TYPE_CHECKING:
+    from kornia_patchaug.kernels.cpu.rows import Integers
+
+BAND = 1 << 15  # pixels: few enough to share the work evenly, many enough not to notice that it is handed out
+
+
+class Canvas(NamedTuple):
+    """What is painted, and the objects that paint each image."""
+
+    channels: int
+    height: int
+    width: int
+    total: int  # P
+    rows: int  # of a band
+    windows: Integers  # (N, 6)
+    order: Integers  # (N,) the objects, image by image
+    first: Integers  # (B + 1,) where those of each image begin
+
+
+def canvas_of(images: Tensor, windows: Windows) -> tuple[Canvas, int]:
+    """The `Canvas` that images are, and how many bands it has."""
+    batch, channels, height, width = images.shape
+    rows = max(1, BAND // width)
+    groups = grouped(windows.host[:, IMAGE], batch)
+    canvas = Canvas(channels, height, width, windows.total, rows, windows.host, *groups)
+    return canvas, batch * -(-height // rows)
+
+
+def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool) -> tuple[Tensor, Tensor]:
+    """As `reference.composite`."""
+    place, bands = canvas_of(canvas, windows)
+    opacities = contiguous(opacity)
+    out, under = fresh(canvas.numel(), opacities), fresh(values.numel() if keep else 0, opacities)
+    arguments = place, flat(canvas, out), flat(values, out), opacities, out, under
+    spread(composite_loop, arguments, bands, canvas.numel())
+    return shaped(out, canvas), torch.from_numpy(under.reshape(values.shape) if keep else under)
+
+
+def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
+    """As `reference.composite_backward`."""
+    place, bands = canvas_of(grad, windows)
+    opacities = contiguous(opacity)
+    counts = grad.numel(), place.channels * place.total, place.total if len(under) else 0
+    out, grad_values, grad_opacity = (fresh(count, opacities) for count in counts)
+    arguments = place, flat(grad, out), opacities, flat(under, out), out, grad_values, grad_opacity
+    spread(composite_backward_loop, arguments, bands, grad.numel())
+    of_values = torch.from_numpy(grad_values).view(place.channels, place.total)
+    return shaped(out, grad), of_values, torch.from_numpy(grad_opacity)
+
+
+@compiled
+def composite_loop(begin, end, place, canvas, values, opacity, out, under):
+    """Each task: copy a band of rows of one image, and paint what lies in it of each of its windows, in row order."""
+    ones = np.ones(place.width, values.dtype)
+    for k in range(begin, end):
+        image, row0, row1 = band_of(k, place)
+        copy_band(image, row0, row1, place, canvas, out)
+        for i in range(place.first[image], place.first[image + 1]):
+            n = place.order[i]
+            columns = place.windows[n, WIDTH]
+            for row in range(
+                max(row0, place.windows[n, TOP]), min(row1, place.windows[n, TOP] + place.windows[n, HEIGHT])
+            ):
+                for channel in range(place.channels):
+                    pixel, at = pixel_of(n, channel, row, place)
+                    if len(under):
+                        copy(under, channel * place.total + at, out, pixel, columns)
+                    over = values[channel * place.total + at : channel * place.total + at + columns]
+                    lay_over(out[pixel : pixel + columns], over, opacity[at : at + columns], ones)
+
+
+@compiled
+def composite_backward_loop(begin, end, place, grad, opacity, under, out, grad_values, grad_opacity):
+    """Each task: copy a band of rows of the gradient, and take each window off it again, the last one first."""
+    ones = np.ones(place.width, opacity.dtype)
+    for k in range(begin, end):
+        image, row0, row1 = band_of(k, place)
+        copy_band(image, row0, row1, place, grad, out)
+        for i in range(place.first[image + 1] - 1, place.first[image] - 1, -1):
+            n = place.order[i]
+            columns = place.windows[n, WIDTH]
+            for row in range(
+                max(row0, place.windows[n, TOP]), min(row1, place.windows[n, TOP] + place.windows[n, HEIGHT])
+            ):
+                at = pixel_of(n, 0, row, place)[1]
+                covers = opacity[at : at + columns]
+                take_off_row(n, row, place, covers, ones, under, out, (grad_values, grad_opacity))
+
+
+@compiled
+def band_of(k, place):
+    """The image of band k, its first row, and one past its last row."""
+    bands = -(-place.height // place.rows)
+    row0 = k % bands * place.rows
+    return k // bands, row0, min(row0 + place.rows, place.height)
+
+
+@compiled
+def copy_band(image, row0, row1, place, source, target):
+    for channel in range(place.channels):
+        plane = (image * place.channels + channel) * place.height
+        copy(target, (plane + row0) * place.width, source, (plane + row0) * place.width, (row1 - row0) * place.width)
+
+
+@compiled
+def pixel_of(n, channel, row, place):
+    """Where the first pixel of a window's row lies in the flat canvas, and in the flat buffers, without the channel."""
+    window = place.windows[n]
+    line = (window[IMAGE] * place.channels + channel) * place.height + row
+    return line * place.width + window[LEFT], window[START] + (row - window[TOP]) * window[WIDTH]
+
+
+@compiled
+def lay_over(line, over, coverage, opacity):
+    """Paint a row: where opacity is 1 what was there is gone, even if it was not a number."""
+    one = line.dtype.type(1)
+    for i in range(len(line)):
+        keeps, value = one - opacity[i] * coverage[i], opacity[i] * over[i]
+        line[i] = value if keeps == 0 else keeps * line[i] + value
+
+
+@compiled
+def take_off_row(n, row, place, coverage, opacity, under, out, grads):
+    """Take a row of a window off a gradient: store the gradients with respect to its values and, if there is room for
+    them, to its opacity, which take what was under it."""
+    values, covers = grads
+    columns, real = place.windows[n, WIDTH], out.dtype.type
+    at = pixel_of(n, 0, row, place)[1]
+    if len(covers):
+        fill(covers, at, at + columns, real(0))
+    for channel in range(place.channels):
+        pixel, flat = pixel_of(n, channel, row, place)[0], channel * place.total + at
+        line, below = out[pixel : pixel + columns], under[flat:]
+        if len(covers):
+            for i in range(columns):
+                covers[at + i] -= line[i] * below[i]
+        for i in range(columns):
+            values[flat + i] = line[i]
+            line[i] *= real(1) - opacity[i] * coverage[i]

@@ -1,0 +1,245 @@
+"""*paint* on the CPU: *sample* and *composite* in one sweep, with no more than some rows held between the two."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kornia_patchaug.kernels.backend import Gradients, Inputs, Read, Wanted
+from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, shaped
+from kornia_patchaug.kernels.cpu.composite import (
+    band_of,
+    canvas_of,
+    copy_band,
+    lay_over,
+    pixel_of,
+    take_off_row,
+)
+from kornia_patchaug.kernels.cpu.jit import compiled
+from kornia_patchaug.kernels.cpu.rows import (
+    NOBODY,
+    PIXEL,
+    Job,
+    Objects,
+    copy,
+    cover,
+    fill,
+    frame_of,
+    multiply_by_reach,
+    opacity_of_row,
+    row_of,
+)
+from kornia_patchaug.kernels.cpu.sample import Target, rows_of
+from kornia_patchaug.kernels.cpu.sample_backward import (
+    SUMS,
+    Grads,
+    add_to_source,
+    finished,
+    gradients_of_objects,
+    rows_to_sums,
+    window_to_source,
+)
+from kornia_patchaug.kernels.cpu.threads import spread
+from kornia_patchaug.plan import HEIGHT, START, TOP, WIDTH, Plan
+
+if TYPE_CHECKING:
+    from kornia_patchaug.kernels.cpu.rows import Reals
+
+BLOCK = 1 << 12  # pixels sampled at a time where they are painted at once: of three channels, 64 KB with coverage
+
+
+def paint(
+    inputs: Inputs, canvas: Tensor, opacity: Tensor | None, plan: Plan, read: Read, keep: bool
+) -> tuple[Tensor, Tensor]:
+    """As `backend.Fused.paint`."""
+    objects, job = objects_of(inputs, plan, opacity), job_of(inputs.source, plan, opacity)
+    keep = keep and read is not Read.PAINTED
+    out, under = _painted(inputs.source, canvas, objects, job, plan, read, keep)
+    return shaped(out, canvas), torch.from_numpy(under)
+
+
+def _painted(
+    source: Tensor, canvas: Tensor, objects: Objects, job: Job, plan: Plan, read: Read, keep: bool
+) -> tuple[Reals, Reals]:
+    """The flat painted canvas, and what was under each flat pixel if it is to be kept."""
+    place, bands = canvas_of(canvas, plan.windows)
+    out = fresh(canvas.numel(), objects.boxes)
+    under = fresh(job.channels * job.total if keep else 0, out)
+    came = flat(canvas, out)
+    if read is Read.PAINTED:  # images are independent of one another, and of one image nothing is done at once
+        spread(sweep_loop, (place, came, objects, job, out, under), len(canvas), canvas.numel())
+    else:
+        picture = came if source is canvas else flat(source, out)
+        spread(paint_loop, (place, picture, came, objects, job, out, under), bands, canvas.numel())
+    return out, under
+
+
+def paint_backward(
+    grad: Tensor, under: Tensor, inputs: Inputs, opacity: Tensor | None, plan: Plan, read: Read, wanted: Wanted
+) -> tuple[Gradients, Tensor | None, Tensor | None]:
+    """As `backend.Fused.paint_backward`."""
+    source, objects, job = (
+        inputs.source,
+        objects_of(inputs, plan, opacity),
+        job_of(inputs.source, plan, opacity, wanted),
+    )
+    like = objects.boxes
+    covers = wanted.opacity or (wanted.boxes and job.covered) or (wanted.theta and job.by_reach)
+    pixels = job.total if wanted.opacity and job.opacity_of == PIXEL else 0
+    of_source = None
+    if read is Read.PAINTED:
+        painted, below = _painted(source, source, objects, job, plan, read, keep=True)
+        grads = Grads(below, fresh(job.total if covers else 0, like), fresh(pixels, like))
+        place, _ = canvas_of(grad, plan.windows)
+        out, sums = np.array(flat(grad, like)), np.empty((len(objects.theta), SUMS))
+        spread(sweep_backward_loop, (place, objects, job, painted, grads, out, sums), len(grad), grad.numel())
+        rows = np.arange(len(sums))[:, None]
+        of_objects = finished(rows, sums, objects, job, wanted)
+    else:
+        values = fresh(job.channels * job.total, like)
+        grads = Grads(values, fresh(job.total if covers else 0, like), fresh(pixels, like))
+        place, bands = canvas_of(grad, plan.windows)
+        out = fresh(grad.numel(), like)
+        arguments = place, flat(grad, like), flat(under, like), objects, job, grads, out
+        spread(take_off_loop, arguments, bands, grad.numel())
+        if read is Read.CANVAS and wanted.canvas:
+            add_to_source(out, False, len(source), grads, objects, job)
+        elif wanted.source:
+            added = fresh(source.numel(), like)
+            add_to_source(added, True, len(source), grads, objects, job)
+            of_source = torch.from_numpy(added).view(source.shape).to(source.dtype)
+        of_objects = gradients_of_objects(source, grads, objects, job, wanted)
+    *others, of_opacity = of_objects
+    if pixels:
+        of_opacity = torch.from_numpy(grads.of_pixels)
+    return Gradients(of_source, *others), shaped(out, grad) if wanted.canvas else None, of_opacity
+
+
+@compiled
+def paint_loop(begin, end, place, source, canvas, objects, job, out, under):
+    """Each task: copy a band of rows of one image, and sample and paint what lies in it of each window, in row order.
+
+    An object that covers its window as a whole is sampled into the canvas. The values of others stay in the cache, a
+    few rows at a time, until they are painted.
+    """
+    room = max(BLOCK, place.width)
+    values, coverage = np.empty(job.channels * room, out.dtype), np.empty(room, out.dtype)
+    ones = np.empty(place.width, out.dtype)
+    for k in range(begin, end):
+        image, row0, row1 = band_of(k, place)
+        copy_band(image, row0, row1, place, canvas, out)
+        for i in range(place.first[image], place.first[image + 1]):
+            n = place.order[i]
+            top, columns, rows = place.windows[n, TOP], place.windows[n, WIDTH], place.windows[n, HEIGHT]
+            y_begin, y_end = max(row0 - top, 0), min(row1 - top, rows)
+            if columns == 0 or y_begin >= y_end:
+                continue
+            f = frame_of(n, objects, job)
+            whole = f.x1 <= 0 and f.y1 <= 0 and f.x2 >= columns and f.y2 >= rows
+            direct = whole and not job.by_reach and job.opacity_of == NOBODY and not len(under)
+            step = y_end - y_begin if direct else max(1, room // columns)
+            for y0 in range(y_begin, y_end, step):
+                y1 = min(y0 + step, y_end)
+                if direct:
+                    corner, plane = pixel_of(n, 0, top + y0, place)[0], place.height * place.width
+                    target = Target(out, corner, place.width, plane, coverage, 0, False)
+                else:
+                    target = Target(values, 0, columns, room, coverage, columns, job.covered)
+                rows_of(f, y0, y1, columns, source, job, target)
+                if not direct:
+                    paint_rows(n, y0, y1, place, objects, job, target, ones, out, under)
+
+
+@compiled
+def paint_rows(n, y0, y1, place, objects, job, target, room, out, under):
+    """Paint rows y0 .. y1 of a window."""
+    columns = place.windows[n, WIDTH]
+    for y in range(y0, y1):
+        coverage = target.coverage[(y - y0) * columns : (y - y0 + 1) * columns]
+        at = place.windows[n, START] + y * columns
+        opacity, first = opacity_of_row(n, at, columns, objects, job, room)
+        for channel in range(place.channels):
+            pixel = pixel_of(n, channel, place.windows[n, TOP] + y, place)[0]
+            flat = channel * target.plane + (y - y0) * columns
+            if len(under):
+                copy(under, channel * place.total + at, out, pixel, columns)
+            lay_over(out[pixel : pixel + columns], target.values[flat : flat + columns], coverage, opacity[first:])
+
+
+@compiled
+def take_off_loop(begin, end, place, grad, under, objects, job, grads, out):
+    """Each task: copy a band of rows of the gradient, and take each window off it again, the last one first."""
+    real = out.dtype.type
+    coverage, ones = np.empty(place.width, out.dtype), np.empty(place.width, out.dtype)
+    for k in range(begin, end):
+        image, row0, row1 = band_of(k, place)
+        copy_band(image, row0, row1, place, grad, out)
+        for i in range(place.first[image + 1] - 1, place.first[image] - 1, -1):
+            n = place.order[i]
+            top, columns, rows = place.windows[n, TOP], place.windows[n, WIDTH], place.windows[n, HEIGHT]
+            if columns == 0 or top >= row1 or top + rows <= row0:
+                continue
+            f = frame_of(n, objects, job)
+            for y in range(max(row0 - top, 0), min(row1 - top, rows)):
+                cover_row(real, f, y, columns, job, coverage)
+                at = place.windows[n, START] + y * columns
+                opacity, first = opacity_of_row(n, at, columns, objects, job, ones)
+                stored = grads.values, grads.opacity
+                take_off_row(n, top + y, place, coverage, opacity[first:], under, out, stored)
+
+
+@compiled
+def cover_row(real, f, y, columns, job, coverage):
+    """The coverage of a row, K or K R."""
+    cover(real, f, 0, columns, y, job, coverage)
+    if job.by_reach:
+        multiply_by_reach(real, f, row_of(real, f, y, 0, columns, False, job), job, coverage)
+
+
+@compiled
+def sweep_loop(begin, end, place, canvas, objects, job, out, under):
+    """Each task: copy an image, and sample and paint its objects in row order, each from what those before it left: a
+    window as a whole, as it may read what it paints."""
+    ones, room = np.empty(place.width, out.dtype), 1
+    for n in range(len(place.windows)):
+        room = max(room, place.windows[n, WIDTH] * place.windows[n, HEIGHT])
+    values, coverage = np.empty(job.channels * room, out.dtype), np.empty(room, out.dtype)
+    for image in range(begin, end):
+        copy_band(image, 0, place.height, place, canvas, out)
+        for i in range(place.first[image], place.first[image + 1]):
+            n = place.order[i]
+            columns, rows = place.windows[n, WIDTH], place.windows[n, HEIGHT]
+            target = Target(values, 0, columns, room, coverage, columns, job.covered)
+            rows_of(frame_of(n, objects, job), 0, rows, columns, out, job, target)
+            paint_rows(n, 0, rows, place, objects, job, target, ones, out, under)
+
+
+@compiled
+def sweep_backward_loop(begin, end, place, objects, job, canvas, grads, out, sums):
+    """Each task: take an image's objects off again, the last one first.
+
+    ``grads.values`` holds what was under each flat pixel, which makes room for the gradient of its value. So the
+    painted canvas becomes what each object read, and ``out`` the gradient with respect to that.
+    """
+    real = out.dtype.type
+    coverage, ones = np.empty(place.width, out.dtype), np.empty(place.width, out.dtype)
+    for image in range(begin, end):
+        for i in range(place.first[image + 1] - 1, place.first[image] - 1, -1):
+            n = place.order[i]
+            top, columns, rows = place.windows[n, TOP], place.windows[n, WIDTH], place.windows[n, HEIGHT]
+            f = frame_of(n, objects, job)
+            for y in range(rows):
+                cover_row(real, f, y, columns, job, coverage)
+                at = place.windows[n, START] + y * columns
+                for channel in range(place.channels):
+                    pixel = pixel_of(n, channel, top + y, place)[0]
+                    copy(canvas, pixel, grads.values, channel * place.total + at, columns)
+                opacity, first = opacity_of_row(n, at, columns, objects, job, ones)
+                stored = grads.values, grads.opacity
+                take_off_row(n, top + y, place, coverage, opacity[first:], grads.values, out, stored)
+            fill(sums[n], 0, SUMS, 0.0)
+            rows_to_sums(n, 0, rows, canvas, objects, job, grads, sums[n])
+            window_to_source(n, 0, job.height, grads.values, objects, job, out)

@@ -1,0 +1,433 @@
+"""One row of one object on the CPU: where its pixels are read, and what of them lies in the box and in the source.
+
+Positions count from the origin that an object reads from, pixel centres at whole numbers. No fast-math for them: where
+a pixel is tested and where it is read, its position must be the same number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from kornia_patchaug.kernels.cpu.jit import compiled, fused
+from kornia_patchaug.plan import (
+    HIGH_X,
+    HIGH_Y,
+    LEFT,
+    LOW_X,
+    LOW_Y,
+    ORIGIN_X,
+    ORIGIN_Y,
+    PICTURE,
+    TOP,
+    Beyond,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Reals = NDArray[np.floating]  # of either width
+    Integers = NDArray[np.int64]
+
+ZERO, NEAREST, MIRROR = (int(beyond) for beyond in Beyond)
+ABSENT = -(1 << 40)  # no row or column, counted from any origin
+TILE = 128  # columns done at a time, so that the source rows which they read stay in the first-level cache
+FAR = 1 << 18  # pixels; objects that read from further are taken pixel by pixel
+
+
+class Objects(NamedTuple):
+    """The objects of a call, as arrays."""
+
+    theta: Reals  # (N, 6)
+    boxes: Reals  # (N, 4)
+    source_boxes: Reals  # (N, 4), or (0, 4): the same place of the source
+    reads: Integers  # (N, 7)
+    windows: Integers  # (N, 6)
+    opacity: Reals  # A of each object (N,) or flat pixel (P,), or (0,): 1
+
+
+class Job(NamedTuple):
+    """What all tasks of a call share."""
+
+    channels: int
+    height: int  # of the source
+    width: int
+    total: int  # P
+    nearest: bool
+    beyond: int
+    align_corners: bool
+    by_reach: bool
+    covered: bool  # the coverage K is part of opacity
+    opacity_of: int  # NOBODY, OBJECT or PIXEL
+    of_boxes: bool  # a gradient with respect to boxes is wanted: pixels beside an edge count as cut by it
+    of_opacity: bool  # a gradient with respect to opacity is wanted
+
+
+NOBODY, OBJECT, PIXEL = range(3)
+
+
+class Frame(NamedTuple):
+    """What a task knows of its object."""
+
+    a: float  # src_from_dst, in pixels from the centres of the boxes: a b tx, c d ty
+    b: float
+    tx: float
+    c: float
+    d: float
+    ty: float
+    src_x: float  # the centre of the box that is read
+    src_y: float
+    x1: float  # the box that is painted, from the first pixel of its window
+    y1: float
+    x2: float
+    y2: float
+    centre_x: float
+    centre_y: float
+    first_x: float  # the pixels that can be read
+    first_y: float
+    last_x: float
+    last_y: float
+    per_x: float  # columns for each pixel that is read: 1 / a, 1 / c
+    per_y: float
+    tame: bool  # of a size for which rounding moves no position by an eighth of a pixel
+    low_x: int  # the limits
+    low_y: int
+    high_x: int
+    high_y: int
+    base: int  # where the origin lies in the flat source
+
+
+class Row(NamedTuple):
+    """Where columns left .. right of a row of an object's window are read.
+
+    ``left <= t0 <= x0 <= x1 <= t1 <= right``: from x0 to x1 every tap can be read and the pixel lies in the box as a
+    whole, so that no care for borders is needed. Before t0 and from t1 on nothing can be read under ZERO.
+    """
+
+    left: int
+    t0: int
+    x0: int
+    x1: int
+    t1: int
+    right: int
+    x: float  # the pixel at column k is read at (a dx + x, c dx + y), where dx = k + 0.5 - centre_x
+    y: float
+    dy: float
+
+
+def instruction(generator: Callable[..., Any]) -> Callable[..., None]:
+    """An intrinsic, with the type that it has in loops: they leave out the first argument."""
+    return cast("Callable[..., None]", intrinsic(generator))
+
+
+@instruction
+def prefetch(typing, array, index):
+    """Ask for the cache line of ``array[index]``; any index will do, as nothing is read."""
+
+    def generate(context, builder, signature, arguments):
+        pointer = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        int32, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, int32, int32, int32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        address = builder.bitcast(builder.gep(pointer, [arguments[1]]), byte)
+        builder.call(function, [address, int32(0), int32(3), int32(1)])  # to read, to keep, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+@instruction
+def one_by_one(typing):
+    """Nothing; but a loop with it is not vectorised: gathering the texels of channels is slower than loading them."""
+
+    def generate(context, builder, signature, arguments):
+        builder.asm(ir.FunctionType(ir.VoidType(), []), "", "", [], side_effect=True)
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@compiled
+def copy(target, begin, source, first, count):
+    """Copy numbers in a loop: numba compiles an assignment to a slice for seconds, for the text of its error."""
+    for i in range(count):
+        target[begin + i] = source[first + i]
+
+
+@compiled
+def fill(target, begin, end, value):
+    for i in range(begin, end):
+        target[i] = value
+
+
+@compiled
+def half_size(real, low, high, align_corners):
+    """`frames.half_sizes` along an axis, and its derivative with respect to the size of the box."""
+    size = high - low
+    if not align_corners:
+        return size / real(2), real(0.5)
+    return max(size - real(1), real(0)) / real(2), real(0.5) if size >= real(1) else real(0)
+
+
+@compiled
+def ratio(real, numerator, denominator):
+    """`frames.safe_ratio`, and its derivatives with respect to both."""
+    if denominator == real(0):
+        return real(0), real(0), real(0)
+    value = numerator / denominator
+    return value, real(1) / denominator, -value / denominator
+
+
+@compiled
+def axis_of(real, n, k, objects, job):
+    """The row of ``src_from_dst`` for axis k (its own column, the other column, the shift), the centre of the box that
+    is read, and both edges of the box that is painted."""
+    theta, row, cross = objects.theta, 3 * k, 3 * k + 1 - k
+    left, top = real(objects.windows[n, LEFT + k]), real(objects.windows[n, TOP - k])
+    low, high = objects.boxes[n, k] - left, objects.boxes[n, 2 + k] - left
+    half = half_size(real, low, high, job.align_corners)[0]
+    other = half_size(real, objects.boxes[n, 1 - k] - top, objects.boxes[n, 3 - k] - top, job.align_corners)[0]
+    src_low, src_high, scale = low, high, real(1)
+    if len(objects.source_boxes):
+        origin = real(objects.reads[n, ORIGIN_X + k])
+        src_low, src_high = objects.source_boxes[n, k] - origin, objects.source_boxes[n, 2 + k] - origin
+        scale = ratio(real, half_size(real, src_low, src_high, job.align_corners)[0], half)[0]
+    own = scale * theta[n, row + k]
+    across = scale * (theta[n, cross] * ratio(real, half, other)[0])
+    return own, across, scale * (theta[n, row + 2] * half), (src_low + src_high) / real(2), low, high
+
+
+@compiled
+def frame_of(n, objects, job):
+    """The `Frame` of object n, as `reference.frames` defines its matrix and boxes."""
+    real, reads = objects.theta.dtype.type, objects.reads[n]
+    a, b, tx, src_x, x1, x2 = axis_of(real, n, 0, objects, job)
+    d, c, ty, src_y, y1, y2 = axis_of(real, n, 1, objects, job)
+    left, top = reads[ORIGIN_X], reads[ORIGIN_Y]
+    first_x, first_y = real(max(reads[LOW_X], -left)), real(max(reads[LOW_Y], -top))
+    last_x, last_y = real(min(reads[HIGH_X], job.width - 1 - left)), real(min(reads[HIGH_Y], job.height - 1 - top))
+    steepest, side = max(abs(a), abs(b), abs(c), abs(d)), max(x2 - x1, y2 - y1)
+    tame = steepest * side < FAR and max(abs(tx), abs(ty), abs(src_x), abs(src_y)) < FAR
+    base = reads[PICTURE] * (job.channels * job.height * job.width) + top * job.width + left
+    matrix, boxes = (a, b, tx, c, d, ty, src_x, src_y), (x1, y1, x2, y2, (x1 + x2) * real(0.5), (y1 + y2) * real(0.5))
+    readable = (first_x, first_y, last_x, last_y, real(1) / a, real(1) / c, tame)
+    return Frame(*matrix, *boxes, *readable, reads[LOW_X], reads[LOW_Y], reads[HIGH_X], reads[HIGH_Y], base)
+
+
+@compiled
+def start_of_row(real, f, y):
+    """A row's pixels are read at ``a * dx`` and ``c * dx`` further than these; and the row's dy."""
+    dy = real(y) + real(0.5) - f.centre_y
+    return f.b * dy + f.tx + f.src_x - real(0.5), f.d * dy + f.ty + f.src_y - real(0.5), dy
+
+
+@compiled
+def narrow(real, begin, end, inverse, start, low, high):
+    """Where in ``begin .. end`` about ``low <= start + x / inverse < high``."""
+    if not np.isfinite(inverse):
+        return (begin, end) if low <= start < high else (begin, begin)
+    one, other = (low - start) * inverse, (high - start) * inverse
+    one, other = max(min(one, other), real(begin)), min(max(one, other), real(end))
+    if not one <= other:  # nor for what is not a number
+        return begin, begin
+    return int(np.ceil(one)), min(end, int(other) + 1)
+
+
+@compiled
+def row_of(real, f, y, left, right, covered, job):
+    """The `Row` of columns left .. right; ``covered`` if the box's edges matter."""
+    qx, qy, dy = start_of_row(real, f, y)
+    off = real(0.5) - f.centre_x
+    t0, t1 = left, right
+    if job.beyond == ZERO and f.tame:
+        more = real(1.125)  # a pixel, and some, as rounding moves positions
+        t0, t1 = narrow(real, t0, t1, f.per_x, qx + f.a * off, f.first_x - more, f.last_x + more)
+        t0, t1 = narrow(real, t0, t1, f.per_y, qy + f.c * off, f.first_y - more, f.last_y + more)
+    x0, x1 = whole_columns(f, y, t0, t1, job) if covered else (t0, t1)
+    if f.tame and x0 < x1:
+        x0, x1 = narrow(real, x0, x1, f.per_x, qx + f.a * off, f.first_x, f.last_x)
+        x0, x1 = narrow(real, x0, x1, f.per_y, qy + f.c * off, f.first_y, f.last_y)
+        while x0 < x1 and not readable(real, f, x0, qx, qy):  # positions are monotonous along a row, rounded too
+            x0 += 1
+        while x0 < x1 and not readable(real, f, x1 - 1, qx, qy):
+            x1 -= 1
+    if not f.tame or x0 >= x1:
+        x0, x1 = t1, t1
+    return Row(left, t0, x0, x1, t1, right, qx, qy, dy)
+
+
+@compiled
+def readable(real, f, x, qx, qy):
+    """Whether all four taps of column x can be read."""
+    dx = real(x) + (real(0.5) - f.centre_x)
+    px, py = f.a * dx + qx, f.c * dx + qy
+    return f.first_x <= px < f.last_x and f.first_y <= py < f.last_y
+
+
+@compiled
+def whole_columns(f, y, begin, end, job):
+    """Which of the columns begin .. end lie in the box as a whole, and where its edges have a gradient, would still do
+    so if they moved."""
+    if job.of_boxes:
+        whole = y > f.y1 and y + 1 < f.y2
+        begin, end = max(begin, int(np.floor(f.x1)) + 1), min(end, int(np.ceil(f.x2)) - 1)
+    else:
+        whole = y >= f.y1 and y + 1 <= f.y2
+        begin, end = max(begin, int(np.ceil(f.x1))), min(end, int(np.floor(f.x2)))
+    return begin, end if whole else begin
+
+
+@compiled
+def fold(real, position, low, high, job):
+    """`reference._fold`, and its derivative."""
+    slope = real(1)
+    if not np.isfinite(position):
+        slope, far = real(0), real(np.finfo(real).max)
+        position = real(0) if position != position else (far if position > 0 else -far)
+    first, last = real(low), real(high)
+    if job.beyond == MIRROR:
+        edge = real(0) if job.align_corners else real(0.5)
+        mirror, span = first - edge, last - first + real(2) * edge
+        turn = (position - mirror) % (real(2) * max(span, real(1)))
+        position = mirror + span - abs(turn - span)
+        slope = slope if turn < span else (-slope if turn > span else real(0))
+    elif job.beyond == ZERO:
+        first, last = first - real(2), last + real(1)
+    if position < first:
+        return first, real(0)
+    return (last, real(0)) if position > last else (position, slope)
+
+
+class Taps(NamedTuple):
+    """The one or two pixels that are read along one axis, their weights, and how the position between them moves."""
+
+    one: int
+    other: int
+    weight: float
+    other_weight: float
+    slope: float
+
+
+@compiled
+def taps(real, position, low, high, first, last, job):
+    """The `Taps` of a position, of which only first .. last can be read."""
+    position, slope = fold(real, position, low, high, job)
+    first, last = int(first), int(last)
+    if job.nearest:
+        one = int(np.rint(position - real(low))) + low
+        other, fraction, slope = ABSENT, real(0), real(0)
+    else:
+        below = np.floor(position)
+        one, fraction = int(below), position - below
+        other = one + 1
+    weight, other_weight = real(1) - fraction, fraction
+    if job.beyond != ZERO:
+        one, other = min(max(one, first), last), min(max(other, first), last)
+    if one < first or one > last:
+        one, weight = ABSENT, real(0)
+    if job.nearest or other < first or other > last:
+        other, other_weight = ABSENT, real(0)
+    return Taps(one, other, weight, other_weight, slope)
+
+
+@compiled
+def taps_of(real, f, row, x, job):
+    """The `Taps` of column x of a row, across and down."""
+    dx = real(x) + (real(0.5) - f.centre_x)
+    across = taps(real, f.a * dx + row.x, f.low_x, f.high_x, f.first_x, f.last_x, job)
+    return across, taps(real, f.c * dx + row.y, f.low_y, f.high_y, f.first_y, f.last_y, job)
+
+
+@compiled
+def texels_of(real, source, first, across, down, width):
+    """The four texels of a channel whose origin lies at ``source[first]``: above left, above right, below left and right."""
+    above, below = first + down.one * width, first + down.other * width
+    no_above, no_below = down.one == ABSENT, down.other == ABSENT
+    no_left, no_right = across.one == ABSENT, across.other == ABSENT
+    return (
+        real(0) if no_above or no_left else source[above + across.one],
+        real(0) if no_above or no_right else source[above + across.other],
+        real(0) if no_below or no_left else source[below + across.one],
+        real(0) if no_below or no_right else source[below + across.other],
+    )
+
+
+@compiled
+def weighted(real, one, other, weight, other_weight):
+    """The sum of two numbers times their weights; a weight of 0 takes no part, as the number may be infinite."""
+    if other_weight == 0:
+        return weight * one if weight != 0 else real(0)
+    return other_weight * other if weight == 0 else weight * one + other_weight * other
+
+
+@compiled
+def share(real, x, low, high):
+    """How much of pixel x lies between low and high, and its derivatives, as `reference.coverage` has them."""
+    before_stop, after_start = high - real(x), real(x) + real(1) - low
+    by_high, by_low = real(0) <= before_stop <= real(1), real(0) <= after_start <= real(1)
+    covered = min(max(before_stop, real(0)), real(1)) + min(max(after_start, real(0)), real(1)) - real(1)
+    return covered, (real(-1) if by_low else real(0)), (real(1) if by_high else real(0))
+
+
+@compiled
+def cover(real, f, left, right, y, job, coverage):
+    """The coverage K of columns left .. right of a row, in a loop that can be vectorised."""
+    if not job.covered or (y >= f.y1 and y + 1 <= f.y2 and left >= f.x1 and right <= f.x2):
+        fill(coverage, left, right, real(1))
+        return
+    part = share(real, y, f.y1, f.y2)[0]
+    for x in range(left, right):
+        before_stop, after_start = f.x2 - real(x), real(x) + real(1) - f.x1
+        across = min(max(before_stop, real(0)), real(1)) + min(max(after_start, real(0)), real(1)) - real(1)
+        coverage[x] = part * across
+
+
+@compiled
+def multiply_by_reach(real, f, row, job, coverage):
+    """Coverage times the reach R, the sum of the weights of the taps that exist."""
+    fill(coverage, row.left, row.t0, real(0))
+    fill(coverage, row.t1, row.right, real(0))
+    for end in range(row.t0, row.t1 - (row.x1 - row.x0)):
+        x = end if end < row.x0 else end + (row.x1 - row.x0)
+        across, down = taps_of(real, f, row, x, job)
+        coverage[x] *= (across.weight + across.other_weight) * (down.weight + down.other_weight)
+
+
+@compiled
+def opacity_of_row(n, at, columns, objects, job, room):
+    """A of a row whose first flat pixel is ``at``, as an array and the index of its first number in it."""
+    if job.opacity_of == PIXEL:
+        return objects.opacity, at
+    fill(room, 0, columns, objects.opacity[n] if job.opacity_of == OBJECT else room.dtype.type(1))
+    return room, 0
+
+
+@compiled
+def scratch(real, columns):
+    """What `positions` fills for so many pixels."""
+    return np.empty(columns, np.int64), np.empty(columns, real), np.empty(columns, real)
+
+
+@compiled
+def positions(real, f, row, x0, x1, job, found):
+    """Of columns x0 .. x1, all of whose taps can be read: the texel above left, counted from ``f.base``, and how far
+    beyond its centre the position lies, across and down. In a loop of its own, as this one is vectorised."""
+    texels, across, down = found
+    off, width = real(0.5) - f.centre_x, job.width
+    for k in range(x1 - x0):
+        dx = real(x0 + k) + off
+        px, py = f.a * dx + row.x, f.c * dx + row.y
+        column, line = np.floor(px), np.floor(py)
+        across[k], down[k] = px - column, py - line
+        texels[k] = int(line) * width + int(column)
+
+
+@fused
+def blend(one, other, weight, other_weight):
+    return weight * one + other_weight * other

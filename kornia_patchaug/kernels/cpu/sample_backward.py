@@ -1,0 +1,391 @@
+"""The gradient of *sample* on the CPU: what each pixel's gradient adds to the source, to theta, boxes and opacity.
+
+What adds up is added in an order that no division into tasks changes, so that the bits do not depend on the number of
+threads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kornia_patchaug.kernels.backend import Gradients, Inputs, Wanted
+from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, rounded
+from kornia_patchaug.kernels.cpu.jit import compiled
+from kornia_patchaug.kernels.cpu.rows import (
+    ABSENT,
+    OBJECT,
+    PIXEL,
+    TILE,
+    Job,
+    Objects,
+    fill,
+    frame_of,
+    half_size,
+    narrow,
+    one_by_one,
+    opacity_of_row,
+    positions,
+    ratio,
+    row_of,
+    scratch,
+    share,
+    taps_of,
+    texels_of,
+)
+from kornia_patchaug.kernels.cpu.sample import window_tasks
+from kornia_patchaug.kernels.cpu.threads import spread, threads_for
+from kornia_patchaug.plan import HEIGHT, ORIGIN_Y, PICTURE, START, WIDTH, Plan, grouped
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Reals = NDArray[np.floating]  # of either width
+
+SUMS = 13  # gradients with respect to an object's matrix (6), centre of what is read (2), box (4) and opacity
+
+
+class Grads(NamedTuple):
+    """Gradients with respect to what is sampled, and the one that they make with respect to opacity; flat."""
+
+    values: Reals  # (C P)
+    opacity: Reals  # (P,) with respect to all that covers the canvas, K A R; or (0,): none
+    of_pixels: Reals  # (P,) the gradient with respect to A of each pixel, to be filled; or (0,)
+
+
+def sample_backward(
+    grad_values: Tensor | None, grad_coverage: Tensor | None, inputs: Inputs, plan: Plan, wanted: Wanted
+) -> Gradients:
+    """As `reference.sample_backward`."""
+    source, objects, job = inputs.source, objects_of(inputs, plan), job_of(inputs.source, plan, wanted=wanted)
+    boxes = objects.boxes
+    values = np.zeros(job.channels * job.total, boxes.dtype) if grad_values is None else flat(grad_values, boxes)
+    coverage = fresh(0, boxes) if grad_coverage is None else flat(grad_coverage, boxes)
+    grads, of_source = Grads(values, coverage, fresh(0, boxes)), None
+    if wanted.source:
+        of_source = fresh(source.numel(), boxes)
+        add_to_source(of_source, True, len(source), grads, objects, job)
+    of_theta, of_boxes, of_source_boxes, _ = gradients_of_objects(source, grads, objects, job, wanted)
+    of_source = None if of_source is None else torch.from_numpy(of_source).view(source.shape).to(source.dtype)
+    return Gradients(of_source, of_theta, of_boxes, of_source_boxes)
+
+
+def add_to_source(target: Reals, clear: bool, pictures: int, grads: Grads, objects: Objects, job: Job) -> None:
+    """Add what the values read to the flat gradient of their source, which is cleared first or not."""
+    # As many bands as threads need to share them evenly, and no more: each band looks at all rows of its objects.
+    threads = threads_for(job.total)
+    pieces = -(-4 * threads // max(pictures, 1)) if threads > 1 else 1
+    rows = -(-job.height // pieces)
+    bands = pictures * -(-job.height // rows)
+    arguments = rows, *grouped(objects.reads[:, PICTURE], pictures), grads.values, objects, job, clear, target
+    spread(source_loop, arguments, bands, job.total)
+
+
+def gradients_of_objects(
+    source: Tensor, grads: Grads, objects: Objects, job: Job, wanted: Wanted
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients with respect to theta, boxes, source boxes, and opacity of objects ``(N, 1)``; None if not wanted."""
+    if not (wanted.theta or wanted.boxes or wanted.source_boxes or wanted.opacity):
+        return None, None, None, None
+    tasks = window_tasks(objects.windows)
+    sums = np.empty((len(tasks), SUMS))
+    spread(sums_loop, (tasks, flat(source, objects.boxes), objects, job, grads, sums), len(tasks), job.total)
+    return finished(tasks, sums, objects, job, wanted)
+
+
+def finished(
+    tasks: NDArray[np.int64], sums: NDArray[np.float64], objects: Objects, job: Job, wanted: Wanted
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """The same of the sums ``(K, 13)`` of tasks ``(K, 3)``."""
+    count = len(objects.theta)
+    total, *found = (np.empty((count, size)) for size in (SUMS, 6, 4, 4))
+    finish(tasks, sums, objects, job, total, *found)
+    of_theta, of_boxes, of_source_boxes = (rounded(array, objects.boxes) for array in found)
+    return (
+        of_theta.view(-1, 2, 3) if wanted.theta else None,
+        of_boxes if wanted.boxes else None,
+        of_source_boxes if wanted.source_boxes else None,
+        rounded(total[:, SUMS - 1 :], objects.boxes) if wanted.opacity and job.opacity_of == OBJECT else None,
+    )
+
+
+@compiled
+def sums_loop(begin, end, tasks, source, objects, job, grads, sums):
+    """Each task: what some rows of one window add to the sums of their object."""
+    for k in range(begin, end):
+        n, y0, y1 = tasks[k]
+        fill(sums[k], 0, SUMS, 0.0)
+        rows_to_sums(n, y0, y1, source, objects, job, grads, sums[k])
+
+
+@compiled
+def rows_to_sums(n, y0, y1, source, objects, job, grads, add):
+    """What rows of a window add to the sums ``(13,)`` of object n, in float64; fills their part of ``grads.of_pixels``."""
+    real, f, columns = source.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
+    found, room = scratch(real, min(columns, TILE)), np.empty(columns, source.dtype)
+    for left in range(0, columns, TILE):
+        right = min(columns, left + TILE)
+        for y in range(y0, y1):
+            row, at = row_of(real, f, y, left, right, job.covered, job), objects.windows[n, START] + y * columns
+            opacity, first = opacity_of_row(n, at, columns, objects, job, room)
+            ends_to_sums(real, f, row, y, at, source, job, grads, opacity[first:], add)
+            if job.nearest:
+                nearest_to_opacity(real, f, row, at, source, job, grads, add)
+            else:
+                positions(real, f, row, row.x0, row.x1, job, found)
+                interior_to_sums(real, f, row, at, found, source, job, grads, opacity[first:], add)
+
+
+@compiled
+def interior_to_sums(real, f, row, at, found, source, job, grads, opacity, add):
+    """The columns whose taps can be read: what their positions and values add."""
+    texels, across, down = found
+    one, width, area, total = (
+        np.uint64(1),
+        np.uint64(job.width),
+        np.uint64(job.height * job.width),
+        np.uint64(job.total),
+    )
+    sum_x, sum_x_dx, sum_y, sum_y_dx = real(0), real(0), real(0), real(0)
+    for k in range(row.x1 - row.x0):
+        x = row.x0 + k
+        wx, wy, i, o = across[k], down[k], np.uint64(f.base + texels[k]), np.uint64(at + x)
+        dx, by_x, by_y, by_value = real(x) + (real(0.5) - f.centre_x), real(0), real(0), real(0)
+        for _ in range(job.channels):
+            one_by_one()
+            t00, to_right = source[i], source[i + one] - source[i]
+            t10, to_right_below = source[i + width], source[i + width + one] - source[i + width]
+            slope = t10 + wx * to_right_below - t00 - wx * to_right
+            by_x += grads.values[o] * (to_right + wy * (to_right_below - to_right))
+            by_y += grads.values[o] * slope
+            if job.of_opacity:
+                by_value += grads.values[o] * (t00 + wx * to_right + wy * slope)
+            i += area
+            o += total
+        if job.of_opacity:
+            to_opacity(by_value, at + x, job, grads, real(1), real(1), add)
+        by_x, by_y = by_x * opacity[x], by_y * opacity[x]
+        sum_x += by_x
+        sum_x_dx += by_x * dx
+        sum_y += by_y
+        sum_y_dx += by_y * dx
+    add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, row.dy, add)
+
+
+@compiled
+def nearest_to_opacity(real, f, row, at, source, job, grads, add):
+    """The columns whose taps can be read, under nearest: positions have no gradient."""
+    if not job.of_opacity:
+        return
+    for x in range(row.x0, row.x1):
+        across, down = taps_of(real, f, row, x, job)
+        by_value = real(0)
+        for channel in range(job.channels):
+            texel = f.base + (channel * job.height + down.one) * job.width + across.one
+            by_value += grads.values[channel * job.total + at + x] * source[texel]
+        to_opacity(by_value, at + x, job, grads, real(1), real(1), add)
+
+
+@compiled
+def to_opacity(by_value, o, job, grads, part, reach, add):
+    """The gradient with respect to the opacity A of flat pixel o, or what it adds to that of its object."""
+    if len(grads.opacity):
+        by_value += grads.opacity[o] * reach
+    if job.opacity_of == PIXEL:
+        grads.of_pixels[o] = by_value * part
+    else:
+        add[12] += by_value * part
+
+
+@compiled
+def add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, dy, add):
+    """Gradients with respect to positions to those of the matrix, of the centre of what is read, and of the box."""
+    add[0] += sum_x_dx
+    add[1] += sum_x * dy
+    add[2] += sum_x
+    add[3] += sum_y_dx
+    add[4] += sum_y * dy
+    add[5] += sum_y
+    add[6] += sum_x
+    add[7] += sum_y
+    half_x, half_y = (f.a * sum_x + f.c * sum_y) / 2, (f.b * sum_x + f.d * sum_y) / 2
+    add[8] -= half_x  # a box moves its centre, from which pixels count, by half of what an edge moves
+    add[9] -= half_y
+    add[10] -= half_x
+    add[11] -= half_y
+
+
+@compiled
+def ends_to_sums(real, f, row, y, at, source, job, grads, opacity, add):
+    """The columns of a row that are not its interior; also where nothing is read, as edges cover there."""
+    t0, t1 = (row.left, row.right) if len(grads.opacity) or job.of_opacity else (row.t0, row.t1)
+    for end in range(t0, t1 - (row.x1 - row.x0)):
+        x = end if end < row.x0 else end + (row.x1 - row.x0)
+        dx = real(x) + (real(0.5) - f.centre_x)
+        across, down = taps_of(real, f, row, x, job)
+        u0, u1, v0, v1 = across.weight, across.other_weight, down.weight, down.other_weight
+        part_x, part_y = real(1), real(1)
+        x_by_low, x_by_high, y_by_low, y_by_high = real(0), real(0), real(0), real(0)
+        if job.covered:
+            part_x, x_by_low, x_by_high = share(real, x, f.x1, f.x2)
+            part_y, y_by_low, y_by_high = share(real, y, f.y1, f.y2)
+        by_x, by_y, by_value = real(0), real(0), real(0)
+        for channel in range(job.channels):
+            one_by_one()
+            grad, first = grads.values[channel * job.total + at + x], f.base + channel * job.height * job.width
+            t00, t01, t10, t11 = texels_of(real, source, first, across, down, job.width)
+            by_x += grad * (v0 * (t01 - t00) + v1 * (t11 - t10))
+            by_y += grad * (u0 * (t10 - t00) + u1 * (t11 - t01))
+            by_value += grad * (v0 * (u0 * t00 + u1 * t01) + v1 * (u0 * t10 + u1 * t11))
+        reach, by_share = real(1), by_value
+        if job.by_reach:
+            reach = (u0 + u1) * (v0 + v1)
+        if len(grads.opacity):
+            grad = grads.opacity[at + x]
+            by_share += grad * reach
+            if job.by_reach:
+                by_x += grad * (v0 + v1) * (real(across.other != ABSENT) - real(across.one != ABSENT))
+                by_y += grad * (u0 + u1) * (real(down.other != ABSENT) - real(down.one != ABSENT))
+        if job.of_opacity:
+            to_opacity(by_value, at + x, job, grads, part_x * part_y, reach, add)
+        scale = part_x * part_y * opacity[x]
+        by_x, by_y = by_x * scale * across.slope, by_y * scale * down.slope
+        add_position(f, by_x, by_x * dx, by_y, by_y * dx, row.dy, add)
+        by_share *= opacity[x]
+        for side, slope, other in (
+            (8, x_by_low, part_y),
+            (9, y_by_low, part_x),
+            (10, x_by_high, part_y),
+            (11, y_by_high, part_x),
+        ):
+            if slope != 0:  # an edge that moves nothing has no part in what is not a number
+                add[side] += by_share * slope * other
+
+
+@compiled
+def finish(tasks, sums, objects, job, total, of_theta, of_boxes, of_source_boxes):
+    """Add up the tasks' sums in their order, and carry them from matrices and centres to theta and boxes."""
+    for n in range(len(total)):
+        fill(total[n], 0, SUMS, 0.0)
+    for k in range(len(tasks)):
+        for i in range(SUMS):
+            total[tasks[k, 0], i] += sums[k, i]
+    double, theta, boxes = np.float64, objects.theta, objects.boxes
+    for n in range(len(total)):
+        grad = total[n]
+        for k in range(4):
+            of_boxes[n, k] = grad[8 + k]
+        for k in range(2):
+            row, cross = 3 * k, 3 * k + 1 - k
+            half, growth = half_size(double, double(boxes[n, k]), double(boxes[n, 2 + k]), job.align_corners)
+            other, other_growth = half_size(double, double(boxes[n, 1 - k]), double(boxes[n, 3 - k]), job.align_corners)
+            across, by_half, by_other = ratio(double, half, other)
+            scale, by_src_half, scale_by_half, src_growth = 1.0, 0.0, 0.0, 0.0
+            if len(objects.source_boxes):
+                low, high = objects.source_boxes[n, k], objects.source_boxes[n, 2 + k]
+                src_half, src_growth = half_size(double, double(low), double(high), job.align_corners)
+                scale, by_src_half, scale_by_half = ratio(double, src_half, half)
+            of_theta[n, row + k] = grad[row + k] * scale
+            of_theta[n, cross] = grad[cross] * scale * across
+            of_theta[n, row + 2] = grad[row + 2] * scale * half
+
+            by_scale = grad[row + k] * theta[n, row + k] + grad[cross] * theta[n, cross] * across
+            by_scale += grad[row + 2] * theta[n, row + 2] * half
+            by_across = grad[cross] * theta[n, cross] * scale
+            by_size = grad[row + 2] * theta[n, row + 2] * scale + by_across * by_half + by_scale * scale_by_half
+            grow(of_boxes, n, k, by_size * growth)
+            grow(of_boxes, n, 1 - k, by_across * by_other * other_growth)
+            centre = grad[6 + k] / 2
+            if len(objects.source_boxes):
+                of_source_boxes[n, k], of_source_boxes[n, 2 + k] = centre, centre
+                grow(of_source_boxes, n, k, by_scale * by_src_half * src_growth)
+            else:
+                of_boxes[n, k] += centre
+                of_boxes[n, 2 + k] += centre
+
+
+@compiled
+def grow(of_boxes, n, k, of_size):
+    """A gradient with respect to a size to both of its edges."""
+    of_boxes[n, k] -= of_size
+    of_boxes[n, 2 + k] += of_size
+
+
+@compiled
+def source_loop(begin, end, rows, order, first, grad_values, objects, job, clear, target):
+    """Each task: a band of ``rows`` rows of one picture, to whose gradient every object that reads it adds, in turn."""
+    real, bands = target.dtype.type, -(-job.height // rows)
+    for k in range(begin, end):
+        picture, row0 = k // bands, k % bands * rows
+        row1 = min(row0 + rows, job.height)
+        if clear:
+            for channel in range(job.channels):
+                plane = (picture * job.channels + channel) * job.height
+                fill(target, (plane + row0) * job.width, (plane + row1) * job.width, real(0))
+        for i in range(first[picture], first[picture + 1]):
+            window_to_source(order[i], row0, row1, grad_values, objects, job, target)
+
+
+@compiled
+def window_to_source(n, row0, row1, grad_values, objects, job, target):
+    """What object n adds to the gradient of rows row0 .. row1 of the picture that it reads."""
+    real, f, columns = target.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
+    top, stop = row0 - objects.reads[n, ORIGIN_Y], row1 - objects.reads[n, ORIGIN_Y]  # the rows as the object counts
+    if columns == 0 or f.last_y < top or f.first_y >= stop:
+        return
+    found, room = scratch(real, columns), np.empty(columns, target.dtype)
+    first_texel = (objects.reads[n, PICTURE] * job.channels * job.height + row0) * job.width
+    end_texel, one, below = first_texel + (row1 - row0) * job.width, np.uint64(1), np.uint64(job.width)
+    for y in range(objects.windows[n, HEIGHT]):
+        row, at = row_of(real, f, y, 0, columns, job.covered, job), objects.windows[n, START] + y * columns
+        opacity, start = opacity_of_row(n, at, columns, objects, job, room)
+        if job.nearest:
+            ends_to_source(real, f, row, row.t0, row.t1, y, at, (top, stop), grad_values, opacity[start:], job, target)
+            continue
+        ends_to_source(real, f, row, row.t0, row.x0, y, at, (top, stop), grad_values, opacity[start:], job, target)
+        # Those that may touch the band, with half a pixel more on both sides, as rounding moves positions.
+        low, high = real(top) - real(1.5), real(stop) + real(0.5)
+        begin, end = narrow(real, row.x0, row.x1, f.per_y, row.y + f.c * (real(0.5) - f.centre_x), low, high)
+        positions(real, f, row, begin, end, job, found)
+        texels, across, down = found
+        for k in range(end - begin):
+            wx, wy, i = across[k], down[k], f.base + texels[k]
+            above_in, below_in = first_texel <= i < end_texel, first_texel <= i + job.width < end_texel
+            for channel in range(job.channels):
+                one_by_one()
+                grad = grad_values[channel * job.total + at + begin + k] * opacity[start + begin + k]
+                o = np.uint64(i + channel * job.height * job.width)
+                if above_in:
+                    target[o] += grad * (real(1) - wx) * (real(1) - wy)
+                    target[o + one] += grad * wx * (real(1) - wy)
+                if below_in:
+                    o += below
+                    target[o] += grad * (real(1) - wx) * wy
+                    target[o + one] += grad * wx * wy
+        ends_to_source(real, f, row, row.x1, row.t1, y, at, (top, stop), grad_values, opacity[start:], job, target)
+
+
+@compiled
+def ends_to_source(real, f, row, begin, end, y, at, band, grad_values, opacity, job, target):
+    """Columns begin .. end of a row, with all the care that borders and edges need."""
+    top, stop = band
+    for x in range(begin, end):
+        across, down = taps_of(real, f, row, x, job)
+        if not (top <= down.one < stop or top <= down.other < stop):
+            continue
+        part = opacity[x]
+        if job.covered:
+            part *= share(real, x, f.x1, f.x2)[0] * share(real, y, f.y1, f.y2)[0]
+        for channel in range(job.channels):
+            one_by_one()
+            grad = grad_values[channel * job.total + at + x] * part
+            for j, v in ((down.one, down.weight), (down.other, down.other_weight)):
+                if j != ABSENT and top <= j < stop:
+                    first = f.base + (channel * job.height + j) * job.width
+                    if across.one != ABSENT:
+                        target[first + across.one] += grad * across.weight * v
+                    if across.other != ABSENT:
+                        target[first + across.other] += grad * across.other_weight * v

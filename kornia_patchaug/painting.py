@@ -1,0 +1,180 @@
+"""From checked objects to painted images: opacity, objects at once or in turn, and the steps on Kornia's functions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import torch
+from kornia.geometry.transform import crop_and_resize, warp_affine
+from torch import Tensor
+
+import kornia_patchaug.kernels as kernels
+from kornia_patchaug.frames import (
+    centred_matrices,
+    centres,
+    corners_of,
+    half_sizes,
+    identity_theta,
+    safe_ratio,
+    whole_pixels,
+)
+from kornia_patchaug.layers import layers
+from kornia_patchaug.objects import Objects
+from kornia_patchaug.plan import (
+    HIGH_X,
+    LEFT,
+    LOW_X,
+    ORIGIN_X,
+    START,
+    WIDTH,
+    Beyond,
+    Plan,
+    Reads,
+    Sampling,
+    Windows,
+    last_pixels,
+)
+from kornia_patchaug.theta import invert_theta
+
+# Kornia's words, and torch's, for what lies beyond, by the number of `Beyond`.
+BEYOND_WORDS = ("zeros", "border", "reflection")
+SLIM = 0.1  # pixels; Kornia's matrices of slimmer boxes are singular, to rounding
+FAR = 1e6  # box frames; from there on a patch is out of sight, and torch's grids stay finite
+
+
+class Paint(Protocol):
+    """Paints objects, which read the source, over the canvas."""
+
+    def __call__(self, source: Tensor, canvas: Tensor, objects: Objects, plan: Plan) -> Tensor: ...
+
+
+def paint_objects(source: Tensor | None, canvas: Tensor, objects: Objects, plan: Plan) -> Tensor:
+    """Read every object's pixels once, where theta leads, and paint them; without a source, in turn."""
+    return kernels.paint(source, canvas, objects.theta, objects.boxes, plan, opacity_of(objects, plan))
+
+
+def paint_in_turn(canvas: Tensor, objects: Objects, plan: Plan, size: tuple[int, int] | None) -> Tensor:
+    """Paint objects of which each reads the canvas as those before it left it."""
+    if size is None and kernels.is_fused(canvas.device):
+        return paint_objects(None, canvas, objects, plan)
+    paint: Paint = paint_objects if size is None else partial(paint_in_steps, size=size)
+    plan = replace(plan, read_areas=read_areas(canvas, objects, plan))
+    assert plan.read_areas is not None
+    for rows in layers(plan.windows, plan.read_areas):
+        canvas = paint(canvas, canvas, objects.select(torch.from_numpy(rows)), plan.rows(rows))
+    return canvas
+
+
+def read_areas(images: Tensor, objects: Objects, plan: Plan) -> Windows:
+    """The pixels that each object may read of its image, as windows."""
+    boxes, theta = torch.from_numpy(objects.host_boxes), torch.from_numpy(objects.host_theta)
+    window, reads = torch.from_numpy(plan.windows.host), torch.from_numpy(plan.reads.host)
+    first, last = reads[:, LOW_X:HIGH_X].double(), reads[:, HIGH_X:].double()
+    first, last = ((limit + reads[:, ORIGIN_X:LOW_X]) for limit in (first, last))
+    edge = torch.tensor([images.shape[3] - 1.0, images.shape[2] - 1.0], dtype=torch.float64, device="cpu")
+    first, last = first.clamp(min=0).minimum(edge), last.minimum(edge).clamp(min=0)
+    low, high = first, last
+    if plan.sampling.beyond != Beyond.MIRROR:  # which may lead from anywhere to anywhere
+        src_from_dst = centred_matrices(theta, half_sizes(boxes, plan.sampling.align_corners))
+        outermost = torch.cat([window[:, LEFT:WIDTH], window[:, LEFT:WIDTH] + window[:, WIDTH:START] - 1], dim=1) + 0.5
+        offsets = corners_of(outermost) - centres(boxes)[:, None]  # (N, 4, 2)
+        read = offsets @ src_from_dst[..., :2].mT + (src_from_dst[..., 2] + centres(boxes))[:, None] - 0.5
+        # A pixel of margin: the device rounds differently. What is not a number may be read anywhere.
+        low, high = read.amin(1).floor() - 1, read.amax(1).ceil() + 1
+        low, high = low.nan_to_num(-torch.inf).clamp(first, last), high.nan_to_num(torch.inf).clamp(first, last)
+    return Windows.of(objects.host_image, low.numpy(), high.numpy() + 1)
+
+
+def opacity_of(objects: Objects, plan: Plan) -> Tensor | None:
+    """A as *paint* takes it: none, of each object ``(N, 1)``, or of each window pixel ``(P,)``.
+
+    A matte continues beyond its edge, or is mirrored with its patch.
+    """
+    alpha = objects.alpha
+    if alpha is None or alpha.ndim == 1:
+        return None if alpha is None else alpha[:, None]
+    beyond = Beyond.MIRROR if plan.sampling.beyond == Beyond.MIRROR else Beyond.NEAREST
+    sampling = plan.sampling._replace(beyond=beyond, by_reach=False)
+    patches = Plan(Reads.whole(alpha), plan.windows, sampling, box_coverage=False)
+    return kernels.sample(alpha, objects.theta, objects.boxes, patches, whole_boxes(alpha, objects.boxes))[0][0]
+
+
+def whole_boxes(patches: Tensor, like: Tensor) -> Tensor:
+    """``(N, 4)``: the box of each patch that is all of it."""
+    return like.new_tensor([[0, 0, patches.shape[3], patches.shape[2]]]).expand(len(patches), 4)
+
+
+def cut_out(images: Tensor, objects: Objects, size: tuple[int, int], sampling: Sampling) -> Tensor:
+    """The objects' boxes resized to ``size``, ``(N, C, h, w)``."""
+    count, (height, width) = len(objects.boxes), size
+    first = whole_pixels(objects.host_boxes)[0]
+    reads = Reads.of(objects.host_image, first, last_pixels(images) - np.tile(first, 2))
+    plan = Plan(reads, Windows.regular(count, height, width), sampling, box_coverage=False)
+    target = objects.boxes.new_tensor([[0, 0, width, height]]).expand(count, 4)
+    values, _ = kernels.sample(images, identity_theta(objects.boxes), target, plan, objects.boxes)
+    return values.view(images.shape[1], count, height, width).transpose(0, 1)
+
+
+def paint_in_steps(source: Tensor, canvas: Tensor, objects: Objects, plan: Plan, *, size: tuple[int, int]) -> Tensor:
+    """The plain reading of the job on Kornia's own functions: crop to ``size``, warp, then lay over the window."""
+    paints = np.flatnonzero(plan.windows.areas)
+    if len(paints) < len(plan.windows.areas):
+        objects, plan = objects.select(torch.from_numpy(paints)), plan.rows(paints)
+    patches = _warped(_cropped(source, objects, plan, size), objects, plan)
+    laid_over = Plan(
+        Reads.whole(patches), plan.windows, plan.sampling._replace(beyond=Beyond.NEAREST, by_reach=False), True
+    )
+    whole = whole_boxes(patches, objects.boxes)
+    values, coverage = kernels.sample(patches, identity_theta(objects.boxes), objects.boxes, laid_over, whole)
+    values, coverage = values[:-1], values[-1] if plan.sampling.by_reach else coverage
+    opacity = opacity_of(objects, plan)
+    if opacity is not None:
+        opacity = kernels.of_pixels(opacity, plan.windows)
+        values, coverage = opacity * values, opacity * coverage
+    return kernels.composite(canvas, values, coverage, plan.windows)
+
+
+def _cropped(source: Tensor, objects: Objects, plan: Plan, size: tuple[int, int]) -> Tensor:
+    """Kornia's crops ``(N, C + 1, h, w)``, the last channel of which is the reach in the image."""
+    sampling, boxes = plan.sampling, objects.boxes
+    outside = sampling._replace(
+        beyond=Beyond.ZERO if sampling.beyond == Beyond.ZERO else Beyond.NEAREST, by_reach=False
+    )
+    slim = (2 * half_sizes(boxes.detach(), sampling.align_corners) < SLIM).any(1)  # no frame that Kornia could invert
+    framed = boxes.where(~slim[:, None], boxes.new_tensor([0, 0, 2, 2]))
+    patch = boxes.new_tensor([[0, 0, size[1], size[0]]])
+    # Kornia counts in pixel centres: the patch's outermost ones lie this far from the box's centre.
+    reach = safe_ratio(half_sizes(framed, sampling.align_corners), half_sizes(patch, sampling.align_corners))
+    reach, centre = reach * half_sizes(patch, align_corners=True), centres(framed) - 0.5
+    corners = corners_of(torch.cat([centre - reach, centre + reach], dim=1))
+    mode, beyond = "nearest" if sampling.nearest else "bilinear", BEYOND_WORDS[outside.beyond]
+    parts, images = [boxes.new_zeros(0, source.shape[1] + 1, *size)], torch.from_numpy(objects.host_image)
+    order = images.argsort(stable=True)
+    for rows in order.split(torch.bincount(images).tolist()):
+        if len(rows):  # one image at a time, expanded and not copied: N images would be held otherwise
+            image = source[images[rows[0]], None].to(boxes.dtype)
+            image = torch.cat([image, torch.ones_like(image[:, :1])], dim=1).expand(len(rows), -1, -1, -1)
+            there = corners[rows.to(source.device)]
+            parts.append(crop_and_resize(image, there, size, mode, beyond, sampling.align_corners))
+    crops = torch.cat(parts)[order.argsort().to(source.device)]
+    if not slim.any():
+        return crops
+    own = [cut_out(images, objects, size, outside) for images in (source, torch.ones_like(source[:, :1]))]
+    return torch.cat(own, dim=1).to(crops.dtype).where(slim[:, None, None, None], crops)
+
+
+def _warped(crops: Tensor, objects: Objects, plan: Plan) -> Tensor:
+    """The crops, each warped by its own theta by Kornia's ``warp_affine``."""
+    count, size, align_corners = len(crops), (crops.shape[2], crops.shape[3]), plan.sampling.align_corners
+    theta, patch = objects.theta, whole_boxes(crops, objects.boxes)
+    linear, shift = theta[..., :2], theta[..., 2:].clamp(-FAR, FAR)
+    linear = linear / (linear.detach().abs().amax((1, 2), keepdim=True) / FAR).clamp(min=1)
+    dst_from_src = centred_matrices(invert_theta(torch.cat([linear, shift], dim=2)), half_sizes(patch, align_corners))
+    linear, centre = dst_from_src[..., :2], centres(patch)[..., None] - 0.5
+    motion = torch.cat([linear, dst_from_src[..., 2:] + centre - linear @ centre], dim=2)
+    # Kornia warps no empty batch; its gradients are to be zeros and not None all the same.
+    words = "nearest" if plan.sampling.nearest else "bilinear", BEYOND_WORDS[plan.sampling.beyond]
+    return warp_affine(crops, motion, size, *words, align_corners) if count else crops + 0 * motion.sum()

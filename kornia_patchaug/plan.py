@@ -1,0 +1,176 @@
+"""What the kernels are told besides pixels, theta and boxes: how to read, from where, and where to paint.
+
+Gradients flow through arguments, never through a plan. Its tables are on the host; a device gets a copy at first use.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kornia_patchaug.frames import painted_pixels, whole_pixels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# The columns of Windows: the image that is painted, the first painted pixel, how many there are across and down, and
+# where the object's pixels start in flat buffers.
+IMAGE, LEFT, TOP, WIDTH, HEIGHT, START = range(6)
+# The columns of Reads: the picture that is read, its pixel that coordinates count from, and counted from that the first
+# and the last pixel that may be read.
+PICTURE, ORIGIN_X, ORIGIN_Y, LOW_X, LOW_Y, HIGH_X, HIGH_Y = range(7)
+
+
+class Beyond(IntEnum):
+    """What is read beyond the limits."""
+
+    ZERO = 0
+    NEAREST = 1  # the nearest pixel within them
+    MIRROR = 2  # the patch, mirrored at its edge
+
+
+class Padding(NamedTuple):
+    """The three rules that a padding word stands for."""
+
+    beyond: Beyond
+    surroundings: bool = False  # the limits are those of the picture, not of the patch
+    by_reach: bool = False  # the canvas shows where no pixel is read
+
+
+PADDINGS = {
+    "zeros": Padding(Beyond.ZERO),
+    "border": Padding(Beyond.NEAREST),
+    "reflection": Padding(Beyond.MIRROR),
+    "image": Padding(Beyond.NEAREST, surroundings=True),
+    "transparent": Padding(Beyond.ZERO, by_reach=True),
+}
+
+
+class Sampling(NamedTuple):
+    """How a place is read."""
+
+    nearest: bool  # or bilinear
+    beyond: Beyond
+    align_corners: bool
+    by_reach: bool  # the reach R, the sum of the weights of the pixels that are read, is part of opacity
+
+
+class Table:
+    """Integers of N objects, a column for each, on the host and on the device of whoever asks."""
+
+    def __init__(self, host: NDArray[np.int64]) -> None:
+        self.host = host
+        self._copy: Tensor | None = None
+
+    def on(self, device: torch.device) -> Tensor:
+        """The table as an int64 tensor on a device."""
+        if self._copy is None or self._copy.device != device:
+            self._copy = torch.from_numpy(self.host).to(device, non_blocking=True)
+        return self._copy
+
+
+class Reads(Table):
+    """What each object reads, ``(N, 7)``: picture, origin (x, y), limits (x0, y0, x1, y1)."""
+
+    @classmethod
+    def of(cls, picture: NDArray[np.int64], origin: NDArray[np.int64] | int, limits: NDArray[np.number]) -> Reads:
+        """Of pictures ``(N,)``, origins ``(N, 2)`` and limits ``(N, 4)`` or ``(4,)``."""
+        host = np.empty((len(picture), 7), np.int64)
+        host[:, PICTURE], host[:, ORIGIN_X:LOW_X], host[:, LOW_X:] = picture, origin, limits
+        return cls(host)
+
+    @classmethod
+    def whole(cls, pictures: Tensor) -> Reads:
+        """Object n reads all of picture n."""
+        return cls.of(np.arange(len(pictures)), 0, last_pixels(pictures))
+
+
+class Windows(Table):
+    """The rectangles that are painted, ``(N, 6)``: image, left, top, width, height, start.
+
+    The pixels of all windows lie one after another in flat buffers, ``(P,)`` and ``(C, P)``, object by object and row
+    by row, so that memory is bounded by the boxes and never by N images.
+    """
+
+    def __init__(self, host: NDArray[np.int64]) -> None:
+        super().__init__(host)
+        self.areas = host[:, WIDTH] * host[:, HEIGHT]  # (N,) pixels of each window
+        host[:, START] = self.areas.cumsum() - self.areas
+        self.total = int(self.areas.sum())  # P
+
+    @classmethod
+    def of(cls, image: NDArray[np.int64], first: NDArray[np.number], stop: NDArray[np.number]) -> Windows:
+        """Of images ``(N,)`` and corners ``(N, 2)``: the first painted pixel, and one past the last."""
+        host = np.empty((len(image), 6), np.int64)
+        host[:, IMAGE], host[:, LEFT:WIDTH], host[:, WIDTH:START] = image, first, stop - first
+        return cls(host)
+
+    @classmethod
+    def regular(cls, count: int, height: int, width: int) -> Windows:
+        """Windows that paint the whole of ``count`` images: the flat buffer is ``(count, height, width)``."""
+        return cls.of(np.arange(count), np.zeros((count, 2)), np.array([[width, height]]))
+
+    def rows(self, rows: NDArray[np.int64]) -> Windows:
+        """The windows of some objects, laid out anew."""
+        return Windows(self.host[rows])
+
+    def flat_pixels(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """``object, x, y``, each ``(P,)``: whose the flat pixel is, and its column and row in the window."""
+        table = self.on(device)
+        count = torch.arange(len(table), device=device)
+        obj = count.repeat_interleave(table[:, WIDTH] * table[:, HEIGHT], output_size=self.total)
+        within = torch.arange(self.total, device=device) - table[:, START][obj]
+        width = table[:, WIDTH][obj]
+        y = within.div(width, rounding_mode="floor")
+        return obj, within - y * width, y
+
+    def places(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """``image, row, column``, each ``(P,)``, of every painted pixel."""
+        obj, x, y = self.flat_pixels(device)
+        table = self.on(device)
+        return table[:, IMAGE][obj], table[:, TOP][obj] + y, table[:, LEFT][obj] + x
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All that kernels need besides pixels, theta and boxes."""
+
+    reads: Reads
+    windows: Windows
+    sampling: Sampling
+    box_coverage: bool  # the coverage K, the share of each pixel inside the box, is part of opacity
+    # What may be read of each picture, where the source would not outlive the call but for its gradient: kept instead.
+    read_areas: Windows | None = None
+
+    def rows(self, rows: NDArray[np.int64]) -> Plan:
+        """The plan of some objects."""
+        areas = None if self.read_areas is None else self.read_areas.rows(rows)
+        reads, windows = Reads(self.reads.host[rows]), self.windows.rows(rows)
+        return replace(self, reads=reads, windows=windows, read_areas=areas)
+
+
+def image_plan(
+    boxes: NDArray[np.float64], image: NDArray[np.int64], images: Tensor, sampling: Sampling, surroundings: bool
+) -> Plan:
+    """Objects that read the place that they paint: the whole pixels of their box, or with ``surroundings`` any."""
+    height, width = images.shape[2:]
+    first, stop = whole_pixels(boxes)
+    low, high = painted_pixels(boxes, height, width)
+    limits = last_pixels(images) - np.tile(low, 2) if surroundings else np.concatenate([first - low, stop - 1 - low], 1)
+    return Plan(Reads.of(image, low, limits), Windows.of(image, low, high), sampling, box_coverage=True)
+
+
+def last_pixels(images: Tensor) -> NDArray[np.int64]:
+    """``0 0 W-1 H-1``: the first and last pixel of a picture."""
+    return np.array([0, 0, images.shape[3] - 1, images.shape[2] - 1])
+
+
+def grouped(index: NDArray[np.int64], groups: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows sorted by their index in ``0 .. groups``, in order, and where those of each begin, ``(groups + 1,)``."""
+    order = np.argsort(index, kind="stable")
+    return order, np.searchsorted(index[order], np.arange(groups + 1))
