@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.kernels.cpu.arrays import contiguous, flat, fresh, shaped
-from kornia_patchaug.kernels.cpu.jit import compiled
+from kornia_patchaug.kernels.cpu.jit import inner, jit
 from kornia_patchaug.kernels.cpu.rows import copy, fill
 from kornia_patchaug.kernels.cpu.threads import spread
 from kornia_patchaug.plan import HEIGHT, IMAGE, LEFT, START, TOP, WIDTH, Windows, grouped
@@ -64,10 +64,9 @@ def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Wi
     return shaped(out, grad), of_values, torch.from_numpy(grad_opacity)
 
 
-@compiled
+@jit
 def composite_loop(begin, end, place, canvas, values, opacity, out, under):
     """Each task: copy a band of rows of one image, and paint what lies in it of each of its windows, in row order."""
-    ones = np.ones(place.width, values.dtype)
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
         copy_band(image, row0, row1, place, canvas, out)
@@ -82,13 +81,12 @@ def composite_loop(begin, end, place, canvas, values, opacity, out, under):
                     if len(under):
                         copy(under, channel * place.total + at, out, pixel, columns)
                     over = values[channel * place.total + at : channel * place.total + at + columns]
-                    lay_over(out[pixel : pixel + columns], over, opacity[at : at + columns], ones)
+                    lay_over(out[pixel : pixel + columns], over, opacity[at : at + columns])
 
 
-@compiled
+@jit
 def composite_backward_loop(begin, end, place, grad, opacity, under, out, grad_values, grad_opacity):
     """Each task: copy a band of rows of the gradient, and take each window off it again, the last one first."""
-    ones = np.ones(place.width, opacity.dtype)
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
         copy_band(image, row0, row1, place, grad, out)
@@ -99,11 +97,10 @@ def composite_backward_loop(begin, end, place, grad, opacity, under, out, grad_v
                 max(row0, place.windows[n, TOP]), min(row1, place.windows[n, TOP] + place.windows[n, HEIGHT])
             ):
                 at = pixel_of(n, 0, row, place)[1]
-                covers = opacity[at : at + columns]
-                take_off_row(n, row, place, covers, ones, under, out, (grad_values, grad_opacity))
+                take_off_row(n, row, place, opacity[at : at + columns], under, out, (grad_values, grad_opacity))
 
 
-@compiled
+@inner
 def band_of(k, place):
     """The image of band k, its first row, and one past its last row."""
     bands = -(-place.height // place.rows)
@@ -111,14 +108,14 @@ def band_of(k, place):
     return k // bands, row0, min(row0 + place.rows, place.height)
 
 
-@compiled
+@inner
 def copy_band(image, row0, row1, place, source, target):
     for channel in range(place.channels):
         plane = (image * place.channels + channel) * place.height
         copy(target, (plane + row0) * place.width, source, (plane + row0) * place.width, (row1 - row0) * place.width)
 
 
-@compiled
+@inner
 def pixel_of(n, channel, row, place):
     """Where the first pixel of a window's row lies in the flat canvas, and in the flat buffers, without the channel."""
     window = place.windows[n]
@@ -126,17 +123,17 @@ def pixel_of(n, channel, row, place):
     return line * place.width + window[LEFT], window[START] + (row - window[TOP]) * window[WIDTH]
 
 
-@compiled
-def lay_over(line, over, coverage, opacity):
+@inner
+def lay_over(line, over, opacity):
     """Paint a row: where opacity is 1 what was there is gone, even if it was not a number."""
     one = line.dtype.type(1)
     for i in range(len(line)):
-        keeps, value = one - opacity[i] * coverage[i], opacity[i] * over[i]
-        line[i] = value if keeps == 0 else keeps * line[i] + value
+        keeps = one - opacity[i]
+        line[i] = over[i] if keeps == 0 else keeps * line[i] + over[i]
 
 
-@compiled
-def take_off_row(n, row, place, coverage, opacity, under, out, grads):
+@inner
+def take_off_row(n, row, place, opacity, under, out, grads):
     """Take a row of a window off a gradient: store the gradients with respect to its values and, if there is room for
     them, to its opacity, which take what was under it."""
     values, covers = grads
@@ -146,10 +143,11 @@ def take_off_row(n, row, place, coverage, opacity, under, out, grads):
         fill(covers, at, at + columns, real(0))
     for channel in range(place.channels):
         pixel, flat = pixel_of(n, channel, row, place)[0], channel * place.total + at
-        line, below = out[pixel : pixel + columns], under[flat:]
+        line = out[pixel : pixel + columns]
         if len(covers):
+            below, by_opacity = under[flat : flat + columns], covers[at : at + columns]
             for i in range(columns):
-                covers[at + i] -= line[i] * below[i]
+                by_opacity[i] -= line[i] * below[i]
+        copy(values, flat, out, pixel, columns)
         for i in range(columns):
-            values[flat + i] = line[i]
-            line[i] *= real(1) - opacity[i] * coverage[i]
+            line[i] *= real(1) - opacity[i]

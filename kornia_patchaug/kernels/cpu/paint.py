@@ -18,7 +18,7 @@ from kornia_patchaug.kernels.cpu.composite import (
     pixel_of,
     take_off_row,
 )
-from kornia_patchaug.kernels.cpu.jit import compiled
+from kornia_patchaug.kernels.cpu.jit import inner, jit
 from kornia_patchaug.kernels.cpu.rows import (
     NOBODY,
     PIXEL,
@@ -28,6 +28,7 @@ from kornia_patchaug.kernels.cpu.rows import (
     cover,
     fill,
     frame_of,
+    multiply,
     multiply_by_reach,
     opacity_of_row,
     row_of,
@@ -118,7 +119,7 @@ def paint_backward(
     return Gradients(of_source, *others), shaped(out, grad) if wanted.canvas else None, of_opacity
 
 
-@compiled
+@jit
 def paint_loop(begin, end, place, source, canvas, objects, job, out, under):
     """Each task: copy a band of rows of one image, and sample and paint what lies in it of each window, in row order.
 
@@ -127,7 +128,7 @@ def paint_loop(begin, end, place, source, canvas, objects, job, out, under):
     """
     room = max(BLOCK, place.width)
     values, coverage = np.empty(job.channels * room, out.dtype), np.empty(room, out.dtype)
-    ones = np.empty(place.width, out.dtype)
+    row = np.empty(place.width, out.dtype)
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
         copy_band(image, row0, row1, place, canvas, out)
@@ -150,30 +151,34 @@ def paint_loop(begin, end, place, source, canvas, objects, job, out, under):
                     target = Target(values, 0, columns, room, coverage, columns, job.covered)
                 rows_of(f, y0, y1, columns, source, job, target)
                 if not direct:
-                    paint_rows(n, y0, y1, place, objects, job, target, ones, out, under)
+                    paint_rows(n, y0, y1, place, objects, job, target, row, out, under)
 
 
-@compiled
-def paint_rows(n, y0, y1, place, objects, job, target, room, out, under):
-    """Paint rows y0 .. y1 of a window."""
+@inner
+def paint_rows(n, y0, y1, place, objects, job, target, row, out, under):
+    """Paint rows y0 .. y1 of a window; ``row`` is room for one."""
     columns = place.windows[n, WIDTH]
     for y in range(y0, y1):
-        coverage = target.coverage[(y - y0) * columns : (y - y0 + 1) * columns]
+        opacity = target.coverage[(y - y0) * columns : (y - y0 + 1) * columns]
         at = place.windows[n, START] + y * columns
-        opacity, first = opacity_of_row(n, at, columns, objects, job, room)
+        alphas = opacity_of_row(n, at, objects, job, row[:columns])
+        if job.opacity_of != NOBODY:
+            multiply(opacity, alphas)
         for channel in range(place.channels):
             pixel = pixel_of(n, channel, place.windows[n, TOP] + y, place)[0]
             flat = channel * target.plane + (y - y0) * columns
+            over = target.values[flat : flat + columns]
+            if job.opacity_of != NOBODY:
+                multiply(over, alphas)
             if len(under):
                 copy(under, channel * place.total + at, out, pixel, columns)
-            lay_over(out[pixel : pixel + columns], target.values[flat : flat + columns], coverage, opacity[first:])
+            lay_over(out[pixel : pixel + columns], over, opacity)
 
 
-@compiled
+@jit
 def take_off_loop(begin, end, place, grad, under, objects, job, grads, out):
     """Each task: copy a band of rows of the gradient, and take each window off it again, the last one first."""
-    real = out.dtype.type
-    coverage, ones = np.empty(place.width, out.dtype), np.empty(place.width, out.dtype)
+    coverage, row = np.empty(place.width, out.dtype), np.empty(place.width, out.dtype)
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
         copy_band(image, row0, row1, place, grad, out)
@@ -184,26 +189,27 @@ def take_off_loop(begin, end, place, grad, under, objects, job, grads, out):
                 continue
             f = frame_of(n, objects, job)
             for y in range(max(row0 - top, 0), min(row1 - top, rows)):
-                cover_row(real, f, y, columns, job, coverage)
-                at = place.windows[n, START] + y * columns
-                opacity, first = opacity_of_row(n, at, columns, objects, job, ones)
-                stored = grads.values, grads.opacity
-                take_off_row(n, top + y, place, coverage, opacity[first:], under, out, stored)
+                opacity = opacity_row(f, n, y, objects, job, coverage[:columns], row[:columns])
+                take_off_row(n, top + y, place, opacity, under, out, (grads.values, grads.opacity))
 
 
-@compiled
-def cover_row(real, f, y, columns, job, coverage):
-    """The coverage of a row, K or K R."""
+@inner
+def opacity_row(f, n, y, objects, job, coverage, row):
+    """All that covers the canvas in a row of a window, K A R, in ``coverage``; ``row`` is room for another."""
+    columns, real = len(coverage), coverage.dtype.type
     cover(real, f, 0, columns, y, job, coverage)
     if job.by_reach:
         multiply_by_reach(real, f, row_of(real, f, y, 0, columns, False, job), job, coverage)
+    if job.opacity_of != NOBODY:
+        multiply(coverage, opacity_of_row(n, objects.windows[n, START] + y * columns, objects, job, row))
+    return coverage
 
 
-@compiled
+@jit
 def sweep_loop(begin, end, place, canvas, objects, job, out, under):
     """Each task: copy an image, and sample and paint its objects in row order, each from what those before it left: a
     window as a whole, as it may read what it paints."""
-    ones, room = np.empty(place.width, out.dtype), 1
+    row, room = np.empty(place.width, out.dtype), 1
     for n in range(len(place.windows)):
         room = max(room, place.windows[n, WIDTH] * place.windows[n, HEIGHT])
     values, coverage = np.empty(job.channels * room, out.dtype), np.empty(room, out.dtype)
@@ -214,32 +220,29 @@ def sweep_loop(begin, end, place, canvas, objects, job, out, under):
             columns, rows = place.windows[n, WIDTH], place.windows[n, HEIGHT]
             target = Target(values, 0, columns, room, coverage, columns, job.covered)
             rows_of(frame_of(n, objects, job), 0, rows, columns, out, job, target)
-            paint_rows(n, 0, rows, place, objects, job, target, ones, out, under)
+            paint_rows(n, 0, rows, place, objects, job, target, row, out, under)
 
 
-@compiled
+@jit
 def sweep_backward_loop(begin, end, place, objects, job, canvas, grads, out, sums):
     """Each task: take an image's objects off again, the last one first.
 
     ``grads.values`` holds what was under each flat pixel, which makes room for the gradient of its value. So the
     painted canvas becomes what each object read, and ``out`` the gradient with respect to that.
     """
-    real = out.dtype.type
-    coverage, ones = np.empty(place.width, out.dtype), np.empty(place.width, out.dtype)
+    coverage, row = np.empty(place.width, out.dtype), np.empty(place.width, out.dtype)
     for image in range(begin, end):
         for i in range(place.first[image + 1] - 1, place.first[image] - 1, -1):
             n = place.order[i]
             top, columns, rows = place.windows[n, TOP], place.windows[n, WIDTH], place.windows[n, HEIGHT]
             f = frame_of(n, objects, job)
             for y in range(rows):
-                cover_row(real, f, y, columns, job, coverage)
                 at = place.windows[n, START] + y * columns
                 for channel in range(place.channels):
                     pixel = pixel_of(n, channel, top + y, place)[0]
                     copy(canvas, pixel, grads.values, channel * place.total + at, columns)
-                opacity, first = opacity_of_row(n, at, columns, objects, job, ones)
-                stored = grads.values, grads.opacity
-                take_off_row(n, top + y, place, coverage, opacity[first:], grads.values, out, stored)
+                opacity = opacity_row(f, n, y, objects, job, coverage[:columns], row[:columns])
+                take_off_row(n, top + y, place, opacity, grads.values, out, (grads.values, grads.opacity))
             fill(sums[n], 0, SUMS, 0.0)
             rows_to_sums(n, 0, rows, canvas, objects, job, grads, sums[n])
             window_to_source(n, 0, job.height, grads.values, objects, job, out)

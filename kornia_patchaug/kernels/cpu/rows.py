@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from kornia_patchaug.kernels.cpu.jit import compiled, fused
+from kornia_patchaug.kernels.cpu.jit import fused, inner
 from kornia_patchaug.plan import (
     HIGH_X,
     HIGH_Y,
@@ -153,20 +153,30 @@ def one_by_one(typing):
     return types.void(), generate
 
 
-@compiled
-def copy(target, begin, source, first, count):
-    """Copy numbers in a loop: numba compiles an assignment to a slice for seconds, for the text of its error."""
-    for i in range(count):
-        target[begin + i] = source[first + i]
+@instruction
+def copy(typing, target, begin, source, first, count):
+    """Copy ``source[first : first + count]`` to ``target[begin : begin + count]``, which share no memory.
+
+    numba compiles an assignment to a slice for seconds, for the text of its error.
+    """
+
+    def generate(context, builder, signature, arguments):
+        to, of = (context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 2))
+        size = context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
+        cgutils.raw_memcpy(builder, builder.gep(to, [arguments[1]]), builder.gep(of, [arguments[3]]), arguments[4], size)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64, types.int64), generate
 
 
-@compiled
+@inner
 def fill(target, begin, end, value):
-    for i in range(begin, end):
+    """Set ``target[begin:end]`` to a value; unsigned, as a signed index may count from the end, which takes a test."""
+    for i in range(np.uint64(begin), np.uint64(max(begin, end))):
         target[i] = value
 
 
-@compiled
+@inner
 def half_size(real, low, high, align_corners):
     """`frames.half_sizes` along an axis, and its derivative with respect to the size of the box."""
     size = high - low
@@ -175,7 +185,7 @@ def half_size(real, low, high, align_corners):
     return max(size - real(1), real(0)) / real(2), real(0.5) if size >= real(1) else real(0)
 
 
-@compiled
+@inner
 def ratio(real, numerator, denominator):
     """`frames.safe_ratio`, and its derivatives with respect to both."""
     if denominator == real(0):
@@ -184,7 +194,7 @@ def ratio(real, numerator, denominator):
     return value, real(1) / denominator, -value / denominator
 
 
-@compiled
+@inner
 def axis_of(real, n, k, objects, job):
     """The row of ``src_from_dst`` for axis k (its own column, the other column, the shift), the centre of the box that
     is read, and both edges of the box that is painted."""
@@ -203,7 +213,7 @@ def axis_of(real, n, k, objects, job):
     return own, across, scale * (theta[n, row + 2] * half), (src_low + src_high) / real(2), low, high
 
 
-@compiled
+@inner
 def frame_of(n, objects, job):
     """The `Frame` of object n, as `reference.frames` defines its matrix and boxes."""
     real, reads = objects.theta.dtype.type, objects.reads[n]
@@ -220,14 +230,14 @@ def frame_of(n, objects, job):
     return Frame(*matrix, *boxes, *readable, reads[LOW_X], reads[LOW_Y], reads[HIGH_X], reads[HIGH_Y], base)
 
 
-@compiled
+@inner
 def start_of_row(real, f, y):
     """A row's pixels are read at ``a * dx`` and ``c * dx`` further than these; and the row's dy."""
     dy = real(y) + real(0.5) - f.centre_y
     return f.b * dy + f.tx + f.src_x - real(0.5), f.d * dy + f.ty + f.src_y - real(0.5), dy
 
 
-@compiled
+@inner
 def narrow(real, begin, end, inverse, start, low, high):
     """Where in ``begin .. end`` about ``low <= start + x / inverse < high``."""
     if not np.isfinite(inverse):
@@ -239,7 +249,7 @@ def narrow(real, begin, end, inverse, start, low, high):
     return int(np.ceil(one)), min(end, int(other) + 1)
 
 
-@compiled
+@inner
 def row_of(real, f, y, left, right, covered, job):
     """The `Row` of columns left .. right; ``covered`` if the box's edges matter."""
     qx, qy, dy = start_of_row(real, f, y)
@@ -262,7 +272,7 @@ def row_of(real, f, y, left, right, covered, job):
     return Row(left, t0, x0, x1, t1, right, qx, qy, dy)
 
 
-@compiled
+@inner
 def readable(real, f, x, qx, qy):
     """Whether all four taps of column x can be read."""
     dx = real(x) + (real(0.5) - f.centre_x)
@@ -270,7 +280,7 @@ def readable(real, f, x, qx, qy):
     return f.first_x <= px < f.last_x and f.first_y <= py < f.last_y
 
 
-@compiled
+@inner
 def whole_columns(f, y, begin, end, job):
     """Which of the columns begin .. end lie in the box as a whole, and where its edges have a gradient, would still do
     so if they moved."""
@@ -283,7 +293,7 @@ def whole_columns(f, y, begin, end, job):
     return begin, end if whole else begin
 
 
-@compiled
+@inner
 def fold(real, position, low, high, job):
     """`reference._fold`, and its derivative."""
     slope = real(1)
@@ -314,7 +324,7 @@ class Taps(NamedTuple):
     slope: float
 
 
-@compiled
+@inner
 def taps(real, position, low, high, first, last, job):
     """The `Taps` of a position, of which only first .. last can be read."""
     position, slope = fold(real, position, low, high, job)
@@ -336,7 +346,7 @@ def taps(real, position, low, high, first, last, job):
     return Taps(one, other, weight, other_weight, slope)
 
 
-@compiled
+@inner
 def taps_of(real, f, row, x, job):
     """The `Taps` of column x of a row, across and down."""
     dx = real(x) + (real(0.5) - f.centre_x)
@@ -344,7 +354,7 @@ def taps_of(real, f, row, x, job):
     return across, taps(real, f.c * dx + row.y, f.low_y, f.high_y, f.first_y, f.last_y, job)
 
 
-@compiled
+@inner
 def texels_of(real, source, first, across, down, width):
     """The four texels of a channel whose origin lies at ``source[first]``: above left, above right, below left and right."""
     above, below = first + down.one * width, first + down.other * width
@@ -358,7 +368,7 @@ def texels_of(real, source, first, across, down, width):
     )
 
 
-@compiled
+@inner
 def weighted(real, one, other, weight, other_weight):
     """The sum of two numbers times their weights; a weight of 0 takes no part, as the number may be infinite."""
     if other_weight == 0:
@@ -366,7 +376,7 @@ def weighted(real, one, other, weight, other_weight):
     return other_weight * other if weight == 0 else weight * one + other_weight * other
 
 
-@compiled
+@inner
 def share(real, x, low, high):
     """How much of pixel x lies between low and high, and its derivatives, as `reference.coverage` has them."""
     before_stop, after_start = high - real(x), real(x) + real(1) - low
@@ -375,7 +385,7 @@ def share(real, x, low, high):
     return covered, (real(-1) if by_low else real(0)), (real(1) if by_high else real(0))
 
 
-@compiled
+@inner
 def cover(real, f, left, right, y, job, coverage):
     """The coverage K of columns left .. right of a row, in a loop that can be vectorised."""
     if not job.covered or (y >= f.y1 and y + 1 <= f.y2 and left >= f.x1 and right <= f.x2):
@@ -388,7 +398,7 @@ def cover(real, f, left, right, y, job, coverage):
         coverage[x] = part * across
 
 
-@compiled
+@inner
 def multiply_by_reach(real, f, row, job, coverage):
     """Coverage times the reach R, the sum of the weights of the taps that exist."""
     fill(coverage, row.left, row.t0, real(0))
@@ -399,22 +409,28 @@ def multiply_by_reach(real, f, row, job, coverage):
         coverage[x] *= (across.weight + across.other_weight) * (down.weight + down.other_weight)
 
 
-@compiled
-def opacity_of_row(n, at, columns, objects, job, room):
-    """A of a row whose first flat pixel is ``at``, as an array and the index of its first number in it."""
+@inner
+def opacity_of_row(n, at, objects, job, row):
+    """A of the pixels of a row, whose first flat pixel is ``at``: an array, in ``row`` if it is one for the object."""
     if job.opacity_of == PIXEL:
-        return objects.opacity, at
-    fill(room, 0, columns, objects.opacity[n] if job.opacity_of == OBJECT else room.dtype.type(1))
-    return room, 0
+        return objects.opacity[at : at + len(row)]
+    fill(row, 0, len(row), objects.opacity[n] if job.opacity_of == OBJECT else row.dtype.type(1))
+    return row
 
 
-@compiled
+@inner
+def multiply(row, by):
+    for i in range(len(row)):
+        row[i] *= by[i]
+
+
+@inner
 def scratch(real, columns):
     """What `positions` fills for so many pixels."""
     return np.empty(columns, np.int64), np.empty(columns, real), np.empty(columns, real)
 
 
-@compiled
+@inner
 def positions(real, f, row, x0, x1, job, found):
     """Of columns x0 .. x1, all of whose taps can be read: the texel above left, counted from ``f.base``, and how far
     beyond its centre the position lies, across and down. In a loop of its own, as this one is vectorised."""

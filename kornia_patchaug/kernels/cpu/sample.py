@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Inputs
 from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of
-from kornia_patchaug.kernels.cpu.jit import compiled
+from kornia_patchaug.kernels.cpu.jit import inner, jit
 from kornia_patchaug.kernels.cpu.rows import (
     TILE,
     blend,
@@ -51,7 +51,7 @@ def sample(inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(values).view(job.channels, job.total), torch.from_numpy(coverage)
 
 
-@compiled
+@jit
 def window_tasks(windows: NDArray[np.int64]) -> NDArray[np.int64]:
     """``(K, 3)``: object, first row, one past the last row of its window."""
     count = 0
@@ -66,7 +66,7 @@ def window_tasks(windows: NDArray[np.int64]) -> NDArray[np.int64]:
     return tasks
 
 
-@compiled
+@jit
 def sample_loop(begin, end, tasks, source, objects, job, values, coverage):
     """Each task: some rows of one window."""
     shares, pitch = np.empty(0, values.dtype), 0
@@ -95,7 +95,7 @@ class Target(NamedTuple):
     covered: bool  # values are times the coverage K
 
 
-@compiled
+@inner
 def rows_of(f, y0, y1, columns, source, job, target):
     """Sample rows y0 .. y1 of an object's window."""
     real, values, plane = target.values.dtype.type, target.values, target.plane
@@ -123,7 +123,7 @@ def rows_of(f, y0, y1, columns, source, job, target):
                 bilinear(real, f, row.x1 - row.x0, at + row.x0, found, source, job, target)
 
 
-@compiled
+@inner
 def ask_for_row(real, f, y, left, right, source, job):
     """Have the cache lines fetched that a row will read."""
     qx, qy, _ = start_of_row(real, f, y)
@@ -135,7 +135,7 @@ def ask_for_row(real, f, y, left, right, source, job):
             prefetch(source, f.base + (channel * job.height + int(line)) * job.width + int(column))
 
 
-@compiled
+@inner
 def nearest(real, f, row, at, source, job, target):
     """The columns of a row all of whose taps can be read."""
     for x in range(row.x0, row.x1):
@@ -148,7 +148,7 @@ def nearest(real, f, row, at, source, job, target):
             target.values[channel * target.plane + at + x] = source[texel]
 
 
-@compiled
+@inner
 def bilinear(real, f, count, at, found, source, job, target):
     """The first ``count`` of the positions, from ``values[at]`` on."""
     texels, across, down = found
@@ -181,7 +181,7 @@ def bilinear(real, f, count, at, found, source, job, target):
                 i, o = i + area, o + step
 
 
-@compiled
+@inner
 def between(source, i, width, ux, wx, uy, wy):
     """Bilinear interpolation from texel i, to its right, and below."""
     j, one = i + width, np.uint64(1)
@@ -189,7 +189,7 @@ def between(source, i, width, ux, wx, uy, wy):
     return blend(above, below, uy, wy)
 
 
-@compiled
+@inner
 def sample_ends(real, f, row, at, source, job, target, coverage):
     """What lies before x0 and from x1 on, with all the care that borders and edges need."""
     for end in range(row.t0, row.t1 - (row.x1 - row.x0)):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Wanted
 from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, rounded
-from kornia_patchaug.kernels.cpu.jit import compiled
+from kornia_patchaug.kernels.cpu.jit import inner, jit
 from kornia_patchaug.kernels.cpu.rows import (
     ABSENT,
     OBJECT,
@@ -112,7 +112,7 @@ def finished(
     )
 
 
-@compiled
+@jit
 def sums_loop(begin, end, tasks, source, objects, job, grads, sums):
     """Each task: what some rows of one window add to the sums of their object."""
     for k in range(begin, end):
@@ -121,7 +121,7 @@ def sums_loop(begin, end, tasks, source, objects, job, grads, sums):
         rows_to_sums(n, y0, y1, source, objects, job, grads, sums[k])
 
 
-@compiled
+@inner
 def rows_to_sums(n, y0, y1, source, objects, job, grads, add):
     """What rows of a window add to the sums ``(13,)`` of object n, in float64; fills their part of ``grads.of_pixels``."""
     real, f, columns = source.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
@@ -130,16 +130,16 @@ def rows_to_sums(n, y0, y1, source, objects, job, grads, add):
         right = min(columns, left + TILE)
         for y in range(y0, y1):
             row, at = row_of(real, f, y, left, right, job.covered, job), objects.windows[n, START] + y * columns
-            opacity, first = opacity_of_row(n, at, columns, objects, job, room)
-            ends_to_sums(real, f, row, y, at, source, job, grads, opacity[first:], add)
+            opacity = opacity_of_row(n, at, objects, job, room)
+            ends_to_sums(real, f, row, y, at, source, job, grads, opacity, add)
             if job.nearest:
                 nearest_to_opacity(real, f, row, at, source, job, grads, add)
             else:
                 positions(real, f, row, row.x0, row.x1, job, found)
-                interior_to_sums(real, f, row, at, found, source, job, grads, opacity[first:], add)
+                interior_to_sums(real, f, row, at, found, source, job, grads, opacity, add)
 
 
-@compiled
+@inner
 def interior_to_sums(real, f, row, at, found, source, job, grads, opacity, add):
     """The columns whose taps can be read: what their positions and values add."""
     texels, across, down = found
@@ -150,10 +150,10 @@ def interior_to_sums(real, f, row, at, found, source, job, grads, opacity, add):
         np.uint64(job.total),
     )
     sum_x, sum_x_dx, sum_y, sum_y_dx = real(0), real(0), real(0), real(0)
+    shares = opacity[row.x0 : row.x1]
     for k in range(row.x1 - row.x0):
-        x = row.x0 + k
-        wx, wy, i, o = across[k], down[k], np.uint64(f.base + texels[k]), np.uint64(at + x)
-        dx, by_x, by_y, by_value = real(x) + (real(0.5) - f.centre_x), real(0), real(0), real(0)
+        wx, wy, i, o = across[k], down[k], np.uint64(f.base + texels[k]), np.uint64(at + row.x0 + k)
+        dx, by_x, by_y, by_value = real(row.x0 + k) + (real(0.5) - f.centre_x), real(0), real(0), real(0)
         for _ in range(job.channels):
             one_by_one()
             t00, to_right = source[i], source[i + one] - source[i]
@@ -166,8 +166,8 @@ def interior_to_sums(real, f, row, at, found, source, job, grads, opacity, add):
             i += area
             o += total
         if job.of_opacity:
-            to_opacity(by_value, at + x, job, grads, real(1), real(1), add)
-        by_x, by_y = by_x * opacity[x], by_y * opacity[x]
+            to_opacity(by_value, at + row.x0 + k, job, grads, real(1), real(1), add)
+        by_x, by_y = by_x * shares[k], by_y * shares[k]
         sum_x += by_x
         sum_x_dx += by_x * dx
         sum_y += by_y
@@ -175,7 +175,7 @@ def interior_to_sums(real, f, row, at, found, source, job, grads, opacity, add):
     add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, row.dy, add)
 
 
-@compiled
+@inner
 def nearest_to_opacity(real, f, row, at, source, job, grads, add):
     """The columns whose taps can be read, under nearest: positions have no gradient."""
     if not job.of_opacity:
@@ -189,7 +189,7 @@ def nearest_to_opacity(real, f, row, at, source, job, grads, add):
         to_opacity(by_value, at + x, job, grads, real(1), real(1), add)
 
 
-@compiled
+@inner
 def to_opacity(by_value, o, job, grads, part, reach, add):
     """The gradient with respect to the opacity A of flat pixel o, or what it adds to that of its object."""
     if len(grads.opacity):
@@ -200,7 +200,7 @@ def to_opacity(by_value, o, job, grads, part, reach, add):
         add[12] += by_value * part
 
 
-@compiled
+@inner
 def add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, dy, add):
     """Gradients with respect to positions to those of the matrix, of the centre of what is read, and of the box."""
     add[0] += sum_x_dx
@@ -218,7 +218,7 @@ def add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, dy, add):
     add[11] -= half_y
 
 
-@compiled
+@inner
 def ends_to_sums(real, f, row, y, at, source, job, grads, opacity, add):
     """The columns of a row that are not its interior; also where nothing is read, as edges cover there."""
     t0, t1 = (row.left, row.right) if len(grads.opacity) or job.of_opacity else (row.t0, row.t1)
@@ -265,7 +265,7 @@ def ends_to_sums(real, f, row, y, at, source, job, grads, opacity, add):
                 add[side] += by_share * slope * other
 
 
-@compiled
+@jit
 def finish(tasks, sums, objects, job, total, of_theta, of_boxes, of_source_boxes):
     """Add up the tasks' sums in their order, and carry them from matrices and centres to theta and boxes."""
     for n in range(len(total)):
@@ -307,14 +307,14 @@ def finish(tasks, sums, objects, job, total, of_theta, of_boxes, of_source_boxes
                 of_boxes[n, 2 + k] += centre
 
 
-@compiled
+@inner
 def grow(of_boxes, n, k, of_size):
     """A gradient with respect to a size to both of its edges."""
     of_boxes[n, k] -= of_size
     of_boxes[n, 2 + k] += of_size
 
 
-@compiled
+@jit
 def source_loop(begin, end, rows, order, first, grad_values, objects, job, clear, target):
     """Each task: a band of ``rows`` rows of one picture, to whose gradient every object that reads it adds, in turn."""
     real, bands = target.dtype.type, -(-job.height // rows)
@@ -329,7 +329,7 @@ def source_loop(begin, end, rows, order, first, grad_values, objects, job, clear
             window_to_source(order[i], row0, row1, grad_values, objects, job, target)
 
 
-@compiled
+@inner
 def window_to_source(n, row0, row1, grad_values, objects, job, target):
     """What object n adds to the gradient of rows row0 .. row1 of the picture that it reads."""
     real, f, columns = target.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
@@ -339,36 +339,40 @@ def window_to_source(n, row0, row1, grad_values, objects, job, target):
     found, room = scratch(real, columns), np.empty(columns, target.dtype)
     first_texel = (objects.reads[n, PICTURE] * job.channels * job.height + row0) * job.width
     end_texel, one, below = first_texel + (row1 - row0) * job.width, np.uint64(1), np.uint64(job.width)
+    area, total = np.uint64(job.height * job.width), np.uint64(job.total)
     for y in range(objects.windows[n, HEIGHT]):
         row, at = row_of(real, f, y, 0, columns, job.covered, job), objects.windows[n, START] + y * columns
-        opacity, start = opacity_of_row(n, at, columns, objects, job, room)
+        opacity = opacity_of_row(n, at, objects, job, room)
         if job.nearest:
-            ends_to_source(real, f, row, row.t0, row.t1, y, at, (top, stop), grad_values, opacity[start:], job, target)
+            ends_to_source(real, f, row, row.t0, row.t1, y, at, (top, stop), grad_values, opacity, job, target)
             continue
-        ends_to_source(real, f, row, row.t0, row.x0, y, at, (top, stop), grad_values, opacity[start:], job, target)
+        ends_to_source(real, f, row, row.t0, row.x0, y, at, (top, stop), grad_values, opacity, job, target)
         # Those that may touch the band, with half a pixel more on both sides, as rounding moves positions.
         low, high = real(top) - real(1.5), real(stop) + real(0.5)
         begin, end = narrow(real, row.x0, row.x1, f.per_y, row.y + f.c * (real(0.5) - f.centre_x), low, high)
         positions(real, f, row, begin, end, job, found)
         texels, across, down = found
+        shares = opacity[begin:end]
         for k in range(end - begin):
             wx, wy, i = across[k], down[k], f.base + texels[k]
             above_in, below_in = first_texel <= i < end_texel, first_texel <= i + job.width < end_texel
-            for channel in range(job.channels):
+            above, under = (real(1) - wy) * shares[k], wy * shares[k]
+            w00, w01, w10, w11 = above * (real(1) - wx), above * wx, under * (real(1) - wx), under * wx
+            g, o = np.uint64(at + begin + k), np.uint64(i)
+            for _ in range(job.channels):
                 one_by_one()
-                grad = grad_values[channel * job.total + at + begin + k] * opacity[start + begin + k]
-                o = np.uint64(i + channel * job.height * job.width)
+                grad = grad_values[g]
                 if above_in:
-                    target[o] += grad * (real(1) - wx) * (real(1) - wy)
-                    target[o + one] += grad * wx * (real(1) - wy)
+                    target[o] += grad * w00
+                    target[o + one] += grad * w01
                 if below_in:
-                    o += below
-                    target[o] += grad * (real(1) - wx) * wy
-                    target[o + one] += grad * wx * wy
-        ends_to_source(real, f, row, row.x1, row.t1, y, at, (top, stop), grad_values, opacity[start:], job, target)
+                    target[o + below] += grad * w10
+                    target[o + below + one] += grad * w11
+                g, o = g + total, o + area
+        ends_to_source(real, f, row, row.x1, row.t1, y, at, (top, stop), grad_values, opacity, job, target)
 
 
-@compiled
+@inner
 def ends_to_source(real, f, row, begin, end, y, at, band, grad_values, opacity, job, target):
     """Columns begin .. end of a row, with all the care that borders and edges need."""
     top, stop = band
