@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -39,8 +40,11 @@ def spread(loop: Callable[..., None], arguments: tuple[Any, ...], count: int, pi
                 return
             loop(begin, min(begin + step, count), *arguments)
 
-    futures = [_threads().submit(take) for _ in range(threads - 1)]
+    futures = []
     try:
+        with suppress(RuntimeError):  # at the end of the process no thread begins any more
+            for _ in range(threads - 1):
+                futures.append(_threads().submit(take))
         take()
     finally:
         begun = [future for future in futures if not future.cancel()]  # who has not begun finds nothing left to do
@@ -49,10 +53,16 @@ def spread(loop: Callable[..., None], arguments: tuple[Any, ...], count: int, pi
         future.result()
 
 
+class Pool(ThreadPoolExecutor):
+    def _adjust_thread_count(self) -> None:
+        with suppress(RuntimeError):  # the system has no more threads: those that there are do the work
+            super()._adjust_thread_count()
+
+
 def _threads() -> ThreadPoolExecutor:
     global _pool
     if _pool is None:
-        _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="kornia_patchaug")
+        _pool = Pool(os.cpu_count() or 1, thread_name_prefix="kornia_patchaug")
     return _pool
 
 
