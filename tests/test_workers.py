@@ -1,6 +1,9 @@
 """The CPU kernels among threads and processes: determinism, forks, several callers at once, compiled code on disk."""
 
+import errno
+import importlib.util
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -9,9 +12,14 @@ import threading
 import time
 from pathlib import Path
 
+import numba
+import numpy as np
 import pytest
+from numba.core import config
 from support.compared import threads
 
+from kornia_patchaug.kernels.cpu import jit
+from kornia_patchaug.kernels.cpu import threads as running
 from kornia_patchaug.kernels.cpu.threads import spread
 
 ROOT = Path(__file__).parents[1]
@@ -51,16 +59,41 @@ def pool_threads():
 """
 
 
+# A file of loops, and one beside it of what they call.
 LOOPS = """
-from kornia_patchaug.kernels.cpu.jit import compiled
+from beside import check, once, span
+from kornia_patchaug.kernels.cpu.jit import jit
 
-@compiled
+@jit
+def twice(x):
+    return once(x) + once(x)
+
+@jit
+def spanned(x):
+    return 2 * span(x)
+
+@jit
+def checked(x):
+    return check(x)
+"""
+
+BESIDE = """
+import numpy as np
+from kornia_patchaug.kernels.cpu.jit import inner
+
+@inner
 def once(x):
     return x
 
-@compiled
-def twice(x):
-    return once(x) + once(x)
+@inner
+def span(x):
+    return np.ptp(x)
+
+@inner
+def check(x):
+    if x > 1:
+        raise ValueError("too much", x)
+    return x
 """
 
 
@@ -206,6 +239,40 @@ def test_an_error_of_the_caller_s_own_task_waits_for_the_other_threads():
     assert found == ["of a task", 1]
 
 
+def test_the_caller_does_the_work_alone_where_the_system_has_no_more_threads(monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(running, "_pool", None)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    done = []
+    with threads(3):
+        spread(lambda begin, end: done.extend(range(begin, end)), (), 100, 1 << 20)
+    assert done == list(range(100))
+
+
+def test_the_caller_does_the_work_alone_at_the_end_of_the_process():
+    """In a thread that outlives the main one, and in what is called at exit."""
+    found = script("""
+        import atexit
+        from kornia_patchaug.kernels.cpu.threads import spread
+        torch.set_num_threads(2)
+        done = []
+        def late():
+            spread(lambda begin, end: done.extend(range(begin, end)), (), 8, 1 << 20)
+        def outlive():
+            threading.main_thread().join()
+            time.sleep(0.1)
+            late()
+        def last():
+            late()
+            print(json.dumps(done))
+        atexit.register(last)
+        threading.Thread(target=outlive).start()
+    """)
+    assert found == [*range(8), *range(8)]
+
+
 # --- processes --------------------------------------------------------------------------------------------------------
 
 LOADER = """
@@ -263,6 +330,37 @@ def test_a_child_has_threads_even_if_its_parent_had_all_it_may_have():
     assert status == 0
 
 
+def test_a_child_can_compile_even_if_its_parent_was_compiling(tmp_path):
+    (tmp_path / "loops.py").write_text(LOOPS)
+    (tmp_path / "beside.py").write_text(BESIDE)
+    ends = script(
+        f"""
+        import signal
+        from llvmlite.binding import ffi
+        from numba.core.compiler_lock import global_compiler_lock
+        sys.path.insert(0, {str(tmp_path)!r})
+        from loops import twice
+        ends = []
+        for lock in global_compiler_lock, ffi.lib._lock:
+            held = threading.Event()
+            def hold():
+                with lock:
+                    held.set()
+                    time.sleep(0.2)
+            thread = threading.Thread(target=hold)
+            thread.start(), held.wait()
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)  # ends it if it hangs
+                os._exit(twice(21) - 42)
+            ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            thread.join()
+        print(json.dumps([*ends, twice(21)]))
+        """
+    )
+    assert ends == [0, 0, 42]
+
+
 def test_the_kernels_load_where_nothing_forks():
     """As on Windows."""
     code = "import os, torch; del os.register_at_fork; import kornia_patchaug.kernels.cpu as cpu; print(cpu.__name__)"
@@ -292,6 +390,29 @@ def test_workers_of_a_data_loader_after_the_parent_has_used_its_threads(context,
 # --- compiled code on disk --------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """The loops as a process loads them that has not seen them yet, and their folder."""
+    (tmp_path / "loops.py").write_text(LOOPS)
+    (tmp_path / "beside.py").write_text(BESIDE)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(jit, "said", False)
+    config.reload_config()
+
+    def load(name="twice"):
+        for file in ("beside", "loops"):
+            spec = importlib.util.spec_from_file_location(file, tmp_path / f"{file}.py")
+            module = importlib.util.module_from_spec(spec)
+            monkeypatch.setitem(sys.modules, file, module)
+            spec.loader.exec_module(module)
+        return getattr(module, name)
+
+    yield load, tmp_path
+    monkeypatch.undo()
+    config.reload_config()
+
+
 def test_later_processes_load_what_earlier_ones_compiled():
     """`make bench` holds this to half a second of an idle machine; compiling takes twenty times as long."""
     first_call = """
@@ -305,24 +426,13 @@ def test_later_processes_load_what_earlier_ones_compiled():
     assert not any(compiler for _, compiler in runs)
 
 
-def test_processes_that_compile_for_two_dtypes_at_once_leave_each_other_their_code(tmp_path):
+def test_processes_that_compile_for_two_dtypes_at_once_leave_each_other_their_code(fresh):
     """What is left when both look for a free name before either has written: one's index, and the other's file."""
-    (tmp_path / "loops.py").write_text(LOOPS)
+    load, folder = fresh
 
     def run(dtype):
-        code = f"import loops, numpy; print(loops.twice(numpy.ones(3, numpy.{dtype})).dtype)"
-        found = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            env={
-                **os.environ,
-                "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
-                "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
-            },
-        )
-        assert found.stdout.strip() == dtype, found.stderr
-        return {path: path.read_bytes() for path in (tmp_path / "cache").rglob("*.nb?")}
+        assert load()(np.ones(3, dtype)).dtype == dtype
+        return {path: path.read_bytes() for path in (folder / "cache").rglob("*.nb?")}
 
     first = run("float64")
     for path in first:
@@ -352,8 +462,8 @@ def test_folders_that_cannot_be_written_are_no_obstacle(locators, tmp_path):
                 locator.ensure_cache_path = refuse
         sys.path.insert(0, {str(tmp_path)!r})
         from twice import twice
-        from kornia_patchaug.kernels.cpu.jit import compiled
-        function = compiled(twice)
+        from kornia_patchaug.kernels.cpu.jit import jit
+        function = jit(twice)
         value = function(21)
         print(json.dumps([function.stats.cache_path, value]))
         """,
@@ -363,3 +473,106 @@ def test_folders_that_cannot_be_written_are_no_obstacle(locators, tmp_path):
     assert value == 42
     assert (cached is not None) == (locators == "InTree")
     assert not list((tmp_path / "__pycache__").glob("twice.twice*.nbi"))
+
+
+def test_compiled_code_is_loaded_until_a_file_beside_it_changes(fresh):
+    load, folder = fresh
+    for expected, hits in ((42, 0), (42, 1)):
+        twice = load()
+        assert (twice(21), sum(twice.stats.cache_hits.values())) == (expected, hits)
+    (folder / "beside.py").write_text(BESIDE.replace("return x\n", "return x + 1\n", 1))
+    for expected, hits in ((44, 0), (44, 1)):
+        twice = load()
+        assert (twice(21), sum(twice.stats.cache_hits.values())) == (expected, hits)
+
+
+def zeros_within(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(400) + content[len(content) // 2 + 400 :])
+
+
+def a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGE = {
+    "cut off": lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    "empty": lambda path: path.write_bytes(b""),
+    "garbled": lambda path: path.write_bytes(b"garbled" * 99),
+    "zeros within": zeros_within,
+    "missing": lambda path: path.unlink(),
+    "a folder": a_folder,
+}
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_files_of_the_cache_are_as_none_and_are_written_anew(damage, suffix, fresh):
+    load, folder = fresh
+    load()(21)
+    for path in list((folder / "cache").rglob(f"*.{suffix}")):
+        DAMAGE[damage](path)
+    hits = []
+    for _ in range(2):
+        twice = load()
+        assert twice(21) == 42
+        hits.append(sum(twice.stats.cache_hits.values()))
+    assert hits == [0, 0 if damage == "a folder" else 1]
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS])
+def test_a_call_does_not_need_to_keep_what_was_compiled(reason, fresh, monkeypatch):
+    def refuse(*args):
+        raise OSError(reason, os.strerror(reason))
+
+    load, _ = fresh
+    monkeypatch.setattr(jit.CacheFile, "_open_for_write", refuse)
+    assert load()(21) == 42
+
+
+def test_compiling_is_said_once_and_loading_is_not(fresh, caplog, monkeypatch):
+    load, folder = fresh
+    with caplog.at_level(logging.WARNING, "kornia_patchaug"):
+        twice = load()
+        assert twice(np.float32(21)) == twice(np.float64(21)) == 42
+        (said,) = caplog.messages
+        assert "float32" in said and str(folder / "cache") in said
+        monkeypatch.setattr(jit, "said", False)
+        caplog.clear()
+        assert load()(np.float32(21)) == 42
+        assert not caplog.messages
+        monkeypatch.setattr(jit, "Cache", lambda function: os.listdir(folder / "nowhere"))
+        assert load()(np.float64(21)) == 42
+        (said,) = caplog.messages
+        assert "float64" in said and "NUMBA_CACHE_DIR" in said
+
+
+def test_others_can_compile_what_the_loops_have_compiled(fresh):
+    """Parts of numba, of which the loops keep no machine code, and functions that only compiled ones call."""
+    load, _ = fresh
+    x = np.array([1.0, 5, 2])
+    assert load("spanned")(x) == 8
+    assert numba.njit(load("spanned").py_func)(x) == 8
+    assert sys.modules["loops"].span(x) == 4  # from Python, as Python
+
+
+def test_what_a_part_raises_reaches_the_caller(fresh):
+    load, _ = fresh
+    for _ in "compiled", "loaded":
+        checked = load("checked")
+        assert checked(1) == 1
+        with pytest.raises(ValueError, match="too much") as caught:
+            checked(3)
+        assert caught.value.args == ("too much", 3)
+    assert sum(checked.stats.cache_hits.values()) == 1
+
+
+def test_the_loops_cannot_be_imported_where_nothing_may_be_compiled():
+    code = """
+        try:
+            import kornia_patchaug.kernels.cpu
+        except ImportError as error:
+            print(json.dumps(str(error)))
+    """
+    assert script(code, NUMBA_DISABLE_JIT="1") == "NUMBA_DISABLE_JIT is set"
