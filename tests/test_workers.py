@@ -239,16 +239,24 @@ def test_an_error_of_the_caller_s_own_task_waits_for_the_other_threads():
     assert found == ["of a task", 1]
 
 
-def test_the_caller_does_the_work_alone_where_the_system_has_no_more_threads(monkeypatch):
+def test_no_more_threads_than_the_system_has_do_the_work(monkeypatch):
+    """One that is busy as the work begins, and joins in."""
+
     def refuse(self):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(running, "_pool", None)
+    busy = running._threads().submit(time.sleep, 0.03)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     done = []
+
+    def work(begin, end):
+        time.sleep(0.01 if threading.current_thread() is threading.main_thread() else 0.2)
+        done.extend(range(begin, end))
+
     with threads(3):
-        spread(lambda begin, end: done.extend(range(begin, end)), (), 100, 1 << 20)
-    assert done == list(range(100))
+        spread(work, (), 9, 1 << 20)
+    assert busy.done() and sorted(done) == list(range(9))
 
 
 def test_the_caller_does_the_work_alone_at_the_end_of_the_process():

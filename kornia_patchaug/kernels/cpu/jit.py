@@ -51,8 +51,7 @@ class Library(JITCodeLibrary):
         module.data_layout = self._codegen._data_layout  # numba's passes here are among those of the whole module
 
     def add_linking_library(self, library: Any) -> None:
-        if not isinstance(library, Library):
-            library._ensure_finalized()
+        """As numba does, but without finalising it."""
         self._linking_libraries.append(library)
 
     def get_pointer_to_function(self, name: str) -> int:
