@@ -1,4 +1,4 @@
-"""Box frames, the whole pixels of boxes, and matrices in pixels from a box's centre.
+"""Box frames, the whole pixels of boxes, theta as a matrix, and matrices in pixels from a box's centre.
 
 Matrices are named by frames so that neighbours cancel: ``src_from_dst = src_from_box @ box_from_dst``.
 """
@@ -8,6 +8,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kornia_patchaug.dtypes import working_dtype
+
+
+def as_theta(theta: Tensor) -> Tensor:
+    """A checked ``(N, 6)`` or ``(N, 2, 3)`` as ``(N, 2, 3)``, float32 at least."""
+    dtype = working_dtype(theta)
+    theta = theta if theta.ndim == 3 else theta.reshape(-1, 2, 3)
+    return theta if theta.dtype == dtype else theta.to(dtype)
+
+
+def clamped(x: Tensor, low: Tensor | float | None = None, high: Tensor | float | None = None) -> Tensor:
+    """``x.clamp(low, high)``, with gradient 1 with respect to ``x`` between the bounds and at them, and 0 beyond.
+
+    The gradient of ``clamp`` at a bound depends on the version of torch, and on whether the bound is a tensor.
+    """
+    if low is not None:
+        x = torch.where(x < low, low, x)
+    return x if high is None else torch.where(x > high, high, x)
+
 
 def carry(points: Tensor, dst_from_src: Tensor, centre: Tensor) -> Tensor:
     """Points ``(N, K, 2)`` moved by matrices ``(N, 2, 3)`` about centres ``(N, 2)``."""
@@ -16,11 +35,9 @@ def carry(points: Tensor, dst_from_src: Tensor, centre: Tensor) -> Tensor:
 
 
 def enclosing(points: Tensor, first: Tensor | None = None, stop: Tensor | None = None) -> Tensor:
-    """The boxes ``(N, 4)`` around points ``(N, K, 2)``, kept between the corners ``first`` and ``stop``."""
-    low, high = points.amin(1), points.amax(1)
-    if first is not None:
-        low, high = low.clamp(first, stop), high.clamp(first, stop)
-    return torch.cat([low, high], dim=1)
+    """The boxes ``(N, 4)`` around points ``(N, K, 2)``, kept between corners ``first`` and ``stop (N, 2)``."""
+    ends = points.amin(1), points.amax(1)
+    return torch.cat([clamped(end, first, stop) for end in ends], dim=1)
 
 
 def whole_pixels(boxes: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,7 +52,7 @@ def half_sizes(boxes: Tensor, align_corners: bool) -> Tensor:
     A box of one pixel or less has one column of centres, so that its frame has no width under ``align_corners``.
     """
     size = boxes[:, 2:] - boxes[:, :2]
-    return ((size - 1).clamp(min=0) if align_corners else size) / 2
+    return (clamped(size - 1, 0.0) if align_corners else size) / 2
 
 
 def centres(boxes: Tensor) -> Tensor:
