@@ -71,7 +71,8 @@ def check_objects(
     check_theta(theta, len(boxes))
     if alpha is not None:
         check_alpha(alpha, len(boxes))
-    for name, value in (("boxes", boxes), ("obj_to_img", obj_to_img), ("theta", theta), ("alpha", alpha)):
+    # Those that may have been left out, and were made here, come last.
+    for name, value in (("boxes", boxes), ("alpha", alpha), ("theta", theta), ("obj_to_img", obj_to_img)):
         if value is not None:
             check_device(name, value, images)
             check_readable(name, value)
