@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 FORMATS = ("xyxy", "xyxy_plus", "xywh", "cxcywh", "xyxyn", "xywhn", "cxcywhn")
 
+SILENT = torch.nn.Parameter.__torch_function__  # of subclasses that leave torch's functions alone
+
 BoxesLike = Tensor | Sequence[Tensor] | Boxes
 
 
@@ -72,12 +74,15 @@ def convert_boxes(boxes: Tensor, source: str, target: str, size: tuple[int, int]
     for name, value in (("source", source), ("target", target)):
         if value not in FORMATS:
             raise ValueError(f"{name}: expected one of {', '.join(FORMATS)}, got {value!r}.")
-    check_format("source", source, boxes)
+    format_of(boxes, "source", source)
     scaled = source != target and (source.endswith("n") or target.endswith("n"))
     height, width = as_size("size", size) if scaled else (1, 1)
     halved = source != target and "c" in (source[0], target[0])
-    boxes = without_class(boxes)
-    boxes = boxes.to(_dtype_of_boxes(boxes, floating=scaled or halved))
+    # Sums of narrow integers wrap around, and those of half precision lose digits.
+    dtype = working_dtype(boxes) if boxes.is_floating_point() else torch.int64
+    if dtype == torch.int64 and (scaled or halved):
+        dtype = torch.promote_types(torch.get_default_dtype(), torch.float32)
+    boxes = without_class(boxes).to(dtype)
     if source == target:
         return boxes
     unit = boxes.new_tensor([width, height])
@@ -139,7 +144,8 @@ def flatten_boxes(boxes: BoxesLike, mode: str | None = None) -> tuple[Tensor, Te
     if isinstance(boxes, Tensor):
         if boxes.ndim != 3 or boxes.shape[-1] != 4:
             raise ValueError(f"boxes: expected a padded (B, M, 4) tensor, got {tuple(boxes.shape)}.")
-        converted = _in_xyxy("boxes", boxes, mode)
+        check_numeric("boxes", boxes)
+        converted = _in_xyxy(boxes, mode)
         padding = (without_class(boxes) == 0).all(-1, keepdim=True)
         obj_to_img = torch.arange(boxes.shape[0], device=boxes.device).repeat_interleave(boxes.shape[1])
         return converted.masked_fill(padding, 0).reshape(-1, 4), obj_to_img
@@ -150,7 +156,7 @@ def flatten_boxes(boxes: BoxesLike, mode: str | None = None) -> tuple[Tensor, Te
     rows_of_images = []
     for i, row in enumerate(boxes):
         check_boxes(row, name=f"boxes[{i}]", expected="shape (n, 4)")
-        rows_of_images.append(_in_xyxy(f"boxes[{i}]", row, mode))
+        rows_of_images.append(_in_xyxy(row, mode))
     if not rows_of_images:
         return torch.zeros(0, 4, dtype=torch.float32), torch.zeros(0, dtype=torch.int64)
     flat = torch.cat(rows_of_images)
@@ -214,7 +220,7 @@ def plain_tensors(function: Callable[P, R]) -> Callable[P, R]:
     def without_classes(*args: P.args, **kwargs: P.kwargs) -> R:
         if not has_torch_function((*args, *kwargs.values())):
             return function(*args, **kwargs)
-        plain: Any = function  # of other arguments than P says
+        plain: Any = function  # P knows only args and kwargs as they came
         result: R = plain(*map(in_pixels, args), **{name: in_pixels(value) for name, value in kwargs.items()})
         given: Any = args[0] if args else kwargs[first]
         if not _has_class(given) or format_of(given):
@@ -226,54 +232,45 @@ def plain_tensors(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def in_pixels(value: T) -> T:
-    """A tensor without its class, in ``xyxy`` if that says another format; anything else as it is."""
+    """A tensor without its class, and in ``xyxy`` if that has a format; anything else as it is."""
     said = format_of(value)
     return cast("T", convert_boxes(cast("Tensor", value), said, "xyxy")) if said else without_class(value)
 
 
 def without_class(value: T) -> T:
-    """A tensor that shares memory and graph with ``value`` and is of no subclass; anything else as it is."""
+    """A tensor as one of no subclass, with the same memory and graph; anything else as it is."""
     if not _has_class(value):
         return value
-    with torch._C.DisableTorchFunctionSubclass():  # or the class would wrap this too
+    with torch._C.DisableTorchFunctionSubclass():  # or the class may wrap the result again
         return cast("T", cast("Tensor", value).as_subclass(Tensor))
 
 
-def format_of(value: object) -> str | None:
-    """The format that boxes of torchvision's ``BoundingBoxes``, or of a class like it, say they have; else None."""
-    if not _has_class(value) or not hasattr(value, "format"):
+def format_of(value: object, name: str = "mode", mode: str | None = None) -> str | None:
+    """The format of torchvision's ``BoundingBoxes`` and classes like it; None if ``value`` is nothing of that kind.
+
+    Raises if an argument called ``name`` said another ``mode``.
+    """
+    said = getattr(value, "format", None) if _has_class(value) else None
+    if said is None:
         return None
-    said = str(getattr(value.format, "value", value.format)).lower()
+    said, kind = str(getattr(said, "value", said)).lower(), type(value).__name__
     if said not in FORMATS or said.endswith("n"):
-        raise ValueError(f"boxes: expected {type(value).__name__} of format xyxy, xywh or cxcywh, got {said}.")
+        raise ValueError(f"boxes: expected {kind} of format xyxy, xywh or cxcywh, got {said}.")
+    if mode not in (None, said):
+        raise ValueError(f"{name}: expected {said!r}, the format that the {kind} have, got {mode!r}.")
     return said
 
 
-def check_format(name: str, mode: str, boxes: Tensor) -> None:
-    """Raise if the boxes say that they are in another format than ``mode``, an argument called ``name``."""
-    said = format_of(boxes)
-    if said not in (None, mode):
-        raise ValueError(f"{name}: expected {said!r}, the format that the {type(boxes).__name__} have, got {mode!r}.")
-
-
 def _has_class(value: object) -> bool:
-    """Whether ``value`` is of a subclass of Tensor that takes part in what torch's functions do (parameters do not)."""
-    return isinstance(value, Tensor) and type(value) is not Tensor and has_torch_function((value,))
+    """Whether ``value`` is of a subclass of Tensor that has a say in torch's functions, as parameters have not."""
+    kind = type(value)
+    return kind is not Tensor and issubclass(kind, Tensor) and kind.__torch_function__ is not SILENT
 
 
-def _in_xyxy(name: str, boxes: Tensor, mode: str | None) -> Tensor:
-    """Rows ``(..., 4)`` from ``mode``, or if that is None from the format they say, else ``xyxy``."""
-    check_numeric(name, boxes)
-    if mode is not None:
-        check_format("mode", mode, boxes)
-    return convert_boxes(boxes, mode or format_of(boxes) or "xyxy", "xyxy")
-
-
-def _dtype_of_boxes(boxes: Tensor, floating: bool) -> torch.dtype:
-    """The dtype of converted boxes: it holds their sums, of which narrow integers and halves would lose digits."""
-    if boxes.is_floating_point():
-        return working_dtype(boxes)
-    return torch.promote_types(torch.get_default_dtype(), torch.float32) if floating else torch.int64
+def _in_xyxy(boxes: Tensor, mode: str | None) -> Tensor:
+    """Rows ``(..., 4)`` from ``mode``, or if that is None from the format that they have, else ``xyxy``."""
+    said = format_of(boxes, "mode", mode)
+    return convert_boxes(boxes, mode or said or "xyxy", "xyxy")
 
 
 def boxes_are_objects(boxes: Boxes) -> Tensor:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # float32 cannot tell neighbouring pixels apart beyond this coordinate.
 MAX_COORDINATE = 2.0**24
+_unwrapped = getattr(torch.func, "debug_unwrap", lambda value, recurse: value)  # torch 2.6 has none
 COUNTED = {"obj_to_img": "an image index", "classes": "a class index"}
 
 
@@ -45,7 +46,7 @@ def check_readable(name: str, value: Tensor) -> None:
             f"{name}: expected a tensor with values, got one on the device meta. Sizes of windows follow from values: "
             "move the tensors to a device that holds them. torch.compile needs no meta tensors from you."
         )
-    if torch.func.debug_unwrap(value, recurse=False) is not value:
+    if _unwrapped(value, recurse=False) is not value:
         raise TypeError(
             f"{name}: expected a tensor whose values can be read, got one inside a transform of torch.func (grad, vjp, "
             "jvp, vmap, ...), which this function cannot be in: sizes of windows follow from values. For gradients use "

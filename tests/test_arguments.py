@@ -89,6 +89,16 @@ def test_classes_that_refuse_one_another_are_taken_and_that_of_the_images_says_w
         assert torch.equal(got, want)
 
 
+def test_parameters_and_modes_that_see_every_function_are_no_classes():
+    images = torch.nn.Parameter(IMAGES.clone())
+    plain = kp.affine_patches(IMAGES, BOX, THETA)
+    with torch.device("cpu"):
+        for given in (images, IMAGES):
+            assert type(kp.affine_patches(given, BOX, torch.nn.Parameter(THETA))) is torch.Tensor
+        assert torch.equal(kp.affine_patches(images, BOX, THETA), plain)
+        assert type(kp.affine_patches(IMAGES.as_subclass(Image), BOX, THETA)) is torch.Tensor
+
+
 SAME = {"XYXY": [[2, 1, 9, 6]], "XYWH": [[2, 1, 7, 5]], "CXCYWH": [[5.5, 3.5, 7, 5]]}
 
 
