@@ -5,10 +5,15 @@ Matrices are named by frames so that neighbours cancel: ``src_from_dst = src_fro
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from kornia_patchaug.dtypes import working_dtype
+
+Corners = TypeVar("Corners", Tensor, "np.ndarray[tuple[int, int], np.dtype[np.float64]]")
 
 
 def as_theta(theta: Tensor) -> Tensor:
@@ -16,16 +21,6 @@ def as_theta(theta: Tensor) -> Tensor:
     dtype = working_dtype(theta)
     theta = theta if theta.ndim == 3 else theta.reshape(-1, 2, 3)
     return theta if theta.dtype == dtype else theta.to(dtype)
-
-
-def clamped(x: Tensor, low: Tensor | float | None = None, high: Tensor | float | None = None) -> Tensor:
-    """``x.clamp(low, high)``, with gradient 1 with respect to ``x`` between the bounds and at them, and 0 beyond.
-
-    The gradient of ``clamp`` at a bound depends on the version of torch, and on whether the bound is a tensor.
-    """
-    if low is not None:
-        x = torch.where(x < low, low, x)
-    return x if high is None else torch.where(x > high, high, x)
 
 
 def carry(points: Tensor, dst_from_src: Tensor, centre: Tensor) -> Tensor:
@@ -36,14 +31,30 @@ def carry(points: Tensor, dst_from_src: Tensor, centre: Tensor) -> Tensor:
 
 def enclosing(points: Tensor, first: Tensor | None = None, stop: Tensor | None = None) -> Tensor:
     """The boxes ``(N, 4)`` around points ``(N, K, 2)``, kept between corners ``first`` and ``stop (N, 2)``."""
-    ends = points.amin(1), points.amax(1)
-    return torch.cat([clamped(end, first, stop) for end in ends], dim=1)
+    low, high = points.amin(1), points.amax(1)
+    if first is not None and stop is not None:
+        low, high = clamped(low, first, stop), clamped(high, first, stop)
+    return torch.cat([low, high], dim=1)
 
 
-def whole_pixels(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """The corners of the whole pixels that boxes touch: first, and one past the last."""
+def whole_pixels(boxes: Corners) -> tuple[Corners, Corners]:
+    """The corners of the whole pixels that boxes touch: first, and one past the last; of tensors, without a graph."""
+    if isinstance(boxes, np.ndarray):
+        return np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])
     boxes = boxes.detach()
     return boxes[:, :2].floor(), boxes[:, 2:].ceil()
+
+
+def painted_pixels(boxes: Corners, height: int, width: int) -> tuple[Corners, Corners]:
+    """The corners of what is painted of boxes in their image: first pixel, and one past the last; both 0 for none."""
+    first, stop = whole_pixels(boxes)
+    if isinstance(boxes, np.ndarray):
+        low, high = np.maximum(first, 0), np.minimum(stop, (width, height))
+    else:
+        low, high = first.clamp(min=0), stop.minimum(stop.new_tensor([width, height]))
+    has_side = (high > low) & (boxes[:, 2:] > boxes[:, :2])  # across, down
+    has_area = has_side[:, :1] & has_side[:, 1:]
+    return low * has_area, high * has_area
 
 
 def half_sizes(boxes: Tensor, align_corners: bool) -> Tensor:
@@ -52,7 +63,7 @@ def half_sizes(boxes: Tensor, align_corners: bool) -> Tensor:
     A box of one pixel or less has one column of centres, so that its frame has no width under ``align_corners``.
     """
     size = boxes[:, 2:] - boxes[:, :2]
-    return (clamped(size - 1, 0.0) if align_corners else size) / 2
+    return (clamped(size - 1, 0, torch.inf) if align_corners else size) / 2
 
 
 def centres(boxes: Tensor) -> Tensor:
@@ -85,3 +96,8 @@ def safe_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """``numerator / denominator``, and 0 (with zero gradient) where the denominator is 0."""
     zero = denominator == 0
     return (numerator / denominator.masked_fill(zero, 1)).masked_fill(zero, 0)
+
+
+def clamped(value: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """``value.clamp(low, high)``, with gradient 1 between the bounds and at them, where versions of torch differ."""
+    return torch.where(value < low, low, torch.where(value > high, high, value))
