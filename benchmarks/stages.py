@@ -14,7 +14,6 @@ from benchmarks.cases import Case, Scene, make_scene
 from benchmarks.rivals import FORWARD
 from benchmarks.suite import Settings
 from kornia_patchaug import kernels
-from kornia_patchaug.checks import check_theta
 from kornia_patchaug.objects import Objects, check_objects
 from kornia_patchaug.stages import Reading, own_reads
 from kornia_patchaug.windows import Windows, make_windows
@@ -78,7 +77,7 @@ def backward_calls(case: Case, settings: Settings) -> dict[str, Callable[[], obj
 
 
 def check(scene: Scene) -> Objects:
-    return check_objects(scene.images, scene.boxes, scene.obj_to_img, check_theta(scene.theta))
+    return check_objects(scene.images, scene.boxes, scene.obj_to_img, scene.theta)
 
 
 def lay_out(images: torch.Tensor, objects: Objects) -> tuple[Windows, np.ndarray, dict[str, Any]]:

@@ -11,10 +11,10 @@ from kornia.geometry.boxes import Boxes
 from kornia.geometry.keypoints import Keypoints
 from torch import Tensor
 
-from kornia_patchaug.boxes import BoxesLike, labels_of
-from kornia_patchaug.checks import check_option, check_size, check_theta
+from kornia_patchaug.boxes import BoxesLike, as_size, labels_of
+from kornia_patchaug.checks import check_option, check_theta
 from kornia_patchaug.draw import noise, number_of, seed, uniform
-from kornia_patchaug.frames import identity_theta
+from kornia_patchaug.frames import as_theta, identity_theta
 from kornia_patchaug.functional import PADDINGS, STEP_PADDINGS, Mode, Padding, affine_patches
 from kornia_patchaug.labels import follow_boxes, follow_points
 from kornia_patchaug.objects import as_flat, checked_index
@@ -71,7 +71,7 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
             "padding_mode": padding_mode,
             "align_corners": align_corners,
             "sequential": sequential,
-            "patch_size": None if patch_size is None else check_size("patch_size", patch_size),
+            "patch_size": None if patch_size is None else as_size("patch_size", patch_size),
         }
         check_option("resample", self.flags["resample"], (Resample.BILINEAR, Resample.NEAREST))
         self.generator: torch.Generator | None = None  # of the gates and draws; the global one if None
@@ -182,7 +182,8 @@ class PatchAugmentation(RigidAffineAugmentationBase2D):
             raise ValueError(f"patch_prob: expected one gate a box ({len(boxes)}), got {gate.shape[1]}.")
         found = {**self._bound, **kept, **given}
         if "theta" in found:
-            theta = check_theta(found["theta"], len(boxes)).to(device, copy=True)
+            check_theta(found["theta"], len(boxes))
+            theta = as_theta(found["theta"]).to(device, copy=True)
         else:
             theta = self.draw_theta(boxes, of_theta, found.get("classes"))
         params.update(

@@ -1,62 +1,89 @@
-"""The checks of single arguments: name, what was expected, what came, the first wrong row, the remedy."""
+"""Checks of single arguments: each raises or returns None.
+
+Texts name the argument, what was expected, what came, the first wrong row and the remedy.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import cache
+from operator import index
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from kornia_patchaug.dtypes import working_dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # float32 cannot tell neighbouring pixels apart beyond this coordinate.
 MAX_COORDINATE = 2.0**24
+_unwrapped = getattr(torch.func, "debug_unwrap", lambda value, recurse: value)  # torch 2.6 has none
 COUNTED = {"obj_to_img": "an image index", "classes": "a class index"}
 
 
 def check_images(name: str, images: Tensor) -> None:
-    """Raise unless ``images`` is a floating ``(B, C, H, W)`` tensor."""
+    """Raise unless ``images`` is a floating ``(B, C, H, W)`` tensor with sides that float32 can count."""
     if not isinstance(images, Tensor):
         raise TypeError(f"{name}: expected a (B, C, H, W) tensor, got {type(images).__name__}.")
     if not images.is_floating_point():
         raise TypeError(f"{name}: expected a floating dtype, got {images.dtype}. Use {name}.float() / 255 for bytes.")
-    if images.ndim != 4 or min(images.shape[1:]) < 1:
-        raise ValueError(f"{name}: expected shape (B, C, H, W) with channels and pixels, got {tuple(images.shape)}.")
+    shape = images.shape
+    if len(shape) != 4 or min(shape[1:]) < 1:
+        raise ValueError(f"{name}: expected shape (B, C, H, W) with channels and pixels, got {tuple(shape)}.")
+    if max(shape[2:]) > MAX_COORDINATE:
+        raise ValueError(
+            f"{name}: expected sides of at most {MAX_COORDINATE:.0f} pixels, got {tuple(shape)}. Cut it into tiles."
+        )
 
 
-def check_theta(theta: Tensor, count: int | None = None) -> Tensor:
-    """Return ``theta`` as ``(N, 2, 3)`` in float32 at least, or raise."""
+def check_readable(name: str, value: Tensor) -> None:
+    """Raise unless the tensor's values can be read, on whatever device."""
+    if value.is_meta:
+        raise ValueError(
+            f"{name}: expected a tensor with values, got one on the device meta. Sizes of windows follow from values: "
+            "move the tensors to a device that holds them. torch.compile needs no meta tensors from you."
+        )
+    if _unwrapped(value, recurse=False) is not value:
+        raise TypeError(
+            f"{name}: expected a tensor whose values can be read, got one inside a transform of torch.func (grad, vjp, "
+            "jvp, vmap, ...), which this function cannot be in: sizes of windows follow from values. For gradients use "
+            "torch.autograd.grad; for vmap, put the batches into one."
+        )
+
+
+def check_theta(theta: Tensor, count: int | None = None, name: str = "theta") -> None:
+    """Raise unless ``theta`` is a floating ``(N, 6)`` or ``(N, 2, 3)``, with N = ``count`` if that is given."""
     if not isinstance(theta, Tensor) or not theta.is_floating_point():
-        raise TypeError(f"theta: expected a floating (N, 6) or (N, 2, 3) tensor, got {describe(theta)}.")
-    if theta.shape[1:] not in ((6,), (2, 3)):
-        raise ValueError(f"theta: expected shape (N, 6) or (N, 2, 3), got {tuple(theta.shape)}.")
-    if count is not None and len(theta) != count:
-        raise ValueError(f"theta: expected one row a box ({count}), got {len(theta)}.")
-    return theta.reshape(-1, 2, 3).to(working_dtype(theta))
+        raise TypeError(f"{name}: expected a floating (N, 6) or (N, 2, 3) tensor, got {describe(theta)}.")
+    shape = theta.shape
+    if shape[1:] not in ((6,), (2, 3)):
+        raise ValueError(f"{name}: expected shape (N, 6) or (N, 2, 3), got {tuple(shape)}.")
+    if count is not None and shape[0] != count:
+        raise ValueError(f"{name}: expected one row a box ({count}), got {shape[0]}.")
 
 
-def check_boxes(boxes: Tensor, count: int | None = None) -> Tensor:
-    """Return flat ``boxes`` as floating ``(N, 4)``, or raise; values are checked too."""
-    check_numeric("boxes", boxes)
+def check_boxes(
+    boxes: Tensor, count: int | None = None, *, name: str = "boxes", expected: str = "shape (N, 4)"
+) -> None:
+    """Raise unless ``boxes`` is a numeric ``(N, 4)``, with N = ``count`` if that is given; values are not read.
+
+    ``expected`` is what the text says instead, where a caller takes other forms too.
+    """
+    check_numeric(name, boxes)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"boxes: expected shape (N, 4), got {tuple(boxes.shape)}.")
+        raise ValueError(f"{name}: expected {expected}, got {tuple(boxes.shape)}.")
     if count is not None and len(boxes) != count:
-        raise ValueError(f"boxes: expected one row a theta ({count}), got {len(boxes)}.")
-    boxes = boxes.to(working_dtype(boxes))
-    check_box_values(boxes.detach().cpu().double().numpy())
-    return boxes
+        raise ValueError(f"{name}: expected one row a theta ({count}), got {len(boxes)}.")
 
 
-def check_theta_values(host: NDArray[np.float64]) -> None:
-    """Raise unless the ``(N, 6)`` thetas on the host are finite."""
+def check_theta_values(host: NDArray[np.floating]) -> None:
+    """Raise unless the thetas on the host, one a row, are finite."""
     bad = first_row(~np.isfinite(host))
     if bad is not None:
-        raise ValueError(f"theta: expected finite values, got {host[bad].tolist()} in row {bad}.")
+        raise ValueError(f"theta: expected finite values, got {host[bad].ravel().tolist()} in row {bad}.")
 
 
 def check_device(name: str, value: Tensor, images: Tensor) -> None:
@@ -73,11 +100,14 @@ def check_option(name: str, value: object, allowed: Sequence[object]) -> None:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}.")
 
 
-def check_size(name: str, size: object) -> tuple[int, int]:
-    """Return ``size`` as ``(height, width)`` ints, or raise."""
-    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(s, int) and s > 0 for s in size):
+def check_size(name: str, size: Any) -> None:
+    """Raise unless ``size`` is (height, width), two integers above 0: of Python, NumPy, or with ``__index__``."""
+    try:
+        good = len(size) == 2 and all(index(side) > 0 for side in size)
+    except TypeError:
+        good = False
+    if not good:
         raise ValueError(f"{name}: expected (height, width), two integers above 0, got {size!r}.")
-    return int(size[0]), int(size[1])
 
 
 def check_numeric(name: str, value: object) -> None:
@@ -86,16 +116,19 @@ def check_numeric(name: str, value: object) -> None:
         raise TypeError(f"{name}: expected an integer or floating tensor, got {describe(value)}.")
 
 
-def check_index(index: Tensor, count: int, name: str = "obj_to_img") -> Tensor:
-    """Return ``index``, of an image or a class for each box, as int64 ``(N,)``, or raise."""
-    integer = isinstance(index, Tensor) and not (
-        index.is_floating_point() or index.is_complex() or index.dtype == torch.bool
-    )
-    if not integer:
-        raise TypeError(f"{name}: expected an integer (N,) tensor, got {describe(index)}.")
-    if index.shape != (count,):
-        raise ValueError(f"{name}: expected shape ({count},), {COUNTED[name]} for each box, got {tuple(index.shape)}.")
-    return index.long()
+def check_index(name: str, value: Tensor, count: int) -> None:
+    """Raise unless ``value`` is an integer ``(count,)``, of an image or a class for each box; values are not read."""
+    if not isinstance(value, Tensor) or value.is_floating_point() or value.is_complex() or value.dtype == torch.bool:
+        raise TypeError(f"{name}: expected an integer (N,) tensor, got {describe(value)}.")
+    if value.shape != (count,):
+        raise ValueError(f"{name}: expected shape ({count},), {COUNTED[name]} for each box, got {tuple(value.shape)}.")
+
+
+def check_index_values(name: str, host: NDArray[np.number], size: int) -> None:
+    """Raise unless every index on the host is one of ``size`` images or classes."""
+    bad = first_row((host < 0) | (host >= size))
+    if bad is not None:
+        raise ValueError(f"{name}: expected {COUNTED[name]} in [0, {size}), got {int(host[bad])} in row {bad}.")
 
 
 def check_alpha(alpha: Tensor, count: int) -> None:
@@ -109,27 +142,54 @@ def check_alpha(alpha: Tensor, count: int) -> None:
 
 def check_box_values(host: NDArray[np.float64]) -> None:
     """Raise unless the float64 ``(N, 4)`` boxes on the host are finite, ordered and countable."""
+    countable = abs(host) <= MAX_COORDINATE  # NaN and infinity are not
+    ordered = host[:, 2:] >= host[:, :2]
+    if countable.all() and ordered.all():
+        return
     bad = first_row(~np.isfinite(host))
     if bad is not None:
         raise ValueError(f"boxes: expected finite values, got {host[bad].tolist()} in row {bad}.")
-    bad = first_row(host[:, 2:] < host[:, :2])
+    bad = first_row(~ordered)
     if bad is not None:
         raise ValueError(
             f"boxes: expected x1 y1 x2 y2 with x2 >= x1 and y2 >= y1, got {host[bad].tolist()} in row {bad}. "
             "Boxes as corner and size go through convert_boxes(boxes, 'xywh', 'xyxy')."
         )
-    bad = first_row(abs(host) > MAX_COORDINATE)
-    if bad is not None:
-        raise ValueError(
-            f"boxes: expected pixels within +-{MAX_COORDINATE:.0f}, got {host[bad].tolist()} in row {bad}."
+    bad = first_row(~countable)
+    raise ValueError(f"boxes: expected pixels within +-{MAX_COORDINATE:.0f}, got {host[bad].tolist()} in row {bad}.")
+
+
+def check_units(host: NDArray[np.float64], floating: bool, height: int, width: int) -> None:
+    """Warn if no box ``(N, 4)`` on the host is one of an image of that height and width in pixels, by the look of it.
+
+    Floating boxes in [0, 1] are likely shares of the image's size: one object may be that small, but is not expected to
+    be. Two or more boxes outside their images were likely measured in others; one alone may have been cropped away.
+    Boxes without area are padding, or objects that stay as they are.
+    """
+    if not len(host):
+        return
+    x1, y1, x2, y2 = host[0].tolist()
+    if max(x1, 1) < x2 and max(y1, 1) < y2 and x1 < width and y1 < height:
+        return  # the first box alone shows it, in most calls
+    boxes = host[(host[:, 2:] > host[:, :2]).all(1)]
+    if not len(boxes):
+        return
+    if floating and height * width > 1 and boxes.min() >= 0 and boxes.max() <= 1:
+        warn_once(
+            "boxes: expected x1 y1 x2 y2 in pixels, got boxes that all lie within [0, 1], the first pixel. If they are "
+            'shares of the width and height, pass convert_boxes(boxes, "xyxyn", "xyxy", size=(H, W)).'
+        )
+    elif len(boxes) > 1 and ((boxes[:, 2:] <= 0) | (boxes[:, :2] >= (width, height))).any(1).all():
+        warn_once(
+            "boxes: expected x1 y1 x2 y2 in pixels of the images as they are passed, got boxes that all lie wholly "
+            "outside their images, where nothing is painted. If the images were resized, the boxes have to be, too."
         )
 
 
-def check_range(host: NDArray[np.integer], size: int, name: str = "obj_to_img") -> None:
-    """Raise unless every index on the host is one of ``size`` images or classes."""
-    bad = first_row((host < 0) | (host >= size))
-    if bad is not None:
-        raise ValueError(f"{name}: expected {COUNTED[name]} in [0, {size}), got {int(host[bad])} in row {bad}.")
+@cache  # of a text that was shown; one that a filter turned into an error is raised again
+def warn_once(text: str) -> None:
+    """Warn, once a process."""
+    warnings.warn(text, UserWarning, stacklevel=2)
 
 
 def first_row(bad: NDArray[np.bool_]) -> int | None:

@@ -1,4 +1,4 @@
-"""Box frames, the whole pixels of boxes, and matrices in pixels from a box's centre.
+"""Box frames, the whole pixels of boxes, theta as a matrix, and matrices in pixels from a box's centre.
 
 Matrices are named by frames so that neighbours cancel: ``src_from_dst = src_from_box @ box_from_dst``.
 """
@@ -11,7 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kornia_patchaug.dtypes import working_dtype
+
 Corners = TypeVar("Corners", Tensor, "np.ndarray[tuple[int, int], np.dtype[np.float64]]")
+
+
+def as_theta(theta: Tensor) -> Tensor:
+    """A checked ``(N, 6)`` or ``(N, 2, 3)`` as ``(N, 2, 3)``, float32 at least."""
+    dtype = working_dtype(theta)
+    theta = theta if theta.ndim == 3 else theta.reshape(-1, 2, 3)
+    return theta if theta.dtype == dtype else theta.to(dtype)
 
 
 def carry(points: Tensor, dst_from_src: Tensor, centre: Tensor) -> Tensor:
@@ -21,10 +30,10 @@ def carry(points: Tensor, dst_from_src: Tensor, centre: Tensor) -> Tensor:
 
 
 def enclosing(points: Tensor, first: Tensor | None = None, stop: Tensor | None = None) -> Tensor:
-    """The boxes ``(N, 4)`` around points ``(N, K, 2)``, kept between the corners ``first`` and ``stop``."""
+    """The boxes ``(N, 4)`` around points ``(N, K, 2)``, kept between corners ``first`` and ``stop (N, 2)``."""
     low, high = points.amin(1), points.amax(1)
-    if first is not None:
-        low, high = low.clamp(first, stop), high.clamp(first, stop)
+    if first is not None and stop is not None:
+        low, high = clamped(low, first, stop), clamped(high, first, stop)
     return torch.cat([low, high], dim=1)
 
 
@@ -90,6 +99,5 @@ def safe_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 
 def clamped(value: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
-    """``value`` kept between two bounds, with a gradient of 1 also at the bounds, where versions of torch differ."""
-    within = (value >= low) & (value <= high)
-    return value.where(within, value.detach().clamp(low, high))
+    """``value.clamp(low, high)``, with gradient 1 between the bounds and at them, where versions of torch differ."""
+    return torch.where(value < low, low, torch.where(value > high, high, value))

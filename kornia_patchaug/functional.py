@@ -9,19 +9,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from kornia_patchaug.boxes import BoxesLike
+from kornia_patchaug.boxes import BoxesLike, as_size, plain_tensors
 from kornia_patchaug.checks import (
     check_device,
     check_images,
     check_option,
-    check_size,
+    check_readable,
     check_theta,
     check_theta_values,
 )
 from kornia_patchaug.dtypes import full_precision, working_dtype
-from kornia_patchaug.frames import identity_theta
+from kornia_patchaug.frames import as_theta, identity_theta
 from kornia_patchaug.kernels import paint, sample
-from kornia_patchaug.objects import as_flat, check_objects
+from kornia_patchaug.objects import as_flat, check_objects, on_host
 from kornia_patchaug.painting import cut_out, opacity_of, paint_in_steps, paint_in_turn, paint_objects, whole_boxes
 from kornia_patchaug.plan import PADDINGS as RULES
 from kornia_patchaug.plan import Padding as Rules
@@ -38,6 +38,7 @@ EdgePadding = Literal["zeros", "border", "reflection"]
 Padding = Literal["zeros", "border", "reflection", "image", "transparent"]
 
 
+@plain_tensors
 def affine_patches(
     images: Tensor,
     boxes: BoxesLike,
@@ -90,8 +91,9 @@ def affine_patches(
     if not isinstance(boxes, Tensor):
         check_images("images", images)
         boxes, obj_to_img = as_flat(boxes, obj_to_img, len(images))
+    size = None if patch_size is None else as_size("patch_size", patch_size)
     return _affine_patches(
-        images, boxes, theta, obj_to_img, alpha, *(mode, padding_mode, align_corners, sequential, patch_size)
+        images, boxes, theta, obj_to_img, alpha, *(mode, padding_mode, align_corners, sequential, size)
     )
 
 
@@ -111,7 +113,7 @@ def _affine_patches(
 ) -> Tensor:
     sampling, rules = _sampling(mode, padding_mode, align_corners, PADDINGS)
     check_option("sequential", sequential, (False, True))
-    size = None if patch_size is None else check_size("patch_size", patch_size)
+    size = None if patch_size is None else (patch_size[0], patch_size[1])
     if size is not None:
         check_option("padding_mode (with patch_size)", padding_mode, STEP_PADDINGS)
     objects = check_objects(images, boxes, obj_to_img, theta, alpha)
@@ -123,6 +125,7 @@ def _affine_patches(
     return paint_objects(images, images, objects, plan)
 
 
+@plain_tensors
 def crop_patches(
     images: Tensor,
     boxes: BoxesLike,
@@ -162,7 +165,7 @@ def crop_patches(
     if not isinstance(boxes, Tensor) or boxes.ndim == 3:
         check_images("images", images)
         boxes, obj_to_img = as_flat(boxes, obj_to_img, len(images))
-    size = check_size("size", size)
+    size = as_size("size", size)
     return _crop_patches(images, boxes, obj_to_img, *(size, mode, padding_mode, align_corners))
 
 
@@ -190,6 +193,7 @@ def _crop_patches(
     return patches.where(has_area[:, None, None, None], 0).to(images.dtype).contiguous()
 
 
+@plain_tensors
 def warp_patches(
     patches: Tensor,
     theta: Tensor,
@@ -225,9 +229,12 @@ def warp_patches(
 def _warp_patches(patches: Tensor, theta: Tensor, mode: str, padding_mode: str, align_corners: bool) -> Tensor:
     sampling, _ = _sampling(mode, padding_mode, align_corners, EDGE_PADDINGS)
     check_images("patches", patches)
-    theta = check_theta(theta, len(patches))
+    check_theta(theta, len(patches))
     check_device("theta", theta, patches)
-    check_theta_values(theta.detach().flatten(1).cpu().double().numpy())
+    check_readable("patches", patches)
+    check_readable("theta", theta)
+    theta = as_theta(theta)
+    check_theta_values(on_host(theta)[0])
     count, channels, height, width = patches.shape
     dtype = working_dtype(patches, theta)
     boxes, plan = (
@@ -238,6 +245,7 @@ def _warp_patches(patches: Tensor, theta: Tensor, mode: str, padding_mode: str, 
     return values.view(channels, count, height, width).transpose(0, 1).to(patches.dtype).contiguous()
 
 
+@plain_tensors
 def paste_patches(
     images: Tensor,
     patches: Tensor,

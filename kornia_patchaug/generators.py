@@ -133,7 +133,8 @@ class AffineGenerator(nn.Module):
                 f"classes: {rows} came with {count_of_classes} rows, one a class, so the class of each object is "
                 "needed. Pass classes=, bind(classes=...), or give a class data key to PatchAugmentationSequential."
             )
-        return checked_index(check_index(classes, count, "classes"), count_of_classes, "classes")
+        check_index("classes", classes, count)
+        return checked_index(classes, count_of_classes, "classes")
 
     def __repr__(self) -> str:
         found = self.bounds()

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
 from kornia.geometry.boxes import Boxes
 from torch import Tensor
 
-from kornia_patchaug.boxes import BoxesLike, flatten_boxes
+from kornia_patchaug.boxes import BoxesLike, flatten_boxes, in_pixels, without_class
 from kornia_patchaug.checks import (
     check_alpha,
     check_box_values,
+    check_boxes,
     check_device,
     check_images,
     check_index,
-    check_numeric,
-    check_range,
+    check_index_values,
+    check_readable,
     check_theta,
     check_theta_values,
+    check_units,
 )
 from kornia_patchaug.dtypes import working_dtype
+from kornia_patchaug.frames import as_theta
 from kornia_patchaug.whole_op import operator
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Objects(NamedTuple):
-    """Checked arguments: tensors on the images' device in the working dtype, and float64 copies on the host."""
+    """Checked arguments: tensors on the images' device in the working dtype, and copies on the host."""
 
     boxes: Tensor  # (N, 4)
     theta: Tensor  # (N, 2, 3)
@@ -52,44 +55,63 @@ def check_objects(
     images: Tensor,
     boxes: BoxesLike,
     obj_to_img: Tensor | None,
-    theta: Tensor | None = None,
+    theta: Tensor | Literal["identity"] = "identity",
     alpha: Tensor | None = None,
 ) -> Objects:
-    """Check everything a caller can get wrong about images, boxes, theta, ``obj_to_img`` and alpha.
+    """Check everything a caller can get wrong about images, boxes, ``obj_to_img``, theta and alpha.
 
-    The values of boxes, indices and theta are read on the host once; sizing the windows uses the same transfer.
+    The values of boxes, theta and indices are read on the host once; sizing the windows uses the same transfer.
     """
     check_images("images", images)
-    batch_size = images.shape[0]
+    check_readable("images", images)
+    batch_size, _, height, width = images.shape
     boxes, obj_to_img = as_flat(boxes, obj_to_img, batch_size)
-    count = len(boxes)
-    if theta is None:
-        theta = torch.eye(2, 3, device=images.device).expand(count, 2, 3)
-    theta = check_theta(theta, count)
+    if isinstance(theta, str) and theta == "identity":
+        theta = torch.eye(2, 3, device=images.device).expand(len(boxes), 2, 3)
+    check_theta(theta, len(boxes))
     if alpha is not None:
-        check_alpha(alpha, count)
-    named = [("boxes", boxes), ("obj_to_img", obj_to_img), ("theta", theta), ("alpha", alpha)]
-    for name, value in named:
+        check_alpha(alpha, len(boxes))
+    # Those that may have been left out, and were made here, come last.
+    for name, value in (("boxes", boxes), ("alpha", alpha), ("theta", theta), ("obj_to_img", obj_to_img)):
         if value is not None:
             check_device(name, value, images)
-    dtype = working_dtype(images, boxes, theta, alpha)
-    boxes, theta = boxes.to(dtype), theta.to(dtype)
-    alpha = None if alpha is None else alpha.to(dtype)
+            check_readable(name, value)
+    dtype, floating = working_dtype(images, boxes, theta, alpha), boxes.is_floating_point()
+    boxes, theta = _to(boxes, dtype), _to(as_theta(theta), dtype)
+    alpha = None if alpha is None else _to(alpha, dtype)
 
-    packed = torch.cat([boxes.detach(), theta.detach().flatten(1), obj_to_img[:, None].to(dtype)], dim=1)
-    host = packed.cpu().double().numpy()  # (N, 11), the one transfer
-    host_boxes, host_theta, host_image = host[:, :4], host[:, 4:10], host[:, 10].astype(np.int64)
+    host_boxes, host_theta, host_image = on_host(boxes, theta, obj_to_img)
     check_box_values(host_boxes)
-    check_range(host_image, batch_size)
+    check_index_values("obj_to_img", host_image, batch_size)
     check_theta_values(host_theta)
-    return Objects(boxes, theta, obj_to_img, alpha, host_boxes, host_theta.reshape(-1, 2, 3), host_image)
+    check_units(host_boxes, floating, height, width)
+    return Objects(boxes, theta, obj_to_img, alpha, host_boxes, host_theta, host_image.astype(np.int64))
 
 
-@operator("checked_index", lambda index, size, name: torch.empty_like(index))
+def _to(value: Tensor, dtype: torch.dtype) -> Tensor:
+    return value if value.dtype == dtype else value.to(dtype)  # which takes a microsecond even to do nothing
+
+
+def on_host(*tensors: Tensor) -> list[NDArray[np.float64]]:
+    """Float64 copies of tensors ``(N, ...)`` of one device on the host, with one transfer."""
+    if tensors[0].is_cpu:
+        return [tensor.numpy(force=True).astype(np.float64) for tensor in tensors]
+    return packed_on_host(*tensors)
+
+
+def packed_on_host(*tensors: Tensor) -> list[NDArray[np.float64]]:
+    """`on_host` by one tensor that holds all of them."""
+    dtype, sizes = working_dtype(*tensors), [tensor.shape[1:].numel() for tensor in tensors]
+    rows = [tensor.detach().reshape(len(tensor), size).to(dtype) for tensor, size in zip(tensors, sizes, strict=True)]
+    parts = np.split(torch.cat(rows, dim=1).cpu().double().numpy(), np.cumsum(sizes)[:-1], axis=1)
+    return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+
+@operator("checked_index", lambda index, size, name: torch.empty_like(index, dtype=torch.int64))
 def checked_index(index: Tensor, size: int, name: str) -> Tensor:
-    """A copy of ``index``, each of which is one of ``size`` images or classes, or raise."""
-    check_range(index.cpu().numpy(), size, name)
-    return index.clone()
+    """An int64 copy of ``index``, each of which is one of ``size`` images or classes, or raise."""
+    check_index_values(name, index.cpu().numpy(), size)
+    return index.to(torch.int64, copy=True)
 
 
 def as_flat(boxes: BoxesLike, obj_to_img: Tensor | None, batch_size: int) -> tuple[Tensor, Tensor]:
@@ -102,16 +124,14 @@ def as_flat(boxes: BoxesLike, obj_to_img: Tensor | None, batch_size: int) -> tup
         if images != batch_size:
             raise ValueError(f"boxes: expected boxes of {batch_size} images, as many as images, got {images}.")
         return flat, index
-    check_numeric("boxes", boxes)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
+    boxes = in_pixels(boxes)
+    check_boxes(boxes, expected="(N, 4), a padded (B, M, 4), a list of (n_i, 4) or kornia Boxes")
+    if obj_to_img is not None:
+        check_index("obj_to_img", obj_to_img, len(boxes))
+        return boxes, _to(without_class(obj_to_img), torch.int64)
+    if batch_size != 1:
         raise ValueError(
-            f"boxes: expected (N, 4), a padded (B, M, 4), a list of (n_i, 4) or kornia Boxes, got {tuple(boxes.shape)}."
+            f"obj_to_img: flat boxes in {batch_size} images need obj_to_img (N,), the image index of each object. "
+            "Pass it, or pass boxes as a list of one (n_i, 4) tensor an image."
         )
-    if obj_to_img is None:
-        if batch_size != 1:
-            raise ValueError(
-                f"obj_to_img: flat boxes in {batch_size} images need obj_to_img (N,), the image index of each object. "
-                "Pass it, or pass boxes as a list of one (n_i, 4) tensor an image."
-            )
-        obj_to_img = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
-    return boxes, check_index(obj_to_img, len(boxes))
+    return boxes, torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)

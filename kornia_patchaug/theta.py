@@ -1,7 +1,7 @@
-"""Parameters -> theta; theta and boxes -> matrices in box-centred pixels; where points and boxes move.
+"""Parameters -> theta; theta and its inverse; where points and boxes move.
 
 ``theta`` maps output box-frame points to input ones, as ``torch.nn.functional.affine_grid`` takes it. Matrices are
-named by frames so that neighbours cancel: ``src_from_dst = src_from_box @ box_from_dst``.
+named by frames so that neighbours cancel, as in `frames`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kornia_patchaug.checks import check_boxes, check_theta, describe
+from kornia_patchaug.boxes import as_boxes, plain_tensors
+from kornia_patchaug.checks import check_theta, describe
 from kornia_patchaug.dtypes import full_precision, working_dtype
 from kornia_patchaug.frames import (
+    as_theta,
     carry,
     centred_matrices,
     centres,
@@ -23,6 +25,7 @@ from kornia_patchaug.frames import (
 )
 
 
+@plain_tensors
 @full_precision
 def theta_from_components(
     angle: Tensor,
@@ -72,7 +75,7 @@ def theta_from_components(
     if boxes is None:
         size, half = scale.new_full((1, 2), 2.0), scale.new_ones((1, 2))
     else:
-        boxes = check_boxes(boxes, count).to(dtype)
+        boxes = as_boxes(boxes, count).to(dtype)
         size, half = boxes[:, 2:] - boxes[:, :2], half_sizes(boxes, align_corners)
     return theta_in_pixels(angle, scale, translate * size, shear, half)
 
@@ -93,6 +96,7 @@ def theta_in_pixels(angle: Tensor, scale: Tensor, shift: Tensor, shear: Tensor, 
     return centred_matrices(src_from_dst, safe_ratio(torch.ones_like(half), half))
 
 
+@plain_tensors
 @full_precision
 def theta_from_lie(params: Tensor) -> Tensor:
     """Theta as the matrix exponential of an affine generator: always invertible, no constraint to keep.
@@ -113,11 +117,13 @@ def theta_from_lie(params: Tensor) -> Tensor:
         tensor([[[1., 0., 0.],
                  [0., 1., 0.]]])
     """
-    generator = torch.nn.functional.pad(check_theta(params), (0, 0, 0, 1))  # (N, 3, 3), last row zero
+    check_theta(params, name="params")
+    generator = torch.nn.functional.pad(as_theta(params), (0, 0, 0, 1))  # (N, 3, 3), last row zero
     exponential: Tensor = torch.linalg.matrix_exp(generator)
     return exponential[:, :2]
 
 
+@plain_tensors
 @full_precision
 def invert_theta(theta: Tensor) -> Tensor:
     """The theta that undoes ``theta``: ``compose_theta(theta, invert_theta(theta))`` is the identity.
@@ -136,7 +142,8 @@ def invert_theta(theta: Tensor) -> Tensor:
         tensor([[[ 0.5000,  0.0000, -0.5000],
                  [ 0.0000,  0.2500, -0.5000]]])
     """
-    theta = check_theta(theta)
+    check_theta(theta)
+    theta = as_theta(theta)
     size = theta[..., :2].detach().abs().amax((-1, -2), keepdim=True)  # so that products of huge entries are finite
     linear = theta[..., :2] / size
     (a, b), (c, d) = (row.unbind(-1) for row in linear.unbind(-2))
@@ -155,6 +162,7 @@ def invert_theta(theta: Tensor) -> Tensor:
     return torch.cat([inverse, -inverse @ theta[..., 2:]], dim=-1)
 
 
+@plain_tensors
 @full_precision
 def compose_theta(first: Tensor, then: Tensor) -> Tensor:
     """The theta of warping by ``first`` and the result by ``then``: ``first @ then`` as 3 x 3 matrices.
@@ -174,14 +182,17 @@ def compose_theta(first: Tensor, then: Tensor) -> Tensor:
         >>> kp.compose_theta(shift, shift)[0, 0]
         tensor([1., 0., 1.])
     """
-    first = check_theta(first)
-    then = check_theta(then, len(first))
+    check_theta(first, name="first")
+    check_theta(then, name="then")
+    if len(first) != len(then):
+        raise ValueError(f"then: expected one row a row of first ({len(first)}), got {len(then)}.")
     dtype = working_dtype(first, then)
-    first, then = first.to(dtype), then.to(dtype)
+    first, then = as_theta(first).to(dtype), as_theta(then).to(dtype)
     linear = first[..., :2]
     return torch.cat([linear @ then[..., :2], linear @ then[..., 2:] + first[..., 2:]], dim=-1)
 
 
+@plain_tensors
 @full_precision
 def move_points(points: Tensor, boxes: Tensor, theta: Tensor, *, align_corners: bool = False) -> Tensor:
     """Where the content at ``points`` goes when each object's patch is warped by its theta.
@@ -204,19 +215,20 @@ def move_points(points: Tensor, boxes: Tensor, theta: Tensor, *, align_corners: 
         >>> kp.move_points(torch.tensor([[3.0, 2.0]]), torch.tensor([[2, 2, 10, 6]]), half_turn)
         tensor([[9., 6.]])
     """
-    boxes = check_boxes(boxes)
+    boxes = as_boxes(boxes)
     if not isinstance(points, Tensor) or not points.is_floating_point():
         raise TypeError(f"points: expected a floating tensor, got {describe(points)}.")
     if points.ndim not in (2, 3) or points.shape[-1] != 2 or len(points) != len(boxes):
         raise ValueError(f"points: expected (N, 2) or (N, K, 2) with N = {len(boxes)}, got {tuple(points.shape)}.")
-    theta = check_theta(theta, len(boxes))
+    check_theta(theta, len(boxes))
     dtype = working_dtype(points, boxes, theta)
-    points, boxes, theta = points.to(dtype), boxes.to(dtype), theta.to(dtype)
+    points, boxes, theta = points.to(dtype), boxes.to(dtype), as_theta(theta).to(dtype)
     dst_from_src = centred_matrices(invert_theta(theta), half_sizes(boxes, align_corners))
     together = points if points.ndim == 3 else points[:, None]
     return carry(together, dst_from_src, centres(boxes)).reshape(points.shape)
 
 
+@plain_tensors
 @full_precision
 def move_boxes(boxes: Tensor, theta: Tensor, *, clip: bool = True, align_corners: bool = False) -> Tensor:
     """The enclosing box of each box's moved corners.
@@ -241,7 +253,7 @@ def move_boxes(boxes: Tensor, theta: Tensor, *, clip: bool = True, align_corners
         >>> kp.move_boxes(torch.tensor([[0, 0, 8, 4]]), shift_right, clip=False)
         tensor([[ 2.,  0., 10.,  4.]])
     """
-    boxes = check_boxes(boxes)
+    boxes = as_boxes(boxes)
     moved = move_points(corners_of(boxes), boxes, theta, align_corners=align_corners)
     return enclosing(moved, *whole_pixels(boxes)) if clip else enclosing(moved)
 

@@ -37,9 +37,53 @@ def test_the_formats_mean_what_they_mean_in_kornia(ours, kornias):
 
 def test_integers_stay_integers_between_pixel_corners_only():
     boxes = torch.tensor(SAME["xywh"])
-    assert kp.convert_boxes(boxes, "xywh", "xyxy_plus").dtype == torch.int64
+    assert kp.convert_boxes(boxes.int(), "xywh", "xyxy_plus").dtype == torch.int64
+    assert kp.convert_boxes(boxes.int(), "xywh", "xywh").dtype == torch.int64
     assert kp.convert_boxes(torch.tensor([[0, 0, 3, 3]]), "xyxy", "cxcywh").tolist() == [[1.5, 1.5, 3, 3]]
     torch.testing.assert_close(kp.convert_boxes(boxes, "xywh", "xywhn", SIZE), torch.tensor(SAME["xywhn"]))
+
+
+NARROW = [  # each overflows, wraps or rounds in its own dtype
+    (torch.uint8, [200, 100, 100, 60], "xywh", "xyxy", [200, 100, 300, 160], torch.int64),
+    (torch.uint8, [0, 0, 255, 255], "xyxy_plus", "xyxy", [0, 0, 256, 256], torch.int64),
+    (torch.uint8, [0, 0, 9, 9], "xyxy", "xyxy_plus", [0, 0, 8, 8], torch.int64),
+    (torch.uint8, [0, 0, 0, 0], "xyxy", "xyxy_plus", [0, 0, -1, -1], torch.int64),
+    (torch.int8, [-100, 0, 100, 9], "xyxy", "xywh", [-100, 0, 200, 9], torch.int64),
+    (torch.int16, [20000, 0, 20000, 10], "xywh", "xyxy", [20000, 0, 40000, 10], torch.int64),
+    (torch.float16, [32768, 0, 49152, 32], "xyxy", "cxcywh", [40960, 16, 16384, 32], torch.float32),
+    (torch.float16, [2048, 0, 3, 2], "xywh", "xyxy", [2048, 0, 2051, 2], torch.float32),
+    (torch.bfloat16, [256, 0, 1, 2], "xywh", "xyxy", [256, 0, 257, 2], torch.float32),
+    (torch.uint8, [201, 3, 255, 4], "xyxy", "cxcywh", [228, 3.5, 54, 1], torch.float32),
+    (torch.float64, [1, 2, 3, 4], "xyxy", "xywh", [1, 2, 2, 2], torch.float64),
+]
+
+
+@pytest.mark.parametrize(("dtype", "row", "source", "target", "expected", "result"), NARROW)
+def test_sums_of_narrow_numbers_are_exact_and_the_dtype_is_as_stated(dtype, row, source, target, expected, result):
+    boxes = torch.tensor([row]).to(dtype)
+    converted = kp.convert_boxes(boxes, source, target)
+    assert (converted.tolist(), converted.dtype) == ([expected], result)
+    if target == "xyxy":
+        for given in ([boxes], boxes[None]):
+            flat, _ = kp.flatten_boxes(given, source)
+            assert (flat.tolist(), flat.dtype) == ([expected], result)
+
+
+def test_integers_are_not_rounded_to_a_default_dtype_of_half_precision():
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        converted = kp.convert_boxes(torch.tensor([[1001, 2003, 3001, 4003]]), "xyxy", "cxcywh")
+        empty, _ = kp.flatten_boxes([])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert converted.tolist() == [[2001, 3003, 2000, 2000]]
+    assert converted.dtype == empty.dtype == torch.float32
+
+
+def test_a_list_of_narrow_dtypes_is_as_wide_as_its_widest():
+    rows = [torch.tensor([[200, 0, 100, 9]], dtype=torch.uint8), torch.tensor([[2048.0, 0, 3, 2]]).half()]
+    flat, _ = kp.flatten_boxes(rows, "xywh")
+    assert (flat.tolist(), flat.dtype) == ([[200, 0, 300, 9], [2048, 0, 2051, 2]], torch.float32)
 
 
 def test_conversion_takes_any_leading_shape_and_gradients():
@@ -123,6 +167,16 @@ def test_nothing_becomes_nothing():
 def test_bad_boxes_say_what_is_wrong(boxes, mode, error, text):
     with pytest.raises(error, match=text):
         kp.flatten_boxes(boxes, mode)
+
+
+def test_labels_one_a_box_are_those_of_one_image_only():
+    seq = kp.PatchAugmentationSequential(
+        kp.RandomPatchAffine([[10.0], [20.0]], p=1.0), data_keys=["input", "bbox_xyxy", "class"]
+    )
+    boxes = torch.tensor([[1.0, 1, 5, 5], [2, 2, 7, 7], [0, 0, 4, 4]])
+    seq(torch.rand(1, 1, 9, 9), boxes[None], torch.tensor([0, 1, 0]))
+    with pytest.raises(ValueError, match=r"^class: expected labels of shape \(2, 3\), .*got \(3,\)"):
+        seq(torch.rand(2, 1, 9, 9), boxes.expand(2, 3, 4), torch.tensor([0, 1, 0]))
 
 
 def test_splitting_checks_its_indices():

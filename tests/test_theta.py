@@ -8,6 +8,7 @@ from kornia.geometry.transform import get_affine_matrix2d
 from support.scenes import assert_close
 
 import kornia_patchaug as kp
+from kornia_patchaug.frames import clamped, half_sizes
 
 TRUTH = [False, True]
 BOXES = torch.tensor([[2.0, 3, 12, 9], [0.25, 1.5, 7.75, 20], [5, 5, 6, 30]], dtype=torch.float64)
@@ -134,6 +135,16 @@ def test_a_singular_theta_is_refused_with_its_row(bad):
             call()
 
 
+def test_rounding_makes_no_singular_theta_invertible():
+    """One row is a multiple of the other, to rounding: what the determinant is off from 0 is rounding alone."""
+    generator = torch.Generator().manual_seed(0)
+    rows, factor = torch.randn(200, 1, 2, generator=generator), torch.randn(200, 1, 1, generator=generator)
+    linear = torch.cat([rows, factor * rows], dim=1)
+    for theta in torch.cat([linear, torch.zeros(200, 2, 1)], dim=2).split(1):
+        with pytest.raises(ValueError, match=r"theta: expected an invertible matrix.*in row 0\."):
+            kp.invert_theta(theta)
+
+
 def test_a_slim_box_that_turns_is_not_singular():
     boxes = torch.tensor([[0, 0, 5000, 1]])
     none = torch.zeros(1, 2)
@@ -179,6 +190,55 @@ def test_identity_leaves_boxes_and_points():
         assert_close(kp.move_boxes(BOXES, identity, align_corners=align_corners), BOXES, 1e-12)
     assert kp.move_boxes(torch.zeros(0, 4), torch.zeros(0, 6)).shape == (0, 4)
     assert kp.move_points(torch.zeros(0, 3, 2), torch.zeros(0, 4), torch.zeros(0, 6)).shape == (0, 3, 2)
+
+
+BOUNDS = {"numbers": (0.0, 2.0), "tensors": (torch.tensor([0.0]), torch.tensor([2.0])), "one": (0.0, torch.inf)}
+
+
+@pytest.mark.parametrize("kind", BOUNDS)
+def test_a_clamped_number_has_a_gradient_up_to_its_bounds_and_at_them(kind):
+    low, high = BOUNDS[kind]
+    x = torch.tensor([-1.0, 0, 1, 2, 3, float("nan")], requires_grad=True)
+    value = clamped(x, low, high)
+    torch.testing.assert_close(value, x.clamp(low, high), rtol=0, atol=0, equal_nan=True)
+    (grad,) = torch.autograd.grad(value.sum(), x)
+    assert grad[:-1].tolist() == [0, 1, 1, 1, float(high == torch.inf)]
+
+
+def test_half_a_frame_has_the_gradient_of_its_box_until_it_has_no_width():
+    """Half of x2 - x1 - 1, and 0 below: boxes 3, 1 and 0.5 pixels wide."""
+    boxes = torch.tensor([[2.0, 0, 5, 9], [2, 0, 3, 9], [2, 0, 2.5, 9]], requires_grad=True)
+    half = half_sizes(boxes, align_corners=True)
+    assert half.tolist() == [[1, 4], [0, 4], [0, 4]]
+    (grad,) = torch.autograd.grad(half[:, 0].sum(), boxes)
+    assert grad.tolist() == [[-0.5, 0, 0.5, 0], [-0.5, 0, 0.5, 0], [0, 0, 0, 0]]
+
+
+def test_a_box_at_the_border_of_its_window_moves_with_theta_and_one_beyond_does_not():
+    """Content shifts by -theta[0, 2] half widths of 4: at the identity x1 and x2 stand at the borders 0 and 8."""
+    boxes = torch.tensor([[0, 0, 8, 4], [0, 0, 8, 4]])
+    theta = torch.tensor([[1.0, 0, 0, 0, 1, 0], [1, 0, -0.5, 0, 1, 0]], requires_grad=True)
+    moved = kp.move_boxes(boxes, theta)
+    assert moved.tolist() == [[0, 0, 8, 4], [2, 0, 8, 4]]
+    x1, x2 = (torch.autograd.grad(moved[:, k].sum(), theta, retain_graph=True)[0][:, 2] for k in (0, 2))
+    assert (x1.tolist(), x2.tolist()) == ([-4, -4], [-4, 0])
+
+
+BAD_THETAS = [
+    (lambda: kp.theta_from_lie(torch.zeros(1, 5)), r"params: expected shape .*got \(1, 5\)"),
+    (lambda: kp.compose_theta(torch.zeros(1, 5), torch.zeros(1, 6)), "first: expected shape"),
+    (lambda: kp.compose_theta(torch.zeros(1, 6), torch.zeros(1, 5)), "then: expected shape"),
+    (
+        lambda: kp.compose_theta(torch.zeros(3, 6), torch.zeros(2, 6)),
+        r"then: expected one row a row of first \(3\), got 2",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "text"), BAD_THETAS)
+def test_a_bad_theta_is_called_by_the_name_of_its_argument(call, text):
+    with pytest.raises(ValueError, match="^" + text):
+        call()
 
 
 def test_everything_is_differentiable():
