@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
 
 import kornia_patchaug as kp
@@ -15,13 +14,12 @@ from benchmarks.rivals import FORWARD
 from benchmarks.suite import Settings
 from kornia_patchaug import kernels
 from kornia_patchaug.objects import Objects, check_objects
-from kornia_patchaug.stages import Reading, own_reads
-from kornia_patchaug.windows import Windows, make_windows
+from kornia_patchaug.plan import Beyond, Plan, Sampling, image_plan
 
 BACKWARD = "backward"
-CHECK, WINDOWS, SWEEP, CALL = "check, boxes to the host", "windows", "paint", "the whole call"
+CHECK, PLAN, SWEEP, CALL = "check, boxes to the host", "plan", "paint", "the whole call"
 SAMPLE, COMPOSITE = "paint in two: sample", "paint in two: composite"
-HOW = Reading("bilinear", "zeros", False)  # the default options
+SAMPLING = Sampling(nearest=False, beyond=Beyond.ZERO, align_corners=False, by_reach=False)  # the default options
 
 
 class StageTime(NamedTuple):
@@ -50,28 +48,28 @@ def stage_times(case: Case, settings: Settings) -> list[StageTime]:
 def forward_calls(case: Case, settings: Settings) -> dict[str, Callable[[], object]]:
     scene = make_scene(case, settings.device)
     images, objects = scene.images, check(scene)
-    windows, reads, options = lay_out(images, objects)
-    values, opacity = sample(images, objects, windows, reads, options)
+    plan = lay_out(images, objects)
+    values, opacity = sample(images, objects, plan)
     return {
         CHECK: lambda: check(scene),
-        WINDOWS: lambda: lay_out(images, objects),
-        SWEEP: lambda: kernels.paint(images, objects.theta, objects.boxes, reads, windows, **options),
+        PLAN: lambda: lay_out(images, objects),
+        SWEEP: lambda: kernels.paint(images, images, objects.theta, objects.boxes, plan),
         CALL: lambda: kp.affine_patches(*scene),
-        SAMPLE: lambda: sample(images, objects, windows, reads, options),
-        COMPOSITE: lambda: kernels.composite(images, values, opacity, windows),
+        SAMPLE: lambda: sample(images, objects, plan),
+        COMPOSITE: lambda: kernels.composite(images, values, opacity, plan.windows),
     }
 
 
 def backward_calls(case: Case, settings: Settings) -> dict[str, Callable[[], object]]:
     scene = make_scene(case, settings.device).learnable()
     images, objects = scene.images, check(scene)
-    windows, reads, options = lay_out(images, objects)
-    values, opacity = sample(images, objects, windows, reads, options)
+    plan = lay_out(images, objects)
+    values, opacity = sample(images, objects, plan)
     held = values.detach().requires_grad_()
     outputs = {
         CALL: (kp.affine_patches(*scene), (images, scene.theta)),
         SAMPLE: (values, (images, scene.theta)),
-        COMPOSITE: (kernels.composite(images, held, opacity.detach(), windows), (images, held)),
+        COMPOSITE: (kernels.composite(images, held, opacity.detach(), plan.windows), (images, held)),
     }
     return {stage: _backward(*made) for stage, made in outputs.items()}
 
@@ -80,15 +78,12 @@ def check(scene: Scene) -> Objects:
     return check_objects(scene.images, scene.boxes, scene.obj_to_img, scene.theta)
 
 
-def lay_out(images: torch.Tensor, objects: Objects) -> tuple[Windows, np.ndarray, dict[str, Any]]:
-    windows = make_windows(objects.host_boxes, objects.host_image, *images.shape[2:], images.device)
-    return windows, *own_reads(images, windows, HOW)
+def lay_out(images: torch.Tensor, objects: Objects) -> Plan:
+    return image_plan(objects.host_boxes, objects.host_image, images, SAMPLING, surroundings=False)
 
 
-def sample(
-    images: torch.Tensor, objects: Objects, windows: Windows, reads: np.ndarray, options: dict[str, Any]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    return kernels.sample(images, objects.theta, None, objects.boxes, reads, windows, **options)
+def sample(images: torch.Tensor, objects: Objects, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+    return kernels.sample(images, objects.theta, objects.boxes, plan)
 
 
 def _backward(output: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> Callable[[], object]:

@@ -78,7 +78,7 @@ class Reads(Table):
     """What each object reads, ``(N, 7)``: picture, origin (x, y), limits (x0, y0, x1, y1)."""
 
     @classmethod
-    def of(cls, picture: NDArray[np.int64], origin: NDArray[np.int64] | int, limits: NDArray[np.number]) -> Reads:
+    def of(cls, picture: NDArray[np.int64], origin: NDArray[np.number] | int, limits: NDArray[np.number]) -> Reads:
         """Of pictures ``(N,)``, origins ``(N, 2)`` and limits ``(N, 4)`` or ``(4,)``."""
         host = np.empty((len(picture), 7), np.int64)
         host[:, PICTURE], host[:, ORIGIN_X:LOW_X], host[:, LOW_X:] = picture, origin, limits

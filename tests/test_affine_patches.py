@@ -274,7 +274,9 @@ def test_the_layers_of_sequential_are_few(sequential, alpha, monkeypatch):
 
     counted, run = [], reference.sample
     monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", "reference")
-    monkeypatch.setattr(reference, "sample", lambda *args: counted.append(len(args[3])) or run(*args))
+    monkeypatch.setattr(
+        reference, "sample", lambda inputs, plan: counted.append(len(inputs.boxes)) or run(inputs, plan)
+    )
     options = {"sequential": sequential, "alpha": alpha and torch.full((40,), alpha)}
     x, y = torch.meshgrid(torch.arange(0, 80, 10), torch.arange(0, 50, 10), indexing="ij")
     corner = torch.stack([x.flatten(), y.flatten()], dim=1)

@@ -14,11 +14,12 @@ import torch
 from kornia.geometry.boxes import Boxes
 from torch import Tensor
 import kornia_patchaug as kp
-from kornia_patchaug.kernels import cpu, cuda, reference, turns
+from kornia_patchaug.kernels import backend, cpu, cuda, reference
 
 images, boxes, theta, obj_to_img = torch.rand(2, 3, 8, 9), torch.zeros(1, 4), torch.zeros(1, 6), torch.zeros(1).long()
 augment = kp.RandomPatchAffine(30, translate=(0.1, 0.2), scale=torch.ones(2), shear=[[1.0, 2.0], [3.0, 4.0]])
-kernels: turns.Kernels
+kernels: backend.Backend
+fused: backend.Fused
 """
 RIGHT = [
     "assert_type(kp.affine_patches(images, boxes, theta, obj_to_img, alpha=None, mode='nearest'), Tensor)",
@@ -34,6 +35,7 @@ RIGHT = [
     "K.AugmentationSequential(augment, kp.PatchAffine(p_patch=0.5, padding_mode='image'))",
     "kernels = reference",
     "kernels = cpu",
+    "fused = cpu",
     "kernels = cuda",
 ]
 WRONG = [
@@ -45,7 +47,7 @@ WRONG = [
     ("kp.crop_patches(images, boxes, padding_mode='image')", 'Argument "padding_mode" to "crop_patches"'),
     ("kp.RandomPatchAffine('30')", 'Argument 1 to "RandomPatchAffine" has incompatible type "str"'),
     ("augment(images, 'boxes')", 'Argument 2 has incompatible type "str"'),
-    ("kernels = turns", "Incompatible types in assignment"),
+    ("fused = reference", "Incompatible types in assignment"),
 ]
 
 

@@ -42,13 +42,15 @@ def sample(
     # Coverage depends on the edges of boxes, and by reach on theta. Else composite need not keep what it covers.
     varies = plan.box_coverage and boxes.requires_grad
     varies = varies or (plan.sampling.by_reach and (theta.requires_grad or boxes.requires_grad))
-    return cast("tuple[Tensor, Tensor]", _Sample.apply(source, theta, boxes, source_boxes, plan, varies))
+    sampled: tuple[Tensor, Tensor] = _apply(_Sample, source, theta, boxes, source_boxes, plan, varies)
+    return sampled
 
 
 def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows) -> Tensor:
     """A new canvas with the windows painted over it in row order, as `reference.composite` defines it."""
     keep = opacity.requires_grad and torch.is_grad_enabled()
-    return cast("Tensor", _Composite.apply(canvas, values, opacity, windows, keep))
+    painted: Tensor = _apply(_Composite, canvas, values, opacity, windows, keep)
+    return painted
 
 
 def paint(
@@ -70,7 +72,8 @@ def paint(
         keep = boxes.requires_grad or by_theta or (opacity is not None and opacity.requires_grad)
         read = Read.PAINTED if source is None else Read.CANVAS if source is canvas else Read.SOURCE
         given = source if read is Read.SOURCE else None, theta, boxes, source_boxes, canvas, opacity
-        return cast("Tensor", _Paint.apply(*given, plan, read, keep and torch.is_grad_enabled()))
+        painted: Tensor = _apply(_Paint, *given, plan, read, keep and torch.is_grad_enabled())
+        return painted
     assert source is not None
     values, coverage = sample(source, theta, boxes, plan, source_boxes)
     if opacity is not None:
@@ -80,7 +83,7 @@ def paint(
 
 
 def of_pixels(opacity: Tensor, windows: Windows) -> Tensor:
-    """Opacity of each object ``(N, 1)`` as that of each of its window pixels, ``(P,)``, which is what else it may be."""
+    """Opacity of each window pixel, ``(P,)``, of that of each object, ``(N, 1)``, or of each pixel already."""
     if opacity.ndim == 1:
         return opacity
     areas = torch.from_numpy(windows.areas).to(opacity.device)
@@ -112,7 +115,14 @@ def _native(device: str) -> Backend:
     except ImportError as error:
         log.info("No %s (%s): the reference runs on %s, which is slower; %s.", needs, error, device, remedy)
         return reference
-    return cast("Backend", importlib.import_module(name))
+    except Exception as error:  # a broken installation can raise anything
+        log.warning("%s cannot be used (%s): the reference runs on %s, which is slower.", needs, error, device)
+        return reference
+    try:
+        return cast("Backend", importlib.import_module(name))
+    except ImportError as error:  # of kernels/cpu/jit.py: the JIT is off, or LLVM does not know the processor
+        log.warning("%s cannot be used (%s): the reference runs on %s, which is slower.", needs, error, device)
+        return reference
 
 
 class _Sample(torch.autograd.Function):
@@ -146,6 +156,10 @@ class _Sample(torch.autograd.Function):
         return *backend.sample_backward(grad_values, grad_coverage, inputs, ctx.plan, wanted), None, None
 
 
+def _apply(function: type[torch.autograd.Function], *args: Any) -> Any:
+    return function.apply(*args)
+
+
 def _needed(source: Tensor, plan: Plan) -> Tensor:
     """The source, or only what can be read of it: not a batch for each layer of objects."""
     if plan.read_areas is None:
@@ -174,7 +188,8 @@ class _Composite(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        grads = backend_of(grad.device).composite_backward(grad, *ctx.saved_tensors, ctx.windows)
+        opacity, under = ctx.saved_tensors
+        grads = backend_of(grad.device).composite_backward(grad, opacity, under, ctx.windows)
         return *(g if want else None for g, want in zip(grads, ctx.needs_input_grad, strict=False)), None, None
 
 

@@ -1,4 +1,4 @@
-"""What a backend has: a module with the functions of `Backend`, and with those of `Fused` if it can paint in one sweep."""
+"""What a backend has: the functions of `Backend`, and those of `Fused` if it can paint in one sweep."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def sample(inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
     if sampling.beyond == Beyond.ZERO:  # a weight of 0 would not do: the gradient of the weight is the texel
         texels = texels.masked_fill(torch.stack(absent)[:, None], 0)
     reach = weight.sum(0)
-    products = _Weighted.apply(weight[:, None], texels)
+    products = _Weighted.apply(weight[:, None], texels)  # type: ignore[no-untyped-call]  # torch's
     values = sum(products[1:], products[0]).masked_fill(reach == 0, 0)
     if not plan.box_coverage:
         return values, reach if sampling.by_reach else values.new_zeros(0)
@@ -100,17 +100,16 @@ def _gradients(
     function: Callable[[Inputs], list[Tensor]], inputs: Inputs, wanted: Wanted, grads: list[Tensor | None]
 ) -> Gradients:
     """Of the function's outputs, of gradients ``grads`` or None, with respect to its inputs."""
+    named = zip(Inputs._fields, inputs, wanted[:4], strict=True)
     with torch.enable_grad(), torch.inference_mode(False):
-        leaves = [
-            None if t is None else t.detach().requires_grad_(want) for t, want in zip(inputs, wanted[:4], strict=True)
-        ]
-        varied = [t for t in leaves if t is not None and t.requires_grad]
-        pairs = [
-            (o, g) for o, g in zip(function(Inputs(*leaves)), grads, strict=True) if g is not None and o.requires_grad
-        ]
-        outputs, given = [o for o, _ in pairs], [g for _, g in pairs]
-        found = iter(torch.autograd.grad(outputs, varied, given, materialize_grads=True) if varied else ())
-    return Gradients(*(next(found).contiguous() if t is not None and t.requires_grad else None for t in leaves))
+        leaves = {name: t.detach().requires_grad_() for name, t, want in named if want and t is not None}
+        outputs = function(inputs._replace(**leaves))
+        pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
+        targets, given = [o for o, _ in pairs], [g for _, g in pairs]
+        varied = list(leaves.values())
+        found = torch.autograd.grad(targets, varied, given, materialize_grads=True) if varied else ()
+    by_name = {name: grad.contiguous() for name, grad in zip(leaves, found, strict=True)}
+    return Gradients(*(by_name.get(name) for name in Inputs._fields))
 
 
 class _Weighted(torch.autograd.Function):

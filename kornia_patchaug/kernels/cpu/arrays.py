@@ -34,7 +34,8 @@ def job_of(source: Tensor, plan: Plan, opacity: Tensor | None = None, wanted: Wa
     nearest, beyond, align_corners, by_reach = plan.sampling
     opacity_of = NOBODY if opacity is None else OBJECT if opacity.ndim == 2 else PIXEL
     options = nearest, int(beyond), align_corners, by_reach, plan.box_coverage, opacity_of
-    return Job(*source.shape[1:], plan.windows.total, *options, wanted.boxes, wanted.opacity)
+    _, channels, height, width = source.shape
+    return Job(channels, height, width, plan.windows.total, *options, wanted.boxes, wanted.opacity)
 
 
 def contiguous(tensor: Tensor) -> NDArray[Any]:

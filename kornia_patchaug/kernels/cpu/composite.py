@@ -1,10 +1,9 @@
-"""*composite* on the CPU, forward and backward: bands of rows of an image, in each of which windows are taken in turn."""
+"""*composite* on the CPU, forward and backward: bands of rows, in each of which windows are taken in turn."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 

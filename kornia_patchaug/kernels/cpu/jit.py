@@ -18,6 +18,8 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.environment import lookup_environment
 from numba.core.registry import CPUDispatcher, cpu_target
 
+import kornia_patchaug.plan as plan
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -119,11 +121,11 @@ class CacheFile(IndexDataCacheFile):
 
 
 class Cache(FunctionCache):
-    """numba's, on which no call depends, and which notices when any file beside the function's changes."""
+    """numba's, on which no call depends, and which notices when plan.py or any file beside the function's changes."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        files = sorted(Path(function.__code__.co_filename).parent.glob("*.py"))
+        files = [*sorted(Path(function.__code__.co_filename).parent.glob("*.py")), Path(plan.__file__)]
         stamps = tuple((file.name, status.st_mtime_ns, status.st_size) for file in files for status in [file.stat()])
         self._cache_file = CacheFile(
             self._cache_path, self._impl.filename_base, (self._cache_file._source_stamp, *stamps)

@@ -39,6 +39,7 @@ from kornia_patchaug.kernels.cpu.sample_backward import (
     Grads,
     add_to_source,
     finished,
+    gradient_of_source,
     gradients_of_objects,
     rows_to_sums,
     window_to_source,
@@ -109,9 +110,7 @@ def paint_backward(
         if read is Read.CANVAS and wanted.canvas:
             add_to_source(out, False, len(source), grads, objects, job)
         elif wanted.source:
-            added = fresh(source.numel(), like)
-            add_to_source(added, True, len(source), grads, objects, job)
-            of_source = torch.from_numpy(added).view(source.shape).to(source.dtype)
+            of_source = gradient_of_source(source, grads, objects, job)
         of_objects = gradients_of_objects(source, grads, objects, job, wanted)
     *others, of_opacity = of_objects
     if pixels:

@@ -163,7 +163,9 @@ def copy(typing, target, begin, source, first, count):
     def generate(context, builder, signature, arguments):
         to, of = (context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 2))
         size = context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
-        cgutils.raw_memcpy(builder, builder.gep(to, [arguments[1]]), builder.gep(of, [arguments[3]]), arguments[4], size)
+        cgutils.raw_memcpy(
+            builder, builder.gep(to, [arguments[1]]), builder.gep(of, [arguments[3]]), arguments[4], size
+        )
         return context.get_dummy_value()
 
     return types.void(target, types.int64, source, types.int64, types.int64), generate
@@ -356,7 +358,7 @@ def taps_of(real, f, row, x, job):
 
 @inner
 def texels_of(real, source, first, across, down, width):
-    """The four texels of a channel whose origin lies at ``source[first]``: above left, above right, below left and right."""
+    """The four texels of a channel whose origin lies at ``source[first]``: above left and right, then below."""
     above, below = first + down.one * width, first + down.other * width
     no_above, no_below = down.one == ABSENT, down.other == ABSENT
     no_left, no_right = across.one == ABSENT, across.other == ABSENT

@@ -64,13 +64,16 @@ def sample_backward(
     boxes = objects.boxes
     values = np.zeros(job.channels * job.total, boxes.dtype) if grad_values is None else flat(grad_values, boxes)
     coverage = fresh(0, boxes) if grad_coverage is None else flat(grad_coverage, boxes)
-    grads, of_source = Grads(values, coverage, fresh(0, boxes)), None
-    if wanted.source:
-        of_source = fresh(source.numel(), boxes)
-        add_to_source(of_source, True, len(source), grads, objects, job)
-    of_theta, of_boxes, of_source_boxes, _ = gradients_of_objects(source, grads, objects, job, wanted)
-    of_source = None if of_source is None else torch.from_numpy(of_source).view(source.shape).to(source.dtype)
-    return Gradients(of_source, of_theta, of_boxes, of_source_boxes)
+    grads = Grads(values, coverage, fresh(0, boxes))
+    of_source = gradient_of_source(source, grads, objects, job) if wanted.source else None
+    return Gradients(of_source, *gradients_of_objects(source, grads, objects, job, wanted)[:3])
+
+
+def gradient_of_source(source: Tensor, grads: Grads, objects: Objects, job: Job) -> Tensor:
+    """The gradient with respect to the source, contiguous."""
+    added = fresh(source.numel(), objects.boxes)
+    add_to_source(added, True, len(source), grads, objects, job)
+    return torch.from_numpy(added).view(source.shape).to(source.dtype)
 
 
 def add_to_source(target: Reals, clear: bool, pictures: int, grads: Grads, objects: Objects, job: Job) -> None:
@@ -87,7 +90,7 @@ def add_to_source(target: Reals, clear: bool, pictures: int, grads: Grads, objec
 def gradients_of_objects(
     source: Tensor, grads: Grads, objects: Objects, job: Job, wanted: Wanted
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients with respect to theta, boxes, source boxes, and opacity of objects ``(N, 1)``; None if not wanted."""
+    """The gradients with respect to theta, boxes, source boxes and the objects' opacity, None where not wanted."""
     if not (wanted.theta or wanted.boxes or wanted.source_boxes or wanted.opacity):
         return None, None, None, None
     tasks = window_tasks(objects.windows)
@@ -123,7 +126,7 @@ def sums_loop(begin, end, tasks, source, objects, job, grads, sums):
 
 @inner
 def rows_to_sums(n, y0, y1, source, objects, job, grads, add):
-    """What rows of a window add to the sums ``(13,)`` of object n, in float64; fills their part of ``grads.of_pixels``."""
+    """What rows of a window add to the sums ``(13,)`` of object n, in float64; their part of ``grads.of_pixels``."""
     real, f, columns = source.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
     found, room = scratch(real, min(columns, TILE)), np.empty(columns, source.dtype)
     for left in range(0, columns, TILE):

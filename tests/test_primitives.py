@@ -1,4 +1,4 @@
-"""The operators around the kernels: torch's own checks, derivatives, what they keep, and which kernels they run."""
+"""The primitives as autograd functions: derivatives, what they keep, and which backend runs."""
 
 import json
 import logging
@@ -13,86 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from support.scenes import mattes, scene
-from torch import Tensor
 
 import kornia_patchaug as kp
-from kornia_patchaug.kernels import cpu, operators, reference
+from kornia_patchaug.kernels import backend_of, cpu, reference
 
-ops = torch.ops.kornia_patchaug
-STEPS = {"sample", "sample_backward", "composite", "composite_backward"}
-SWEEP = {"paint", "paint_backward"}
 ROOT = Path(__file__).parents[1]
-
-
-# --- torch's own checks -----------------------------------------------------------------------------------------------
-
-
-def calls_of(images: Tensor, wanted: tuple[str, ...], alpha: str = "none", **options) -> list[tuple]:
-    """What the operators are called with, forward and backward."""
-    _, boxes, theta, obj_to_img = scene("fractional", dtype=torch.float32)
-    matte = mattes(len(boxes))[alpha]
-    inputs = {"images": images, "boxes": boxes, "theta": theta, "alpha": None if matte is None else matte.float()}
-    inputs = {k: v.detach().requires_grad_() if k in wanted else v for k, v in inputs.items()}
-    calls = []
-
-    def watched(function):
-        def call(*args):
-            calls.append((function, [leaf(a, b) for a, b in zip(args, needs(function, args), strict=True)]))
-            return function(*args)
-
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in STEPS | SWEEP:
-            patch.setattr(operators, f"{name}_op", watched(getattr(ops, name).default))
-        kp.affine_patches(**inputs, obj_to_img=obj_to_img, **options).square().mean().backward()
-    return calls
-
-
-def leaf(argument, wanted: bool):
-    """A tensor of its own, that asks for a gradient if wanted."""
-    if not isinstance(argument, Tensor):
-        return argument
-    copy = torch.empty_like(argument).copy_(argument)
-    return copy.requires_grad_() if wanted else copy
-
-
-def needs(function, args) -> list[bool]:
-    """Forward operators have gradients of all that is floating, with the exceptions below."""
-    forward = function in (ops.sample.default, ops.composite.default, ops.paint.default)
-    # Not of opacity if nothing was kept for it, and never of the boxes that are painted in one sweep.
-    without = function == ops.paint.default or (function == ops.composite.default and not args[4])
-    return [
-        forward and isinstance(a, Tensor) and a.is_floating_point() and not (without and i == 2)
-        for i, a in enumerate(args)
-    ]
-
-
-SETS = {
-    "contiguous": lambda images: calls_of(images, ("images", "theta")),
-    "all wanted": lambda images: calls_of(images, ("images", "theta", "boxes", "alpha"), "matte"),
-    "channels last": lambda images: calls_of(
-        images.to(memory_format=torch.channels_last), ("images", "boxes"), padding_mode="transparent"
-    ),
-    "half": lambda images: calls_of(images.half(), ("images", "theta"), padding_mode="border"),
-    "theta alone": lambda images: calls_of(images, ("theta",), padding_mode="reflection", mode="nearest"),
-    "in turns": lambda images: calls_of(images, ("images", "theta"), sequential=True),
-    "images alone": lambda images: calls_of(images, ("images",), "number", padding_mode="image", sequential=True),
-}
-
-
-# opcheck imports what uses what torch has deprecated, and looks at the gradients of what is no leaf.
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
-@pytest.mark.parametrize("name", SETS)
-@pytest.mark.parametrize("kernels", ["native", "reference"])
-def test_torch_checks_each_operator(name, kernels, monkeypatch):
-    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
-    calls = SETS[name](scene("fractional", dtype=torch.float32).images)
-    called = {function._schema.name.split("::")[1] for function, _ in calls}
-    assert called == (SWEEP if name in ("contiguous", "half", "theta alone", "in turns") else STEPS)
-    for function, args in calls:
-        torch.library.opcheck(function, args)
 
 
 # --- derivatives ------------------------------------------------------------------------------------------------------
@@ -106,7 +31,7 @@ def test_second_derivatives_are_refused(of, again):
     inputs = {k: v.requires_grad_() for k, v in inputs.items()}
     loss = kp.affine_patches(**inputs, obj_to_img=obj_to_img).square().sum()
     (gradient,) = torch.autograd.grad(loss, inputs[of], create_graph=True)
-    with pytest.raises(RuntimeError, match="no second derivatives"):
+    with pytest.raises(RuntimeError, match="differentiate twice"):
         torch.autograd.grad(gradient.square().sum(), inputs[again])
 
 
@@ -129,8 +54,8 @@ def test_any_few_gradients_are_those_of_all_together(wanted):
 
 # --- memory -----------------------------------------------------------------------------------------------------------
 
-# What is asked for, alpha, padding_mode -> tensors (C, P) that are kept: values where alpha multiplies them, and what
-# is beneath the paint where opacity has a gradient.
+# What is asked for, alpha, padding_mode -> tensors (C, P) that are kept: what is beneath the paint, where opacity has a
+# gradient.
 KEPT = [
     (("images",), "none", "zeros", 0),
     (("images", "theta"), "none", "zeros", 0),
@@ -140,8 +65,8 @@ KEPT = [
     (("images", "theta"), "none", "transparent", 1),
     (("images", "theta", "boxes"), "none", "zeros", 1),
     (("boxes",), "none", "border", 1),
-    (("images", "theta", "alpha"), "number", "zeros", 2),
-    (("alpha",), "number", "zeros", 2),
+    (("images", "theta", "alpha"), "number", "zeros", 1),
+    (("alpha",), "number", "zeros", 1),
 ]
 
 
@@ -199,6 +124,13 @@ logger.addHandler(handler)
 logger.setLevel("INFO")
 """
 NO_NUMBA = "sys.modules['numba'] = None"
+BROKEN = """
+import tempfile, pathlib
+folder = tempfile.mkdtemp()
+(pathlib.Path(folder) / "numba").mkdir()
+(pathlib.Path(folder) / "numba/__init__.py").write_text("raise OSError('no shared object')")
+sys.path.insert(0, folder)
+"""
 
 
 @cache
@@ -230,6 +162,17 @@ def test_without_numba_the_reference_runs_and_says_so_once_to_who_listens():
     assert script(NO_NUMBA)["sums"] == plain["sums"]  # and prints nothing if nobody listens
 
 
+@pytest.mark.parametrize(
+    ("prepare", "environment", "why"),
+    [(LISTEN, {"NUMBA_DISABLE_JIT": "1"}, "NUMBA_DISABLE_JIT"), (BROKEN + LISTEN, {}, "no shared object")],
+)
+def test_where_numba_cannot_compile_the_reference_runs_and_says_so_once(prepare, environment, why):
+    found = script(prepare, **environment)
+    ((_, level, message),) = found["said"]
+    assert level == "WARNING" and why in message
+    assert found["sums"] == script(NO_NUMBA + LISTEN)["sums"]
+
+
 def test_the_reference_can_be_asked_for():
     asked = script(LISTEN, KORNIA_PATCHAUG_KERNELS="reference")
     assert asked["later"] == [] and asked["said"] == []
@@ -239,8 +182,8 @@ def test_the_reference_can_be_asked_for():
 def test_a_device_without_kernels_runs_the_reference_and_says_so_once(caplog, monkeypatch):
     monkeypatch.delenv("KORNIA_PATCHAUG_KERNELS", raising=False)
     with caplog.at_level(logging.INFO, "kornia_patchaug"):
-        assert operators.kernels(torch.device("meta")) is operators.kernels(torch.device("meta")) is reference
-        assert operators.kernels(torch.device("cpu")) is cpu
+        assert backend_of(torch.device("meta")) is backend_of(torch.device("meta")) is reference
+        assert backend_of(torch.device("cpu")) is cpu
     assert [r.getMessage() for r in caplog.records] == ["There are no kernels for meta: the reference runs."]
 
 
@@ -248,5 +191,5 @@ def test_deterministic_algorithms_of_cuda_are_the_references(monkeypatch):
     """Additions of a GPU come in any order; those of the CPU kernels do not."""
     monkeypatch.delenv("KORNIA_PATCHAUG_KERNELS", raising=False)
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
-    assert operators.kernels(torch.device("cuda")) is reference
-    assert operators.kernels(torch.device("cpu")) is cpu
+    assert backend_of(torch.device("cuda")) is reference
+    assert backend_of(torch.device("cpu")) is cpu
