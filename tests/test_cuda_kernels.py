@@ -180,8 +180,9 @@ def test_a_huge_theta_reads_what_the_reference_reads(padding_mode, mode):
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 @pytest.mark.parametrize("far", [float("inf"), -float("inf"), float("nan")])
 def test_what_is_read_infinitely_far_away_moves_with_nothing(far):
+    images, boxes, theta, obj_to_img = scene("integer", channels=1)
     for mode, padding_mode in product(MODES, CROP_PADDINGS):
-        inputs, plan = call(scene("integer", channels=1), padding_mode, mode)
+        inputs, plan = call((images, boxes[:2], theta[:2].clone(), obj_to_img[:2]), padding_mode, mode)
         inputs.theta[:, :, 2] = far
         values, coverage = cuda.sample(inputs, plan)
         assert values.isfinite().all()

@@ -61,7 +61,7 @@ def sample(inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
 def sample_backward(
     grad_values: Tensor | None, grad_coverage: Tensor | None, inputs: Inputs, plan: Plan, wanted: Wanted
 ) -> Gradients:
-    """As `reference.sample_backward`. What several pixels add to one of the source is added in any order."""
+    """As `reference.sample_backward`. Additions to one pixel of the source come in any order."""
     source, objects = inputs.source, frames(inputs, plan)
     # Half precision would lose what many pixels add to one.
     grad_source = torch.zeros(source.shape, dtype=objects.dtype, device=source.device) if wanted.source else None
