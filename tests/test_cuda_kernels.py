@@ -6,6 +6,7 @@ They run on the GPU, or on the CPU through Triton's interpreter where there is n
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -13,69 +14,77 @@ from pathlib import Path
 import pytest
 import torch
 from support import oracle
-from support.scenes import BOXES, MODES, PADDINGS, assert_close, mattes, scene
+from support.scenes import BOXES, CROP_PADDINGS, MODES, PADDINGS, assert_close, mattes, scene
+from torch.nn.functional import affine_grid, grid_sample
 from torch.testing import assert_close as assert_equal
 
 import kornia_patchaug as kp
-from kornia_patchaug.kernels import cuda, operators, reference
-from kornia_patchaug.kernels.cuda import taps as cuda_taps
-from kornia_patchaug.windows import Column, make_windows
+from kornia_patchaug import kernels
+from kornia_patchaug import plan as planning
+from kornia_patchaug.kernels import cpu, cuda, reference
+from kornia_patchaug.kernels.backend import Inputs, Wanted
+from kornia_patchaug.kernels.cuda import tables
+from kornia_patchaug.plan import Plan, Reads, Sampling, image_plan
 
-cuda_composite = import_module("kornia_patchaug.kernels.cuda.composite")  # the package has a function of that name
+# The package has a function of each name.
+cuda_composite = import_module("kornia_patchaug.kernels.cuda.composite")
+cuda_sample = import_module("kornia_patchaug.kernels.cuda.sample")
+cuda_taps = import_module("kornia_patchaug.kernels.cuda.taps")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TRUTH = [False, True]
 ROUNDING = {torch.float64: 1e-11, torch.float32: 1e-4}  # sums over a window come in another order
 HALVES = {torch.float16: 2**-10, torch.bfloat16: 2**-7}  # one unit: the interpreter cuts bfloat16 where GPUs round
 
 
-def inputs(images, boxes, theta, obj_to_img, padding_mode="zeros", align_corners=False, dtype=torch.float64):
-    """``source, frames, reads, table, total`` and padding mode of *sample*, as ``affine_patches`` makes them."""
-    height, width = images.shape[2:]
-    windows = make_windows(boxes.double().numpy(), obj_to_img.numpy(), height, width, DEVICE)
-    limits = windows.table[:, Column.LIMITS]
-    if padding_mode == "image":
-        whole = torch.tensor([0, 0, width - 1, height - 1], device=DEVICE)
-        limits, padding_mode = whole - windows.origin.repeat(1, 2), "border"
-    reads = torch.cat([windows.image[:, None], windows.origin, limits], dim=1)
-    place = theta.to(DEVICE, dtype).reshape(-1, 2, 3), None, boxes.to(DEVICE, dtype), reads, windows.table
-    frames = cuda.frames(*place, align_corners)
-    return (images.to(DEVICE), frames, reads, windows.table, windows.total), padding_mode
+def call(
+    scene, padding_mode="zeros", mode="bilinear", *, align_corners=False, box_coverage=True, dtype=torch.float64
+) -> tuple[Inputs, Plan]:
+    """What *sample* takes, as ``affine_patches`` makes it of a scene."""
+    images, boxes, theta, obj_to_img = scene
+    beyond, surroundings, by_reach = planning.PADDINGS[padding_mode]
+    sampling = Sampling(mode == "nearest", beyond, align_corners, by_reach)
+    plan = image_plan(boxes.double().numpy(), obj_to_img.numpy(), images, sampling, surroundings)
+    theta, boxes = theta.to(DEVICE, dtype).reshape(-1, 2, 3), boxes.to(DEVICE, dtype)
+    return Inputs(images.to(DEVICE), theta, boxes), replace(plan, box_coverage=box_coverage)
 
 
-def assert_all_equal(actual, expected, tolerance: float) -> None:
+def assert_all_equal(actual, expected, tolerance: float, **options) -> None:
     for a, e in zip(actual, expected, strict=True):
-        assert_equal(a, e, rtol=tolerance, atol=tolerance)
+        if e is None:
+            assert a is None
+        else:
+            assert_equal(a, e, rtol=tolerance, atol=tolerance, **options)
 
 
-def assert_sample_equals_the_reference(given, *options, wanted=(True, True), grads=(True, True)) -> None:
-    dtype = given[1].dtype
-    expected = reference.sample(*given, *options)
-    assert_all_equal(cuda.sample(*given, *options), expected, ROUNDING[dtype])
+def assert_sample_equals_the_reference(inputs, plan, wanted=Wanted(), given=(True, True), **options) -> None:  # noqa: B008
+    tolerance = ROUNDING[inputs.theta.dtype]
+    expected = reference.sample(inputs, plan)
+    assert_all_equal(cuda.sample(inputs, plan), expected, tolerance, **options)
     generator = torch.Generator().manual_seed(7)
     grads = [
-        torch.randn(e.shape, generator=generator, dtype=dtype).to(DEVICE) if given else None
-        for e, given in zip(expected, grads, strict=True)
+        torch.randn(e.shape, generator=generator, dtype=e.dtype).to(DEVICE) if is_given else None
+        for e, is_given in zip(expected, given, strict=True)
     ]
-    expected = reference.sample_backward(*grads, *given, *options, *wanted)
-    actual = cuda.sample_backward(*grads, *given, *options, *wanted)
-    assert_all_equal(actual, expected, ROUNDING[dtype])
-    assert all(a.is_contiguous() for a in actual)
+    expected = reference.sample_backward(*grads, inputs, plan, wanted)
+    actual = cuda.sample_backward(*grads, inputs, plan, wanted)
+    assert_all_equal(actual, expected, tolerance, **options)
+    assert all(a.is_contiguous() for a in actual if a is not None)
 
 
-def assert_composite_equals_the_reference(canvas, table, total, dtype, tolerance: float, keep=True) -> None:
+def assert_composite_equals_the_reference(canvas, windows, dtype, tolerance: float, keep=True) -> None:
     generator = torch.Generator().manual_seed(8)
-    paint, opacity = (torch.rand(s, generator=generator, dtype=dtype) for s in ((canvas.shape[1], total), total))
-    paint, opacity = paint.to(DEVICE), opacity.to(DEVICE)
-    expected = reference.composite(canvas, paint, opacity, table, keep)
-    actual = cuda.composite(canvas, paint, opacity, table, keep)
+    shapes = (canvas.shape[1], windows.total), windows.total
+    values, opacity = (torch.rand(shape, generator=generator, dtype=dtype).to(DEVICE) for shape in shapes)
+    expected = reference.composite(canvas, values, opacity, windows, keep)
+    actual = cuda.composite(canvas, values, opacity, windows, keep)
     assert_equal(actual[0], expected[0], rtol=tolerance, atol=tolerance)
     assert_equal(actual[1], expected[1], rtol=ROUNDING[dtype], atol=ROUNDING[dtype])
     assert actual[0].stride() == torch.empty_like(canvas).stride()
 
     grad = torch.randn(canvas.shape, generator=generator, dtype=torch.float64).to(DEVICE, canvas.dtype)
     grad = torch.empty_like(canvas).copy_(grad)
-    expected = reference.composite_backward(grad, opacity, expected[1], table)
-    actual = cuda.composite_backward(grad, opacity, actual[1], table)
+    expected = reference.composite_backward(grad, opacity, expected[1], windows)
+    actual = cuda.composite_backward(grad, opacity, actual[1], windows)
     assert_equal(actual[0], expected[0], rtol=tolerance, atol=tolerance)
     assert_all_equal(actual[1:], expected[1:], ROUNDING[dtype])
     assert actual[0].stride() == torch.empty_like(grad).stride()
@@ -88,25 +97,36 @@ def assert_composite_equals_the_reference(canvas, table, total, dtype, tolerance
 @pytest.mark.parametrize("padding_mode", PADDINGS)
 @pytest.mark.parametrize("kind", BOXES)
 def test_sample_equals_the_reference_in_every_option(kind, padding_mode, mode):
-    # Matrices hold it already: within sample it decides where the mirrors of reflection stand, and nothing else.
+    # Within the kernels it decides where the mirrors of reflection stand, and nothing else.
     for align_corners in TRUTH if padding_mode == "reflection" else [mode == "nearest"]:
-        given, limited = inputs(*scene(kind, channels=1), padding_mode, align_corners)
-        assert_sample_equals_the_reference(given, mode, limited, align_corners, True)
+        given = call(scene(kind, channels=1), padding_mode, mode, align_corners=align_corners)
+        assert_sample_equals_the_reference(*given)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding_mode", PADDINGS)
-def test_sample_without_coverage_and_of_several_channels(padding_mode, mode):
-    given, limited = inputs(*scene("fractional", channels=3), padding_mode)
-    assert_sample_equals_the_reference(given, mode, limited, False, False)
+def test_sample_without_box_coverage_and_of_several_channels(padding_mode, mode):
+    inputs, plan = call(scene("fractional", channels=3), padding_mode, mode, box_coverage=False)
+    assert_sample_equals_the_reference(inputs, plan)
+    assert len(cuda.sample(inputs, plan)[1]) == (plan.windows.total if padding_mode == "transparent" else 0)
 
 
-@pytest.mark.parametrize("grads", [(True, False), (False, True)])
-@pytest.mark.parametrize("wanted", [(True, False), (False, True), (True, True)])
-def test_sample_of_the_gradients_that_come_and_are_wanted(wanted, grads):
-    for padding_mode in ("zeros", "transparent"):
-        given, _ = inputs(*scene("fractional", channels=2))
-        assert_sample_equals_the_reference(given, "bilinear", padding_mode, False, True, wanted=wanted, grads=grads)
+@pytest.mark.parametrize("padding_mode", ["border", "transparent"])
+def test_sample_of_other_pictures_through_boxes_of_their_own(padding_mode):
+    inputs, plan = call(scene("fractional", channels=2), padding_mode)
+    generator = torch.Generator().manual_seed(5)
+    patches = torch.rand(4, 2, 6, 5, generator=generator, dtype=torch.float64)
+    boxes = torch.tensor([[0, 0, 5, 6], [0.5, 1.25, 4, 5], [0, 0, 5, 6], [1, 1, 2, 2.5]], dtype=torch.float64)
+    inputs = inputs._replace(source=patches.to(DEVICE), source_boxes=boxes.to(DEVICE))
+    assert_sample_equals_the_reference(inputs, replace(plan, reads=Reads.whole(patches)), Wanted(source_boxes=True))
+
+
+@pytest.mark.parametrize("given", [(True, False), (False, True)])
+@pytest.mark.parametrize("wanted", [(True, False, False), (False, True, False), (True, False, True)])
+def test_sample_of_the_gradients_that_come_and_are_wanted(wanted, given):
+    for padding_mode, box_coverage in (("zeros", True), ("transparent", True), ("transparent", False)):
+        arguments = call(scene("fractional", channels=2), padding_mode, box_coverage=box_coverage)
+        assert_sample_equals_the_reference(*arguments, Wanted(*wanted), given)
 
 
 @pytest.mark.parametrize("view", ["channels last", "a slice", "one image for all"])
@@ -120,22 +140,22 @@ def test_sample_reads_any_strides(view):
     else:
         source = images[1:2].expand(3, -1, -1, -1)
     assert not source.is_contiguous()
-    assert_sample_equals_the_reference(inputs(source, *objects)[0], "bilinear", "border", False, True)
+    assert_sample_equals_the_reference(*call((source, *objects), "border"))
 
 
 @pytest.mark.parametrize("dtype", HALVES)
 def test_sample_of_half_precision_adds_in_float32(dtype):
     images, *objects = scene("integer", channels=2, dtype=torch.float32)
-    given, _ = inputs(images.to(dtype), *objects, dtype=torch.float32)
-    in_full, options = (given[0].float(), *given[1:]), ("bilinear", "reflection", False, True)
-    expected = reference.sample(*in_full, *options)
-    assert_all_equal(cuda.sample(*given, *options), expected, 1e-5)
+    inputs, plan = call((images.to(dtype), *objects), "reflection", dtype=torch.float32)
+    in_full = inputs._replace(source=inputs.source.float())
+    expected = reference.sample(in_full, plan)
+    assert_all_equal(cuda.sample(inputs, plan), expected, 1e-5)
     grads = [torch.ones_like(e) for e in expected]
-    grad_source, grad_frames = cuda.sample_backward(*grads, *given, *options, True, True)
-    expected = reference.sample_backward(*grads, *in_full, *options, True, True)
-    assert grad_source.dtype == dtype
-    assert_equal(grad_source.float(), expected[0], rtol=HALVES[dtype] / 2, atol=1e-5)
-    assert_equal(grad_frames, expected[1], rtol=1e-4, atol=1e-4)
+    source, *others = cuda.sample_backward(*grads, inputs, plan, Wanted())
+    of_source, *expected = reference.sample_backward(*grads, in_full, plan, Wanted())
+    assert source.dtype == dtype
+    assert_equal(source.float(), of_source, rtol=HALVES[dtype] / 2, atol=1e-5)
+    assert_all_equal(others, expected, 1e-4)
 
 
 # What overflows on the way is the matter of this test; NumPy, which interprets, says so.
@@ -143,77 +163,134 @@ def test_sample_of_half_precision_adds_in_float32(dtype):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding_mode", PADDINGS)
 def test_a_huge_theta_reads_what_the_reference_reads(padding_mode, mode):
-    for factor, dtype in ((1e30, torch.float32), (3e38, torch.float32), (1e308, torch.float64)):
-        images, *objects = scene("fractional", channels=1, dtype=dtype)
-        given, limited = inputs(images, *objects, padding_mode, dtype=dtype)
-        given[1][:, :6] = given[1][:, :6].sign() * factor
-        options = mode, limited, False, True
+    for factor, dtype in ((1e30, torch.float32), (1e37, torch.float32), (1e307, torch.float64)):
+        images, boxes, theta, obj_to_img = scene("fractional", channels=1, dtype=dtype)
+        inputs, plan = call((images, boxes, theta.sign() * factor, obj_to_img), padding_mode, mode, dtype=dtype)
         if padding_mode != "reflection":
-            assert_sample_equals_the_reference(given, *options)
+            assert_sample_equals_the_reference(inputs, plan)
             continue
         # Any pixel of the patch will do: some average of pixels is read, times the coverage.
-        values, coverage = cuda.sample(*given, *options)
-        assert_equal(coverage, reference.sample(*given, *options)[1])
+        values, coverage = cuda.sample(inputs, plan)
+        assert_equal(coverage, reference.sample(inputs, plan)[1])
         assert ((values >= images.min() * coverage - 1e-6) & (values <= images.max() * coverage + 1e-6)).all()
-        grad_source, _ = cuda.sample_backward(torch.ones_like(values), None, *given, *options, True, True)
-        assert_equal(grad_source.sum(), coverage.sum())
+        grads = cuda.sample_backward(torch.ones_like(values), None, inputs, plan, Wanted(boxes=False))
+        assert_equal(grads.source.sum(), coverage.sum())
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 @pytest.mark.parametrize("far", [float("inf"), -float("inf"), float("nan")])
 def test_what_is_read_infinitely_far_away_moves_with_nothing(far):
-    for mode, padding_mode in product(MODES, ("zeros", "border", "reflection")):
-        given, _ = inputs(*scene("integer", channels=1))
-        given[1][:, 2:6:3] = far
-        values, coverage = cuda.sample(*given, mode, padding_mode, False, True)
+    images, boxes, theta, obj_to_img = scene("integer", channels=1)
+    for mode, padding_mode in product(MODES, CROP_PADDINGS):
+        inputs, plan = call((images, boxes[:2], theta[:2].clone(), obj_to_img[:2]), padding_mode, mode)
+        inputs.theta[:, :, 2] = far
+        values, coverage = cuda.sample(inputs, plan)
         assert values.isfinite().all()
         grads = torch.ones_like(values), torch.zeros_like(coverage)
-        _, grad_frames = cuda.sample_backward(*grads, *given, mode, padding_mode, False, True, True, True)
-        assert (grad_frames[:, :8] == 0).all()
+        assert (cuda.sample_backward(*grads, inputs, plan, Wanted()).theta == 0).all()
 
 
 def test_a_reflection_is_exact_as_far_as_a_pixel_can_be_told():
     images, boxes, theta, obj_to_img = scene("integer", channels=1, dtype=torch.float32)
-    for shift in (-1e6, -12345.625, 3e6):
+    for shift, align_corners in product((-1e6, -12345.625, 3e6), TRUTH):
         moved = theta + torch.tensor([[0, 0, shift], [0, 0, -shift]])
-        given, _ = inputs(images, boxes[:2], moved[:2], obj_to_img[:2], dtype=torch.float32)
-        for align_corners in TRUTH:
-            assert_sample_equals_the_reference(given, "bilinear", "reflection", align_corners, True)
+        objects = images, boxes[:2], moved[:2], obj_to_img[:2]
+        given = call(objects, "reflection", align_corners=align_corners, dtype=torch.float32)
+        assert_sample_equals_the_reference(*given)
 
 
-@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("padding_mode", CROP_PADDINGS)
 def test_nearest_breaks_ties_as_the_reference_does(padding_mode):
     """At twice the distance from the centre, every position of a box of even sides lies between two pixels."""
-    images = scene(channels=1).images
     boxes = torch.tensor([[3.0, 2, 11, 8], [4, 3, 10, 7], [-3, 2, 5, 8]])
     theta = torch.tensor([[2.0, 0, 0, 0, 2, 0]]).expand(3, 6)
-    given, _ = inputs(images, boxes, theta, torch.tensor([0, 1, 1]))
-    assert_sample_equals_the_reference(given, "nearest", padding_mode, False, True)
+    objects = scene(channels=1).images, boxes, theta, torch.tensor([0, 1, 1])
+    assert_sample_equals_the_reference(*call(objects, padding_mode, "nearest"))
 
 
 @pytest.mark.parametrize("padding_mode", ["zeros", "transparent", "border"])
 def test_a_pixel_that_is_nan_spoils_what_it_spoils_in_the_reference(padding_mode):
     images, boxes, theta, obj_to_img = scene("integer", channels=1)
     images[:2, :, 3:6, 2] = images[:2, :, 3, 4:7] = float("nan")  # on edges, where it stands in for what is beyond
-    given, _ = inputs(images, boxes, theta + 0.7 * torch.eye(2, 3), obj_to_img)
-    options = "bilinear", padding_mode, False, True
-    expected = reference.sample(*given, *options)
-    assert expected[0].isnan().any()
-    for a, e in zip(cuda.sample(*given, *options), expected, strict=True):
-        assert_equal(a, e, equal_nan=True)
-    grads = [torch.ones_like(e) for e in expected]
-    actual = cuda.sample_backward(*grads, *given, *options, True, True)
-    for a, e in zip(actual, reference.sample_backward(*grads, *given, *options, True, True), strict=True):
-        assert_equal(a, e, equal_nan=True)
+    inputs, plan = call((images, boxes, theta + 0.7 * torch.eye(2, 3), obj_to_img), padding_mode)
+    assert cuda.sample(inputs, plan)[0].isnan().any()
+    assert_sample_equals_the_reference(inputs, plan, equal_nan=True)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("padding_mode", PADDINGS)
+def test_the_identity_keeps_the_bits_of_what_is_no_number_and_of_its_neighbours(padding_mode, mode):
+    images, boxes, _, obj_to_img = scene("integer", channels=2)
+    images[:, 0, ::3, ::2], images[:, 1, 4] = float("nan"), -float("inf")
+    images[:, :, 2::4, 1::3] = -0.0
+    inputs, plan = call((images, boxes, torch.eye(2, 3).expand(len(boxes), 2, 3), obj_to_img), padding_mode, mode)
+    values, coverage = cuda.sample(inputs, plan)
+    image, row, column = plan.windows.places(DEVICE)
+    assert torch.equal(values.view(torch.int64), inputs.source[image, :, row, column].mT.view(torch.int64))
+    wanted = Wanted(theta=False, boxes=False)
+    source = cuda.sample_backward(torch.ones_like(values), None, inputs, plan, wanted).source
+    painted = torch.zeros_like(source[:, 0]).index_put((image, row, column), coverage, accumulate=True)
+    assert_equal(source, painted[:, None].expand_as(source))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@pytest.mark.parametrize("value", [float("inf"), -float("inf")])
+@pytest.mark.parametrize("padding_mode", CROP_PADDINGS)
+def test_infinite_pixels_stay_infinite_as_in_grid_sample(padding_mode, value):
+    image, theta = scene(channels=1).images[:1], torch.tensor([[1, 0, 0.1, 0, 1, 0.07]], dtype=torch.float64)
+    image[..., :5, :] = value  # a sky, as depth maps have it
+    objects = image, torch.tensor([[0, 0, 17, 13]]), theta, torch.tensor([0])
+    values, _ = cuda.sample(*call(objects, padding_mode))
+    grid = affine_grid(theta.view(1, 2, 3), list(image.shape), align_corners=False)
+    expected = grid_sample(image, grid, padding_mode=padding_mode, align_corners=False)
+    assert expected.isinf().any()
+    assert_equal(values.view(1, 1, 13, 17).cpu(), expected, equal_nan=True)
+
+
+def test_where_nothing_is_read_there_is_zero_and_not_its_negative():
+    images, boxes, theta, obj_to_img = scene("integer", channels=1)
+    far = theta + torch.tensor([[0, 0, 9.0], [0, 0, 9]])
+    for mode in MODES:
+        values, _ = cuda.sample(*call((-images, boxes, far, obj_to_img), mode=mode))
+        assert not values.signbit().any()
+
+
+def test_an_edge_that_moves_nothing_has_no_part_in_what_is_infinite():
+    images, boxes, _, obj_to_img = scene("integer", channels=1)
+    x1, y1, x2, y2 = boxes[0].int().tolist()
+    found = []
+    for inside in (0.0, torch.inf):
+        images[:, :, y1 + 1 : y2 - 1, x1 + 1 : x2 - 1] = inside
+        inputs, plan = call((images, boxes[:1], torch.eye(2, 3)[None], obj_to_img[:1]), mode="nearest")
+        grad = torch.ones(1, plan.windows.total, dtype=torch.float64, device=DEVICE)
+        found.append(cuda.sample_backward(grad, None, inputs, plan, Wanted()).boxes)
+    assert (found[0] != 0).all()
+    assert_equal(*found)
 
 
 def test_sample_on_the_kinks_has_the_reference_s_derivatives():
     """Identity reads pixel centres, where the interpolation, the limits and the mirrors all have theirs."""
     images, boxes, _, obj_to_img = scene("integer", channels=1)
-    for zoom, padding_mode, align_corners in product((1.0, 2.0, -1.0), ("zeros", "border", "reflection"), TRUTH):
+    for zoom, padding_mode, align_corners in product((1.0, 2.0, -1.0), CROP_PADDINGS, TRUTH):
         theta = zoom * torch.eye(2, 3).expand(len(boxes), 2, 3)
-        given, _ = inputs(images, boxes[:2], theta[:2], obj_to_img[:2], align_corners=align_corners)
-        assert_sample_equals_the_reference(given, "bilinear", padding_mode, align_corners, True)
+        objects = images, boxes[:2], theta[:2], obj_to_img[:2]
+        assert_sample_equals_the_reference(*call(objects, padding_mode, align_corners=align_corners))
+
+
+@pytest.mark.parametrize("backend", [reference, cpu, cuda])
+def test_a_pixel_s_distance_beyond_the_patch_the_derivative_is_that_of_grid_sample(backend):
+    """There the value is 0, and the pixel of weight 0 is about to be read."""
+    if backend is cpu and DEVICE.type == "cuda":
+        pytest.skip("of tensors on the CPU")
+    image, grad = scene(channels=1).images[:1], torch.zeros(1, 13, 17, dtype=torch.float64)
+    theta = torch.tensor([[[1, 0, -2 / 17], [0, 1, 0.1]]], dtype=torch.float64, requires_grad=True)
+    grad[..., 0] = 1  # column 0 reads column -1
+    sampled = grid_sample(image, affine_grid(theta, list(image.shape), align_corners=False), align_corners=False)
+    (expected,) = torch.autograd.grad(sampled, theta, grad[None])
+    assert expected.abs().max() > 1
+    objects = image, torch.tensor([[0, 0, 17, 13]]), theta.detach(), torch.tensor([0])
+    actual = backend.sample_backward(grad.view(1, -1).to(DEVICE), None, *call(objects), Wanted()).theta
+    assert_equal(actual.cpu(), expected)
 
 
 # --- composite --------------------------------------------------------------------------------------------------------
@@ -222,17 +299,15 @@ def test_sample_on_the_kinks_has_the_reference_s_derivatives():
 @pytest.mark.parametrize(("channels", "keep"), [(1, True), (3, False), (5, True)])
 @pytest.mark.parametrize("kind", BOXES)
 def test_composite_equals_the_reference(kind, channels, keep):
-    images, *objects = scene(kind, channels=channels)
-    (canvas, _, _, table, total), _ = inputs(images, *objects)
-    assert_composite_equals_the_reference(canvas, table, total, torch.float64, 1e-12, keep)
+    inputs, plan = call(scene(kind, channels=channels))
+    assert_composite_equals_the_reference(inputs.source, plan.windows, torch.float64, 1e-12, keep)
 
 
-@pytest.mark.parametrize("paint", [torch.float32, torch.float64])
+@pytest.mark.parametrize("of_values", [torch.float32, torch.float64])
 @pytest.mark.parametrize("dtype", [*HALVES, torch.float32])
-def test_composite_paints_in_the_dtype_of_paint(dtype, paint):
-    images, *objects = scene("fractional", channels=2)
-    (canvas, _, _, table, total), _ = inputs(images.to(dtype), *objects)
-    assert_composite_equals_the_reference(canvas, table, total, paint, HALVES.get(dtype, 1e-6))
+def test_composite_paints_in_the_dtype_of_values(dtype, of_values):
+    inputs, plan = call(scene("fractional", channels=2))
+    assert_composite_equals_the_reference(inputs.source.to(dtype), plan.windows, of_values, HALVES.get(dtype, 1e-6))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -244,24 +319,24 @@ def test_composite_keeps_the_memory_format(view, channels):
         "a slice": torch.cat([images, images], dim=3)[..., 3:20],
         "one image for all": images[1:2].expand(3, -1, -1, -1),
     }[view]
-    (canvas, _, _, table, total), _ = inputs(canvas, *objects)
-    assert_composite_equals_the_reference(canvas, table, total, torch.float64, 1e-12)
+    inputs, plan = call((canvas, *objects))
+    assert_composite_equals_the_reference(inputs.source, plan.windows, torch.float64, 1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")  # of what is then dropped
-@pytest.mark.parametrize("paint", [torch.float32, torch.float64])
+@pytest.mark.parametrize("of_values", [torch.float32, torch.float64])
 @pytest.mark.parametrize("dtype", [*HALVES, torch.float32])
-def test_pixels_under_no_window_keep_their_bits(dtype, paint):
+def test_pixels_under_no_window_keep_their_bits(dtype, of_values):
     images, boxes, theta, obj_to_img = scene("integer", channels=2)
-    (_, _, _, table, total), _ = inputs(images, boxes[:3], theta[:3], obj_to_img[:3])
+    windows = call((images, boxes[:3], theta[:3], obj_to_img[:3]))[1].windows
     bits = {2: torch.int16, 4: torch.int32}[dtype.itemsize]
     limits = torch.iinfo(bits)
     generator = torch.Generator().manual_seed(2)
     canvas = torch.randint(limits.min, limits.max, images.shape, generator=generator).to(bits).view(dtype).to(DEVICE)
     assert canvas.isnan().any()
-    flat = [torch.zeros(2, total, dtype=paint, device=DEVICE), torch.ones(total, dtype=paint, device=DEVICE)]
-    painted, under = cuda.composite(canvas, *flat, table, False)
-    grad, _, _ = cuda.composite_backward(canvas, flat[1], under, table)
+    opacity = torch.ones(windows.total, dtype=of_values, device=DEVICE)
+    painted, under = cuda.composite(canvas, opacity.new_zeros(2, windows.total), opacity, windows, False)
+    grad, _, _ = cuda.composite_backward(canvas, opacity, under, windows)
     untouched = torch.ones(3, 13, 17, dtype=torch.bool)
     for (x1, y1, x2, y2), b in zip(boxes[:3].int().tolist(), obj_to_img.tolist(), strict=False):
         untouched[b, y1:y2, x1:x2] = False
@@ -272,14 +347,13 @@ def test_pixels_under_no_window_keep_their_bits(dtype, paint):
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
 def test_what_is_not_a_number_is_gone_beneath_opaque_paint_only():
-    images, *objects = scene("integer")
-    (canvas, _, _, table, total), _ = inputs(torch.full_like(images, torch.nan), *objects)
-    paint, opacity = torch.rand(3, total, dtype=torch.float64), torch.arange(total) % 3 / 2.0
-    flat = paint.to(DEVICE), opacity.to(DEVICE, torch.float64)
-    expected = reference.composite(canvas, *flat, table, True)
+    inputs, plan = call(scene("integer"))
+    canvas, windows = torch.full_like(inputs.source, torch.nan), plan.windows
+    values, opacity = torch.rand(3, windows.total, dtype=torch.float64), torch.arange(windows.total) % 3 / 2.0
+    given = canvas, values.to(DEVICE), opacity.to(DEVICE, torch.float64), windows, True
+    expected = reference.composite(*given)
     assert not expected[0].isnan().all()
-    for a, e in zip(cuda.composite(canvas, *flat, table, True), expected, strict=True):
-        assert_equal(a, e, equal_nan=True)
+    assert_all_equal(cuda.composite(*given), expected, 1e-12, equal_nan=True)
 
 
 # --- both -------------------------------------------------------------------------------------------------------------
@@ -301,15 +375,14 @@ def large_scene(count: int = 30):
 
 @pytest.mark.parametrize("beyond", [2**31, 0], ids=["32 bits", "64 bits"])
 def test_windows_of_many_tiles_in_images_of_many_tiles(beyond, monkeypatch):
-    for module in (cuda_taps, cuda_composite):
-        monkeypatch.setattr(module, "BEYOND_32_BITS", beyond)
-    given, _ = inputs(*large_scene(30 if beyond else 12))
-    canvas, _, _, table, total = given
-    assert total > 2 * cuda_taps.TILE
+    monkeypatch.setattr(tables, "BEYOND_32_BITS", beyond)
+    inputs, plan = call(large_scene(30 if beyond else 12), "transparent")
+    canvas = inputs.source
+    assert plan.windows.areas.max() > 2 * cuda_taps.TILE
     assert canvas.shape[2] > cuda_composite.ROWS
     assert canvas.shape[3] > cuda_composite.COLUMNS
-    assert_sample_equals_the_reference(given, "bilinear", "transparent", False, True)
-    assert_composite_equals_the_reference(canvas, table, total, torch.float64, 1e-12)
+    assert_sample_equals_the_reference(inputs, plan)
+    assert_composite_equals_the_reference(canvas, plan.windows, torch.float64, 1e-12)
 
 
 @pytest.mark.parametrize("images", [torch.rand(2, 3, 5, 7), torch.rand(0, 3, 5, 7), torch.rand(2, 0, 5, 7)])
@@ -317,14 +390,14 @@ def test_no_objects_and_no_pixels(images):
     boxes, theta = torch.tensor([[2.0, 2, 2, 4]]), torch.eye(2, 3)[None]
     for count in (0, 1)[: 1 + len(images)]:
         objects = boxes[:count], theta[:count], torch.zeros(count, dtype=torch.int64)
-        given, _ = inputs(images, *objects, dtype=torch.float32)
-        assert given[-1] == 0
-        assert_sample_equals_the_reference(given, "bilinear", "zeros", False, True)
+        inputs, plan = call((images, *objects), dtype=torch.float32)
+        assert plan.windows.total == 0
+        assert_sample_equals_the_reference(inputs, plan)
         for keep in TRUTH:
-            assert_composite_equals_the_reference(given[0], given[3], 0, torch.float32, 0.0, keep)
+            assert_composite_equals_the_reference(inputs.source, plan.windows, torch.float32, 0.0, keep)
 
 
-@pytest.mark.parametrize("painted_at_once", TRUTH)
+@pytest.mark.parametrize("matted", TRUTH)
 @pytest.mark.parametrize("sequential", TRUTH)
 @pytest.mark.parametrize(("kind", "padding_mode", "mode"), [
     ("integer", "reflection", "bilinear"),
@@ -332,20 +405,17 @@ def test_no_objects_and_no_pixels(images):
     ("partly outside", "image", "nearest"),
     ("one pixel", "zeros", "bilinear"),
 ])  # fmt: skip
-def test_the_public_function_on_them_equals_the_oracle(
-    kind, padding_mode, mode, sequential, painted_at_once, monkeypatch
-):
-    """Boxes with a gradient and mattes go step by step; what has neither is painted at once."""
+def test_the_public_function_on_them_equals_the_oracle(kind, padding_mode, mode, sequential, matted, monkeypatch):
     images, boxes, theta, obj_to_img = scene(kind, channels=2)
     options = {"mode": mode, "padding_mode": padding_mode, "sequential": sequential}
     weight = torch.rand(images.shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64).to(DEVICE)
     gradients = []
-    for kernels in (cuda, reference):
-        monkeypatch.setattr(operators, "kernels", lambda device, kernels=kernels: kernels)
-        matte = None if painted_at_once else mattes(len(boxes))["matte"]
+    for backend in (cuda, reference):
+        monkeypatch.setattr(kernels, "backend_of", lambda device, backend=backend: backend)
+        matte = mattes(len(boxes))["matte"] if matted else None
         given = {"images": images, "theta": theta, "boxes": boxes, "alpha": matte}
         given = {name: t if t is None else t.to(DEVICE) for name, t in given.items()}
-        leaves = [given[name].requires_grad_() for name in list(given)[: 2 if painted_at_once else 4]]
+        leaves = [given[name].requires_grad_() for name in list(given)[: 4 if matted else 2]]
         painted = kp.affine_patches(**given, obj_to_img=obj_to_img.to(DEVICE), **options)
         expected = oracle.affine_patches(images, boxes, theta, obj_to_img, alpha=matte, **options)
         assert_close(painted.cpu(), expected, 1e-9)
@@ -354,11 +424,11 @@ def test_the_public_function_on_them_equals_the_oracle(
 
 
 def test_the_comparison_notices_another_kernel(monkeypatch):
-    given, _ = inputs(*scene("fractional", channels=1))
-    shifted = lambda source, frames, *rest: reference.sample(source, frames + 1e-6, *rest)  # noqa: E731
-    monkeypatch.setattr(cuda, "sample", shifted)
+    inputs, plan = call(scene("fractional", channels=1))
+    shifted = inputs._replace(theta=inputs.theta + 1e-6)
+    monkeypatch.setattr(cuda, "sample", lambda inputs, plan: reference.sample(shifted, plan))
     with pytest.raises(AssertionError):
-        assert_sample_equals_the_reference(given, "bilinear", "zeros", False, True)
+        assert_sample_equals_the_reference(inputs, plan)
 
 
 def test_the_kernels_compile_for_a_gpu(tmp_path):

@@ -81,7 +81,7 @@ def sample(inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
         texels = texels.masked_fill(torch.stack(absent)[:, None], 0)
     reach = weight.sum(0)
     products = _Weighted.apply(weight[:, None], texels)  # type: ignore[no-untyped-call]  # torch's
-    values = sum(products[1:], products[0]).masked_fill(reach == 0, 0)
+    values = sum(products, torch.zeros_like(reach).masked_fill(reach != 0, -0.0))  # 0, not -0, where nothing is read
     if not plan.box_coverage:
         return values, reach if sampling.by_reach else values.new_zeros(0)
     share = coverage(obj, x, y, boxes)

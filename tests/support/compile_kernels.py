@@ -1,12 +1,17 @@
 """Compile the Triton kernels for a GPU, which need not be there; print the name of each that compiled."""
 
+from dataclasses import replace
 from importlib import import_module
 from itertools import product
 
+import numpy as np
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+
+from kornia_patchaug.kernels.backend import Inputs, Wanted
+from kornia_patchaug.plan import Beyond, Sampling, image_plan
 
 # The package has functions of these names.
 cuda_sample = import_module("kornia_patchaug.kernels.cuda.sample")
@@ -38,7 +43,10 @@ class Compiled:
             pointer = isinstance(value, torch.Tensor) and f"*{TYPES[value.dtype]}"
             signature[parameter.name] = "constexpr" if constant else pointer or "i32"
         source = ASTSource(self.kernel, signature, known)
-        triton.compile(source, target=GPUTarget("cuda", 80, 32), options={"enable_fp_fusion": enable_fp_fusion})
+        options = {"enable_fp_fusion": enable_fp_fusion}
+        compiled = triton.compile(source, target=GPUTarget("cuda", 80, 32), options=options)
+        if self.kernel.__name__ == "_sample_kernel":  # the sum of taps begins there; the interpreter takes any spelling
+            assert "-0.0" in compiled.asm["ttir"], "-0 was compiled to 0"
         print(self.kernel.__name__)
 
 
@@ -48,22 +56,21 @@ def main() -> None:
             if hasattr(module, kernel):
                 setattr(module, kernel, Compiled(getattr(module, kernel)))
 
-    table = torch.tensor([[0, 0, 0, 4, 5, 0, 0, 3, 4, 0], [0, 0, 0, 4, 5, 0, 0, 3, 4, 20]])
-    for source, dtype, mode, padding_mode in (
-        (torch.float32, torch.float32, "bilinear", "transparent"),
-        (torch.float64, torch.float64, "bilinear", "reflection"),
-        (torch.bfloat16, torch.float32, "nearest", "border"),
+    boxes, image, theta = np.array([[0, 0, 5, 4], [1.5, 1, 6, 5]]), np.array([0, 1]), torch.zeros(2, 2, 3)
+    for picture, real, sampling, box_coverage in (
+        (torch.float32, torch.float32, Sampling(False, Beyond.ZERO, False, True), True),
+        (torch.float32, torch.float32, Sampling(False, Beyond.ZERO, False, True), False),
+        (torch.float64, torch.float64, Sampling(False, Beyond.MIRROR, False, False), True),
+        (torch.bfloat16, torch.float32, Sampling(True, Beyond.NEAREST, True, False), False),
     ):
-        pixels = torch.zeros(2, 3, 13, 17, dtype=source).to(memory_format=torch.channels_last)
-        frames, reads = torch.zeros(2, 12, dtype=dtype), torch.zeros(2, 7, dtype=torch.int64)
-        values, coverage = torch.zeros(3, 40, dtype=dtype), torch.zeros(40, dtype=dtype)
-        given = pixels, frames, reads, table, 40, mode, padding_mode, False
-        cuda_sample.sample(*given, True)
-        cuda_sample.sample_backward(values, coverage, *given, True, True, True)
-        cuda_sample.sample_backward(values, None, *given, False, False, True)
-        cuda_composite.composite(pixels, values, coverage, table, True)
-        cuda_composite.composite_backward(pixels, coverage, values, table)
-        cuda_composite.composite_backward(pixels, coverage, values[:, :0], table)
+        pixels = torch.zeros(2, 3, 13, 17, dtype=picture).to(memory_format=torch.channels_last)
+        inputs = Inputs(pixels, theta.to(real), torch.from_numpy(boxes).to(real))
+        plan = replace(image_plan(boxes, image, pixels, sampling, False), box_coverage=box_coverage)
+        values, coverage = cuda_sample.sample(inputs, plan)
+        cuda_sample.sample_backward(values, coverage, inputs, plan, Wanted(source=box_coverage))
+        opacity = torch.zeros(plan.windows.total, dtype=real)
+        _, under = cuda_composite.composite(pixels, values, opacity, plan.windows, box_coverage)
+        cuda_composite.composite_backward(pixels, opacity, under, plan.windows)
 
 
 if __name__ == "__main__":

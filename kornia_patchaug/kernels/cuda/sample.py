@@ -5,248 +5,205 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from kornia_patchaug.kernels.backend import Gradients, Inputs, Wanted
+from kornia_patchaug.kernels.cuda.tables import (
+    FRAME,
+    PICTURE,
+    READ,
+    SRC_X,
+    SRC_Y,
+    START,
+    TO_Y,
+    TX,
+    TY,
+    WINDOW,
+    X1,
+    X2,
+    Y1,
+    Y2,
+    A,
+    B,
+    C,
+    D,
+)
 from kornia_patchaug.kernels.cuda.taps import (
-    from_centre,
+    add_tap,
     options_of,
     pixels_of,
     positions_of,
     share_of,
     taps_of,
     tiles_of,
+    weighted,
 )
+from kornia_patchaug.kernels.reference import frames, frames_backward
+from kornia_patchaug.plan import Plan
 
-CHANGING = ["count", "total"]  # with every batch: no reason to compile anew
 
-
-def sample(
-    source: Tensor,
-    frames: Tensor,
-    reads: Tensor,
-    table: Tensor,
-    total: int,
-    mode: str,
-    padding_mode: str,
-    align_corners: bool,
-    covered: bool,
-) -> tuple[Tensor, Tensor]:
+def sample(inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
     """As `reference.sample`."""
-    values, coverage = frames.new_empty(source.shape[1], total), frames.new_empty(total if covered else 0)
+    source, total, objects = inputs.source, plan.windows.total, frames(inputs, plan)
+    covers = plan.box_coverage or plan.sampling.by_reach
+    values, coverage = objects.new_empty(source.shape[1], total), objects.new_empty(total if covers else 0)
     if total:
-        owner, ends = tiles_of(table, total)
-        objects = frames.contiguous(), reads.contiguous(), table.contiguous(), owner, ends, len(table), total
-        options = options_of(source, total, mode, padding_mode, align_corners, covered)
-        with torch.cuda.device_of(source):
-            _sample_kernel[(len(owner),)](
-                source, *objects, values, coverage, *source.shape[1:], *source.stride(), **options
-            )
+        tiles = tiles_of(plan.windows, source.device)
+        _launch(_sample_kernel, tiles, inputs, objects, plan, values, coverage if covers else None)
     return values, coverage
 
 
 def sample_backward(
-    grad_values: Tensor | None,
-    grad_coverage: Tensor | None,
-    source: Tensor,
-    frames: Tensor,
-    reads: Tensor,
-    table: Tensor,
-    total: int,
-    mode: str,
-    padding_mode: str,
-    align_corners: bool,
-    covered: bool,
-    of_source: bool,
-    of_frames: bool,
-) -> tuple[Tensor, Tensor]:
-    """As `reference.sample_backward`. Pixels that several windows read are added up in any order."""
+    grad_values: Tensor | None, grad_coverage: Tensor | None, inputs: Inputs, plan: Plan, wanted: Wanted
+) -> Gradients:
+    """As `reference.sample_backward`. Additions to one pixel of the source come in any order."""
+    source, objects = inputs.source, frames(inputs, plan)
     # Half precision would lose what many pixels add to one.
-    grad_source = torch.zeros(source.shape if of_source else 0, dtype=frames.dtype, device=source.device)
-    grad_frames = frames.new_zeros(frames.shape if of_frames else 0)
-    if total:
-        owner, ends = tiles_of(table, total)
+    grad_source = torch.zeros(source.shape, dtype=objects.dtype, device=source.device) if wanted.source else None
+    grad_objects = torch.zeros_like(objects)
+    if plan.windows.total:
+        covers = plan.box_coverage or plan.sampling.by_reach
+        grads = [None if g is None else g.contiguous() for g in (grad_values, grad_coverage if covers else None)]
+        owner, first = tiles = tiles_of(plan.windows, source.device)
         # Each program writes a sum of its own, so that no addition waits and their order is fixed.
-        sums = frames.new_empty((len(owner), frames.shape[1]) if of_frames else 0)
-        given = [g if g is None else g.contiguous() for g in (grad_values, grad_coverage if covered else None)]
-        objects = frames.contiguous(), reads.contiguous(), table.contiguous(), owner, ends, len(table), total
-        options = options_of(source, total, mode, padding_mode, align_corners, covered)
-        wanted = {"OF_SOURCE": of_source and grad_values is not None, "OF_FRAMES": of_frames}
-        gradients = (*given, grad_source, sums)
-        with torch.cuda.device_of(source):
-            _sample_backward_kernel[(len(owner),)](
-                source, *objects, *gradients, *source.shape[1:], *source.stride(), **options, **wanted
-            )
-        if of_frames:  # unsafe: a check of the offsets would wait for the device
-            offsets = torch.nn.functional.pad(ends, (1, 0))
-            grad_frames = torch.segment_reduce(sums, "sum", offsets=offsets, axis=0, initial=0, unsafe=True)
-    return grad_source.to(source.dtype), grad_frames
+        sums = objects.new_empty(len(owner), objects.shape[1]) if any(wanted[1:4]) else None
+        _launch(_sample_backward_kernel, tiles, inputs, objects, plan, *grads, grad_source, sums)
+        if sums is not None:  # unsafe: a check of the offsets would wait for the device
+            grad_objects = torch.segment_reduce(sums, "sum", offsets=first, axis=0, initial=0, unsafe=True)
+    gradients = frames_backward(grad_objects, inputs, plan, wanted)
+    return gradients._replace(source=None if grad_source is None else grad_source.to(source.dtype))
 
 
-@triton.jit(do_not_specialize=CHANGING)
+def _launch(
+    kernel: Any, tiles: tuple[Tensor, Tensor], inputs: Inputs, objects: Tensor, plan: Plan, *buffers: Tensor | None
+) -> None:
+    """Run a kernel on tiles: it reads and fills the buffers."""
+    source = inputs.source
+    tables = objects, plan.reads.on(source.device), plan.windows.on(source.device), *tiles
+    sizes = plan.windows.total, *source.shape[1:], *source.stride()
+    with torch.cuda.device_of(source):
+        kernel[(len(tiles[0]),)](source, *tables, *buffers, *sizes, **options_of(source, plan))
+
+
+# The total changes with every batch: no reason to compile anew.
+@triton.jit(do_not_specialize=["total"])
 def _sample_kernel(
-    source,
-    frames,
-    reads,
-    table,
-    owner,
-    ends,
-    count,
-    total,
-    values,
-    coverage,
-    channels,
-    height,
-    width,
-    stride_image,
-    stride_channel,
-    stride_y,
-    stride_x,
-    NEAREST: tl.constexpr,
-    ZEROS: tl.constexpr,
-    REFLECTION: tl.constexpr,
-    TRANSPARENT: tl.constexpr,
-    EDGE: tl.constexpr,
-    COVERED: tl.constexpr,
-    INT: tl.constexpr,
-    TILE: tl.constexpr,
-):
+    source, frames, reads, windows, owner, first,
+    values, coverage,
+    total, channels, height, width,
+    stride_image, stride_channel, stride_y, stride_x,
+    NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr,
+    BY_REACH: tl.constexpr, BOX_COVERAGE: tl.constexpr, INT: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
     obj = tl.load(owner + tl.program_id(0))
-    if obj < count:
-        start, within, valid, x, y = pixels_of(table, ends, obj, INT, TILE)
-        frame, read = frames + obj * 12, reads + obj * 7
-        dx, dy = from_centre(frame, x, y)
-        qx, qy = positions_of(frame, dx, dy)
-        x0, x1, wx0, wx1, has_x0, has_x1, _ = taps_of(qx, read + 1, width, NEAREST, ZEROS, REFLECTION, EDGE, INT)
-        y0, y1, wy0, wy1, has_y0, has_y1, _ = taps_of(qy, read + 2, height, NEAREST, ZEROS, REFLECTION, EDGE, INT)
-        has_x0, has_x1 = has_x0 & valid, has_x1 & valid
-        x0, x1, y0, y1 = x0 * stride_x, x1 * stride_x, y0 * stride_y, y1 * stride_y
-        share = tl.zeros_like(wx0) + 1
-        if COVERED:
-            share = share_of(tl.load(frame + 8), tl.load(frame + 10), x.to(qx.dtype))[0]
-            share *= share_of(tl.load(frame + 9), tl.load(frame + 11), y.to(qx.dtype))[0]
-        plane, out = source + tl.load(read) * stride_image, values + start
-        for _ in range(channels):  # what is not there is not read: a weight of 0 would not do, it may be NaN
-            value = wy0 * wx0 * tl.load(plane + (y0 + x0), has_y0 & has_x0, 0.0)
-            if not NEAREST:
-                value += wy0 * wx1 * tl.load(plane + (y0 + x1), has_y0 & has_x1, 0.0)
-                value += wy1 * wx0 * tl.load(plane + (y1 + x0), has_y1 & has_x0, 0.0)
-                value += wy1 * wx1 * tl.load(plane + (y1 + x1), has_y1 & has_x1, 0.0)
-            tl.store(out + within, share * value, mask=valid)
+    frame, read, window = frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW
+    index, valid, x, y = pixels_of(tl.program_id(0) - tl.load(first + obj), window, INT, TILE)
+    _, _, qx, qy = positions_of(frame, x, y)
+    x0, x1, wx0, wx1, _, _, _ = taps_of(qx, read, width, NEAREST, BEYOND, EDGE, INT)
+    y0, y1, wy0, wy1, _, _, _ = taps_of(qy, read + TO_Y, height, NEAREST, BEYOND, EDGE, INT)
+    x0, x1, y0, y1 = x0 * stride_x, x1 * stride_x, y0 * stride_y, y1 * stride_y
+    reach = wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
+    share = tl.zeros_like(reach) + 1
+    if BOX_COVERAGE:
+        share = share_of(frame + X1, x)[0] * share_of(frame + Y1, y)[0]
+    # Of taps that are all -0 the sum is -0, and of none it is 0. Triton takes the literal -0.0 for 0.
+    start = tl.where(reach == 0, 0.0, tl.zeros_like(reach) * -1.0)
+    plane, out = source + tl.load(read + PICTURE) * stride_image, values + tl.load(window + START)
+    for _ in range(channels):
+        value = add_tap(start, wy0 * wx0, plane + (y0 + x0), valid)
+        if not NEAREST:
+            value = add_tap(value, wy0 * wx1, plane + (y0 + x1), valid)
+            value = add_tap(value, wy1 * wx0, plane + (y1 + x0), valid)
+            value = add_tap(value, wy1 * wx1, plane + (y1 + x1), valid)
+        tl.store(out + index, share * value, mask=valid)
+        plane += stride_channel
+        out += total
+    if coverage is not None:
+        if BY_REACH:
+            share *= reach
+        tl.store(coverage + tl.load(window + START) + index, share, mask=valid)
+
+
+@triton.jit(do_not_specialize=["total"])
+def _sample_backward_kernel(
+    source, frames, reads, windows, owner, first,
+    grad_values, grad_coverage, grad_source, sums,
+    total, channels, height, width,
+    stride_image, stride_channel, stride_y, stride_x,
+    NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr,
+    BY_REACH: tl.constexpr, BOX_COVERAGE: tl.constexpr, INT: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    obj = tl.load(owner + tl.program_id(0))
+    frame, read, window = frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW
+    index, valid, x, y = pixels_of(tl.program_id(0) - tl.load(first + obj), window, INT, TILE)
+    dx, dy, qx, qy = positions_of(frame, x, y)
+    x0, x1, wx0, wx1, has_x0, has_x1, slope_x = taps_of(qx, read, width, NEAREST, BEYOND, EDGE, INT)
+    y0, y1, wy0, wy1, has_y0, has_y1, slope_y = taps_of(qy, read + TO_Y, height, NEAREST, BEYOND, EDGE, INT)
+    has_x0, has_x1 = has_x0 & valid, has_x1 & valid
+    w00, w01, w10, w11 = wy0 * wx0, wy0 * wx1, wy1 * wx0, wy1 * wx1
+    share_x, falls_x, grows_x = share_of(frame + X1, x)
+    share_y, falls_y, grows_y = share_of(frame + Y1, y)
+    share = share_x * share_y if BOX_COVERAGE else tl.zeros_like(w00) + 1
+    start = tl.load(window + START)
+
+    # The gradient with respect to each weight, but for the share that multiplies all.
+    g00 = tl.zeros_like(w00)
+    if BY_REACH and grad_coverage is not None:
+        g00 = tl.load(grad_coverage + start + index, mask=valid, other=0.0)
+    g01, g10, g11 = g00, g00, g00
+    if grad_values is not None:
+        picture = tl.load(read + PICTURE)
+        plane, out = source + picture * stride_image, grad_values + start
+        for channel in range(channels):
+            g = tl.load(out + index, mask=valid, other=0.0)
+            if sums is not None:
+                g00 += g * tl.load(plane + (y0 * stride_y + x0 * stride_x), has_y0 & has_x0, 0.0)
+                if not NEAREST:
+                    g01 += g * tl.load(plane + (y0 * stride_y + x1 * stride_x), has_y0 & has_x1, 0.0)
+                    g10 += g * tl.load(plane + (y1 * stride_y + x0 * stride_x), has_y1 & has_x0, 0.0)
+                    g11 += g * tl.load(plane + (y1 * stride_y + x1 * stride_x), has_y1 & has_x1, 0.0)
+            if grad_source is not None:
+                g *= share
+                target = grad_source + (picture * channels + channel) * height * width
+                tl.atomic_add(target + (y0 * width + x0), w00 * g, valid & (w00 != 0), sem="relaxed")
+                if not NEAREST:
+                    tl.atomic_add(target + (y0 * width + x1), w01 * g, valid & (w01 != 0), sem="relaxed")
+                    tl.atomic_add(target + (y1 * width + x0), w10 * g, valid & (w10 != 0), sem="relaxed")
+                    tl.atomic_add(target + (y1 * width + x1), w11 * g, valid & (w11 != 0), sem="relaxed")
             plane += stride_channel
             out += total
-        if COVERED:
-            if TRANSPARENT:
-                share *= wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
-            tl.store(coverage + start + within, share, mask=valid)
 
-
-@triton.jit(do_not_specialize=CHANGING)
-def _sample_backward_kernel(
-    source,
-    frames,
-    reads,
-    table,
-    owner,
-    ends,
-    count,
-    total,
-    grad_values,
-    grad_coverage,
-    grad_source,
-    sums,
-    channels,
-    height,
-    width,
-    stride_image,
-    stride_channel,
-    stride_y,
-    stride_x,
-    NEAREST: tl.constexpr,
-    ZEROS: tl.constexpr,
-    REFLECTION: tl.constexpr,
-    TRANSPARENT: tl.constexpr,
-    EDGE: tl.constexpr,
-    COVERED: tl.constexpr,
-    INT: tl.constexpr,
-    TILE: tl.constexpr,
-    OF_SOURCE: tl.constexpr,
-    OF_FRAMES: tl.constexpr,
-):
-    obj = tl.load(owner + tl.program_id(0))
-    if obj < count:
-        start, within, valid, x, y = pixels_of(table, ends, obj, INT, TILE)
-        frame, read = frames + obj * 12, reads + obj * 7
-        dx, dy = from_centre(frame, x, y)
-        qx, qy = positions_of(frame, dx, dy)
-        x0, x1, wx0, wx1, has_x0, has_x1, slope_x = taps_of(qx, read + 1, width, NEAREST, ZEROS, REFLECTION, EDGE, INT)
-        y0, y1, wy0, wy1, has_y0, has_y1, slope_y = taps_of(qy, read + 2, height, NEAREST, ZEROS, REFLECTION, EDGE, INT)
-        has_x0, has_x1 = has_x0 & valid, has_x1 & valid
-        share_x, low_x, high_x = share_of(tl.load(frame + 8), tl.load(frame + 10), x.to(qx.dtype))
-        share_y, low_y, high_y = share_of(tl.load(frame + 9), tl.load(frame + 11), y.to(qx.dtype))
-        share = share_x * share_y if COVERED else tl.zeros_like(wx0) + 1
-
-        # of_*: the gradient of each weight, but for the share that multiplies all
-        of_00 = tl.zeros_like(wx0)
-        if TRANSPARENT and grad_coverage is not None:
-            of_00 = tl.load(grad_coverage + start + within, mask=valid, other=0.0)
-        of_01, of_10, of_11 = of_00, of_00, of_00
-        if grad_values is not None:
-            index = tl.load(read)
-            plane, grad = source + index * stride_image, grad_values + start
-            grad_plane = grad_source + index * channels * height * width
-            for _ in range(channels):
-                g = tl.load(grad + within, mask=valid, other=0.0)
-                if OF_FRAMES:
-                    of_00 += g * tl.load(plane + (y0 * stride_y + x0 * stride_x), has_y0 & has_x0, 0.0)
-                    if not NEAREST:
-                        of_01 += g * tl.load(plane + (y0 * stride_y + x1 * stride_x), has_y0 & has_x1, 0.0)
-                        of_10 += g * tl.load(plane + (y1 * stride_y + x0 * stride_x), has_y1 & has_x0, 0.0)
-                        of_11 += g * tl.load(plane + (y1 * stride_y + x1 * stride_x), has_y1 & has_x1, 0.0)
-                if OF_SOURCE:
-                    g *= share
-                    tl.atomic_add(grad_plane + (y0 * width + x0), wy0 * wx0 * g, has_y0 & has_x0, sem="relaxed")
-                    if not NEAREST:
-                        tl.atomic_add(grad_plane + (y0 * width + x1), wy0 * wx1 * g, has_y0 & has_x1, sem="relaxed")
-                        tl.atomic_add(grad_plane + (y1 * width + x0), wy1 * wx0 * g, has_y1 & has_x0, sem="relaxed")
-                        tl.atomic_add(grad_plane + (y1 * width + x1), wy1 * wx1 * g, has_y1 & has_x1, sem="relaxed")
-                plane += stride_channel
-                grad += total
-                grad_plane += height * width
-
-        if OF_FRAMES:
-            out = sums + tl.program_id(0) * 12
-            of_x, of_y = tl.zeros_like(wx0), tl.zeros_like(wx0)
-            if not NEAREST:
-                of_x = tl.where(has_x1, wy0 * of_01 + wy1 * of_11, 0.0) - tl.where(
-                    has_x0, wy0 * of_00 + wy1 * of_10, 0.0
-                )
-                of_y = tl.where(has_y1, wx0 * of_10 + wx1 * of_11, 0.0) - tl.where(
-                    has_y0, wx0 * of_00 + wx1 * of_01, 0.0
-                )
-            of_x = tl.where(valid & (slope_x != 0), slope_x * share * of_x, 0.0)
-            of_y = tl.where(valid & (slope_y != 0), slope_y * share * of_y, 0.0)
-            sum_x, sum_y = tl.sum(of_x), tl.sum(of_y)
-            tl.store(out, tl.sum(of_x * dx))
-            tl.store(out + 1, tl.sum(of_x * dy))
-            tl.store(out + 2, sum_x)
-            tl.store(out + 3, tl.sum(of_y * dx))
-            tl.store(out + 4, tl.sum(of_y * dy))
-            tl.store(out + 5, sum_y)
-            tl.store(out + 6, sum_x)
-            tl.store(out + 7, sum_y)
-            # A box moves its centre, from which pixels count, by half of what an edge moves; and its coverage.
-            centre_x = -(tl.load(frame) * sum_x + tl.load(frame + 3) * sum_y) / 2
-            centre_y = -(tl.load(frame + 1) * sum_x + tl.load(frame + 4) * sum_y) / 2
-            of_share = tl.zeros_like(wx0)
-            if COVERED:
-                of_share = wy0 * wx0 * of_00 + wy0 * wx1 * of_01 + wy1 * wx0 * of_10 + wy1 * wx1 * of_11
-                if not TRANSPARENT and grad_coverage is not None:
-                    of_share += tl.load(grad_coverage + start + within, mask=valid, other=0.0)
-                of_share = tl.where(valid, of_share, 0.0)
-            tl.store(out + 8, centre_x + tl.sum(of_share * share_y * low_x))
-            tl.store(out + 9, centre_y + tl.sum(of_share * share_x * low_y))
-            tl.store(out + 10, centre_x + tl.sum(of_share * share_y * high_x))
-            tl.store(out + 11, centre_y + tl.sum(of_share * share_x * high_y))
+    if sums is not None:
+        by_x, by_y = tl.zeros_like(w00), tl.zeros_like(w00)
+        if not NEAREST:
+            by_x = tl.where(has_x1, wy0 * g01 + wy1 * g11, 0.0) - tl.where(has_x0, wy0 * g00 + wy1 * g10, 0.0)
+            by_y = tl.where(has_y1, wx0 * g10 + wx1 * g11, 0.0) - tl.where(has_y0, wx0 * g00 + wx1 * g01, 0.0)
+        by_x = tl.where(slope_x != 0, slope_x * share * by_x, 0.0)
+        by_y = tl.where(slope_y != 0, slope_y * share * by_y, 0.0)
+        by_share = tl.zeros_like(w00)
+        if BOX_COVERAGE:
+            by_share = weighted(w00, g00) + weighted(w01, g01) + weighted(w10, g10) + weighted(w11, g11)
+            if not BY_REACH and grad_coverage is not None:
+                by_share += tl.load(grad_coverage + start + index, mask=valid, other=0.0)
+        sum_x, sum_y = tl.sum(by_x), tl.sum(by_y)
+        # A box moves its centre, from which pixels count, by half of what an edge moves; and its coverage.
+        centre_x = -(tl.load(frame + A) * sum_x + tl.load(frame + C) * sum_y) / 2
+        centre_y = -(tl.load(frame + B) * sum_x + tl.load(frame + D) * sum_y) / 2
+        row = sums + tl.program_id(0) * FRAME
+        tl.store(row + A, tl.sum(by_x * dx))
+        tl.store(row + B, tl.sum(by_x * dy))
+        tl.store(row + TX, sum_x)
+        tl.store(row + C, tl.sum(by_y * dx))
+        tl.store(row + D, tl.sum(by_y * dy))
+        tl.store(row + TY, sum_y)
+        tl.store(row + SRC_X, sum_x)
+        tl.store(row + SRC_Y, sum_y)
+        tl.store(row + X1, centre_x - tl.sum(tl.where(falls_x, by_share * share_y, 0.0)))
+        tl.store(row + Y1, centre_y - tl.sum(tl.where(falls_y, by_share * share_x, 0.0)))
+        tl.store(row + X2, centre_x + tl.sum(tl.where(grows_x, by_share * share_y, 0.0)))
+        tl.store(row + Y2, centre_y + tl.sum(tl.where(grows_y, by_share * share_x, 0.0)))

@@ -1,89 +1,108 @@
-"""Where *sample* reads, in Triton: whose tile of pixels a program takes, and the taps around each position.
+"""Where *sample* reads, in Triton: the pixels of a tile, their positions in the source, and the taps around them.
 
 The formulas and their order are those of ``reference.py``.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from kornia_patchaug.windows import Column
+from kornia_patchaug.kernels.cuda.tables import (
+    HEIGHT,
+    HIGH,
+    LOW,
+    MIRROR,
+    ORIGIN,
+    SRC_X,
+    SRC_Y,
+    TX,
+    TY,
+    WIDTH,
+    X1,
+    X2,
+    Y1,
+    Y2,
+    ZERO,
+    A,
+    B,
+    C,
+    D,
+    offsets_up_to,
+)
+from kornia_patchaug.plan import Plan, Windows
 
 # Flat pixels of a tile: two for each thread of four warps, so that the taps of both fit in registers, and few threads
 # idle on small windows.
 TILE = 256
-# Offsets within a plane take 32 bits where they can, which are cheaper; where planes begin takes 64 always.
-BEYOND_32_BITS = 2**31
 
 
-def tiles_of(table: Tensor, total: int) -> tuple[Tensor, Tensor]:
-    """Whose each tile is, and ``(N,)`` where the tiles of each object end.
-
-    The host knows a bound only of how many there are: those to spare belong to no object, N.
-    """
-    tiles = (table[:, Column.SIZE].prod(1) + (TILE - 1)).div(TILE, rounding_mode="floor")
-    ends = tiles.cumsum(0)
-    tile = torch.arange(total // TILE + len(table), device=table.device)
-    return torch.searchsorted(ends, tile, right=True), ends
+def tiles_of(windows: Windows, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The object of each tile, and ``(N + 1,)`` the first tile of each object and how many there are."""
+    first = np.concatenate([[0], (-(-windows.areas // TILE)).cumsum()])
+    on_device = torch.from_numpy(first).to(device, non_blocking=True)
+    # Not from the host: a copy of more than 64 KB waits for the device.
+    tile = torch.arange(int(first[-1]), device=device)
+    return torch.searchsorted(on_device[1:], tile, right=True), on_device
 
 
-def options_of(
-    source: Tensor, total: int, mode: str, padding_mode: str, align_corners: bool, covered: bool
-) -> dict[str, object]:
-    """What the kernels are compiled for."""
+def options_of(source: Tensor, plan: Plan) -> dict[str, object]:
+    """The constants that the kernels are compiled for."""
     _, _, height, width = source.shape
-    reach = max(total, height * width, (height - 1) * source.stride(2) + (width - 1) * source.stride(3))
+    farthest = (height - 1) * source.stride(2) + (width - 1) * source.stride(3)
     return {
-        "NEAREST": mode == "nearest",
-        "ZEROS": padding_mode in ("zeros", "transparent"),
-        "REFLECTION": padding_mode == "reflection",
-        "TRANSPARENT": padding_mode == "transparent",
-        "EDGE": 0.0 if align_corners else 0.5,
-        "COVERED": covered,
-        "INT": tl.int32 if reach < BEYOND_32_BITS else tl.int64,
+        "NEAREST": plan.sampling.nearest,
+        "BEYOND": int(plan.sampling.beyond),
+        "EDGE": 0.0 if plan.sampling.align_corners else 0.5,
+        "BY_REACH": plan.sampling.by_reach,
+        "BOX_COVERAGE": plan.box_coverage,
+        "INT": offsets_up_to(max(plan.windows.total, height * width, farthest)),
         "TILE": TILE,
         "enable_fp_fusion": False,  # a fused multiplication would settle ties of nearest otherwise than the reference
     }
 
 
 @triton.jit
-def pixels_of(table, ends, obj, INT: tl.constexpr, TILE: tl.constexpr):
-    """Where the object's flat pixels start; and of the program's, their place from there, whether they are, x and y."""
-    row = table + obj * 10
-    width = tl.load(row + 3).to(INT)
-    area = tl.load(row + 4).to(INT) * width
-    start = tl.load(row + 9)
-    before = tl.load(ends + obj - 1, mask=obj > 0, other=0)
-    within = (tl.program_id(0) - before).to(INT) * TILE + tl.arange(0, TILE)
-    y = within // width
-    return start, within, within < area, within - y * width, y
+def pixels_of(tile, window, INT: tl.constexpr, TILE: tl.constexpr):
+    """The pixels of a tile of a window: index in the window, whether there is such a pixel, column and row."""
+    width = tl.load(window + WIDTH).to(INT)
+    index = tile.to(INT) * TILE + tl.arange(0, TILE)
+    y = index // width
+    return index, index < tl.load(window + HEIGHT).to(INT) * width, index - y * width, y
 
 
 @triton.jit
-def from_centre(frame, x, y):
-    """The centres of pixels, counted from that of their box."""
-    dst_x, dst_y = (tl.load(frame + 8) + tl.load(frame + 10)) / 2, (tl.load(frame + 9) + tl.load(frame + 11)) / 2
-    return (x.to(dst_x.dtype) + 0.5) - dst_x, (y.to(dst_y.dtype) + 0.5) - dst_y
+def positions_of(frame, x, y):
+    """Pixel centres counted from the centre of their box, dx and dy; and where they are read, qx and qy.
+
+    Pixel centres of the source are at whole numbers in qx and qy.
+    """
+    dst_x, dst_y = (tl.load(frame + X1) + tl.load(frame + X2)) / 2, (tl.load(frame + Y1) + tl.load(frame + Y2)) / 2
+    dx, dy = (x.to(dst_x.dtype) + 0.5) - dst_x, (y.to(dst_y.dtype) + 0.5) - dst_y
+    qx = (tl.load(frame + A) * dx + tl.load(frame + B) * dy + tl.load(frame + TX)) + tl.load(frame + SRC_X) - 0.5
+    qy = (tl.load(frame + C) * dx + tl.load(frame + D) * dy + tl.load(frame + TY)) + tl.load(frame + SRC_Y) - 0.5
+    return dx, dy, qx, qy
 
 
 @triton.jit
-def share_of(low, high, position):
-    """The share of a pixel between two edges along one axis, and its derivatives in both."""
+def share_of(edges, index):
+    """The share of each pixel between two edges of its box along one axis; whether it falls as the first edge moves
+    on, and whether it grows as the last edge does."""
+    low, high = tl.load(edges), tl.load(edges + (X2 - X1))
+    position = index.to(low.dtype)
     before_stop, after_start = high - position, position + 1 - low
     share = tl.minimum(tl.maximum(before_stop, 0.0), 1.0) + tl.minimum(tl.maximum(after_start, 0.0), 1.0) - 1
-    of_low = tl.where((after_start >= 0) & (after_start <= 1), -1.0, 0.0)
-    of_high = tl.where((before_stop >= 0) & (before_stop <= 1), 1.0, 0.0)
-    return share, of_low, of_high
+    return share, (after_start >= 0) & (after_start <= 1), (before_stop >= 0) & (before_stop <= 1)
 
 
 @triton.jit
-def _fold(position, low, high, ZEROS: tl.constexpr, REFLECTION: tl.constexpr, EDGE: tl.constexpr):
-    """Positions brought back by the padding mode, and the derivative of that."""
+def _fold(position, low, high, BEYOND: tl.constexpr, EDGE: tl.constexpr):
+    """`reference._fold`, and its derivative."""
     slope = tl.where(position == position, 1.0, 0.0)
-    if REFLECTION:
+    if BEYOND == MIRROR:
         # The remainder of a float would not be exact on a device either. This one is where a pixel is more than the
         # last bit of the position; farther away any pixel of the patch will do.
         mirror = low - EDGE
@@ -96,29 +115,23 @@ def _fold(position, low, high, ZEROS: tl.constexpr, REFLECTION: tl.constexpr, ED
         position = mirror + span - tl.abs(turn - span)
         slope = tl.where(turn > span, -slope, tl.where(turn < span, slope, 0.0))
     position = tl.where(position == position, position, 0.0)  # infinity less infinity
-    if ZEROS:
+    if BEYOND == ZERO:
         low, high = low - 2, high + 1
     slope = tl.where((position >= low) & (position <= high), slope, 0.0)
     return tl.minimum(tl.maximum(position, low), high), slope
 
 
 @triton.jit
-def taps_of(
-    position,
-    read,
-    size,
-    NEAREST: tl.constexpr,
-    ZEROS: tl.constexpr,
-    REFLECTION: tl.constexpr,
-    EDGE: tl.constexpr,
-    INT: tl.constexpr,
-):
-    """Along one axis, of the two pixels around each position (or the nearest): where in the source, weights, whether
-    they are read; and the derivative of the second weight, which is minus that of the first."""
-    origin, low, high = tl.load(read), tl.load(read + 2), tl.load(read + 4)
+def taps_of(position, read, size, NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr):
+    """The pixels below and above each position along one axis: places in the source, weights, and whether they are
+    read; and the derivative of the weight above, which is minus that of the weight below.
+
+    Under NEAREST the nearest pixel is the one below, and the one above has the weight 0.
+    """
+    origin, low, high = tl.load(read + ORIGIN), tl.load(read + LOW), tl.load(read + HIGH)
     first, last = tl.maximum(low, -origin).to(INT), tl.minimum(high, size - 1 - origin).to(INT)
     origin, start = origin.to(INT), low.to(position.dtype)
-    position, slope = _fold(position, start, high.to(position.dtype), ZEROS, REFLECTION, EDGE)
+    position, slope = _fold(position, start, high.to(position.dtype), BEYOND, EDGE)
     if NEAREST:
         position -= start
     whole = tl.floor(position)
@@ -129,10 +142,10 @@ def taps_of(
         below += low.to(INT) + up.to(INT)
         rest = tl.zeros_like(rest)
     above = below + 1
-    if ZEROS:
+    if BEYOND == ZERO:
         has_below, has_above = (below >= first) & (below <= last), (above >= first) & (above <= last)
     else:
-        has_below = tl.zeros_like(below) + first <= last  # nothing is, if the limits miss the source
+        has_below = tl.zeros_like(below) + first <= last  # no pixel is read if the limits miss the source
         has_above = has_below
     weight_below, weight_above = tl.where(has_below, 1 - rest, 0.0), tl.where(has_above, rest, 0.0)
     below = tl.minimum(tl.maximum(below, first), last) + origin
@@ -141,8 +154,12 @@ def taps_of(
 
 
 @triton.jit
-def positions_of(frame, dx, dy):
-    """Where pixels are read, pixel centres at whole numbers."""
-    qx = (tl.load(frame) * dx + tl.load(frame + 1) * dy + tl.load(frame + 2)) + tl.load(frame + 6) - 0.5
-    qy = (tl.load(frame + 3) * dx + tl.load(frame + 4) * dy + tl.load(frame + 5)) + tl.load(frame + 7) - 0.5
-    return qx, qy
+def weighted(weight, number):
+    """Weight times number, and 0 where the weight is 0: the number may be infinite there."""
+    return tl.where(weight == 0, 0.0, weight * number)
+
+
+@triton.jit
+def add_tap(value, weight, texel, there):
+    """Add weight times texel, which is read where it is there and the weight is not 0: it may be infinite else."""
+    return tl.where(weight == 0, value, value + weight * tl.load(texel, there & (weight != 0), 0.0))
