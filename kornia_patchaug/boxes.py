@@ -6,7 +6,7 @@ Boxes are half-open ``x1 y1 x2 y2`` in pixels everywhere in this package; other 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from kornia.geometry.boxes import Boxes
@@ -19,9 +19,7 @@ from kornia_patchaug.checks import (
     check_size,
     describe,
 )
-
-if TYPE_CHECKING:
-    pass
+from kornia_patchaug.kornia_names import valid_rows
 
 FORMATS = ("xyxy", "xyxy_plus", "xywh", "cxcywh", "xyxyn", "xywhn", "cxcywhn")
 
@@ -116,7 +114,7 @@ def flatten_boxes(boxes: BoxesLike, mode: str = "xyxy") -> tuple[Tensor, Tensor]
         )
     if isinstance(boxes, Boxes):
         rows = cast("Tensor", boxes.to_tensor("xyxy", as_padded_sequence=True))  # (B, M, 4) or (M, 4)
-        keep = boxes_are_objects(boxes)
+        keep = valid_rows(boxes)
         return rows.reshape(-1, 4)[keep.flatten()], keep.nonzero()[:, 0]
     if isinstance(boxes, Tensor):
         if boxes.ndim != 3 or boxes.shape[-1] != 4:
@@ -167,36 +165,3 @@ def split_boxes(boxes: Tensor, obj_to_img: Tensor, batch_size: int) -> list[Tens
     check_range(host.numpy(), batch_size)
     order = torch.argsort(index, stable=True)
     return list(boxes[order].split(torch.bincount(host, minlength=batch_size).tolist()))
-
-
-def boxes_are_objects(boxes: Boxes) -> Tensor:
-    """Which rows of Kornia ``Boxes`` are boxes rather than padding: ``(B, M)`` bool (B = 1 if not batched)."""
-    keep: Tensor = torch.atleast_2d(boxes._valid)  # (B, M)
-    if boxes._N is None:
-        return keep
-    padding = torch.tensor(boxes._N, device=keep.device)  # rows of padding at the end of each image
-    return keep & (torch.arange(keep.shape[1], device=keep.device) < keep.shape[1] - padding[:, None])
-
-
-def labels_of(boxes: Boxes, labels: Tensor | Sequence[Tensor]) -> Tensor:
-    """``(N,)``: the labels of the rows that are objects; they come one a box, as boxes do, or one an image."""
-    keep = boxes_are_objects(boxes)  # (B, M)
-    batch, most = keep.shape
-    counts = [most - padding for padding in boxes._N or [0] * batch]
-    shapes: object
-    allowed: list[object]
-    if isinstance(labels, Tensor):
-        shapes, allowed = tuple(labels.shape), [(batch, most), (batch,), *[(most,)] * (batch == 1)]
-    else:
-        shapes = [tuple(row.shape) if isinstance(row, Tensor) else type(row).__name__ for row in labels]
-        allowed = [[(count,) for count in counts]]
-    if shapes not in allowed:
-        raise ValueError(
-            f"class: expected labels of shape {(batch, most)}, one a box, or {(batch,)}, one an image, or a list of "
-            f"one tensor an image, of {counts} rows, got {shapes}."
-        )
-    if not isinstance(labels, Tensor):
-        labels = torch.nn.utils.rnn.pad_sequence(list(labels), batch_first=True)
-    elif labels.shape != keep.shape and labels.shape == (batch,):
-        labels = labels[:, None].expand(keep.shape)
-    return labels.reshape(keep.shape)[keep.to(labels.device)]

@@ -29,6 +29,17 @@ def whole_pixels(boxes: Tensor) -> tuple[Tensor, Tensor]:
     return boxes[:, :2].floor(), boxes[:, 2:].ceil()
 
 
+def painted_pixels(boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The corners of what is painted of each box in its image, each ``(N, 2)``: first, and one past the last.
+
+    That is its whole pixels within the image. Both corners are the same where a box has no area.
+    """
+    edge = boxes.new_tensor([width, height])
+    first, stop = (corner.minimum(edge).clamp(min=0) for corner in whole_pixels(boxes))
+    has_area = (boxes[:, 2:] > boxes[:, :2]).all(1, keepdim=True)
+    return first, stop.where(has_area, first)
+
+
 def half_sizes(boxes: Tensor, align_corners: bool) -> Tensor:
     """Half the box frame's extent in pixels, (x, y): edges, or with ``align_corners`` first and last pixel centres.
 
