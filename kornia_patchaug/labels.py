@@ -125,51 +125,47 @@ def follow_points(points: Tensor, objects: Drawn, painted: Tensor, sequential: b
     """
     boxes, theta, obj_to_img, _ = objects
     dtype = working_dtype(points, boxes, theta)
-    moved, boxes, theta = points.to(dtype).flatten(0, 1), boxes.to(dtype), theta.to(dtype)
+    moved, boxes, theta = points.to(dtype), boxes.to(dtype), theta.to(dtype)
     dst_from_src = centred_matrices(invert_theta(theta), half_sizes(boxes, align_corners))
     centre, (first, stop), still = centres(boxes), painted.to(dtype).split(2, dim=1), _is_identity(theta)
-    moving = torch.arange(len(moved), device=boxes.device)  # rows of the points that may still move
-    image = moving // max(points.shape[1], 1)
-    next_row = torch.zeros_like(moving)
-    while len(moving):
-        holder = _holders(
-            moved[moving].detach(), image[moving], boxes.detach(), obj_to_img, next_row, lowest=sequential
-        )
-        moving, holder = moving[holder >= 0], holder[holder >= 0]
-        goal = carry(moved[moving, None], dst_from_src[holder], centre[holder])[:, 0]
-        moved = moved.index_put((moving,), with_bits_of(moved[moving], goal, still[holder, None]))
+    next_row = torch.zeros(points.shape[:2], dtype=torch.int64, device=boxes.device)
+    while True:
+        holder = _holders(moved.detach(), boxes.detach(), obj_to_img, next_row, lowest=sequential)
+        held = holder >= 0
+        if not held.any():
+            return moved
+        row = holder[held]
+        goal = carry(moved[held][:, None], dst_from_src[row], centre[row])[:, 0]
+        moved = moved.index_put((held,), with_bits_of(moved[held], goal, still[row, None]))
         if not sequential:
-            break
-        in_sight = ((moved[moving] >= first[holder]) & (moved[moving] < stop[holder])).all(1)
-        moving, next_row = moving[in_sight], holder[in_sight] + 1
-    return moved.reshape(points.shape)
+            return moved
+        in_sight = ((moved[held] >= first[row]) & (moved[held] < stop[row])).all(1)
+        next_row = torch.full_like(next_row, len(boxes)).index_put((held,), torch.where(in_sight, row + 1, len(boxes)))
 
 
-def _holders(
-    points: Tensor, image: Tensor, boxes: Tensor, obj_to_img: Tensor, next_row: Tensor, *, lowest: bool
-) -> Tensor:
-    """The row ``(Q,)`` of the topmost object, or the lowest, whose box holds each point, or -1.
+def _holders(points: Tensor, boxes: Tensor, obj_to_img: Tensor, next_row: Tensor, *, lowest: bool) -> Tensor:
+    """The row ``(B, K)`` of the topmost object, or the lowest, whose box holds each point ``(B, K, 2)``, or -1.
 
-    Only objects of the point's own image from ``next_row (Q,)`` on count; `PAIRS_AT_ONCE` pairs are compared at once.
+    Only objects of the point's own image from ``next_row (B, K)`` on count. Images with as many objects are compared
+    together, `PAIRS_AT_ONCE` pairs at once.
     """
-    order = obj_to_img.argsort(stable=True)
-    counts = torch.bincount(obj_to_img, minlength=int(image.max()) + 1)
-    start, pairs = counts.cumsum(0) - counts, counts[image]
-    blocks = (pairs.cumsum(0) - pairs) // PAIRS_AT_ONCE
-    found = [image.new_empty(0)]
-    for rows in torch.arange(len(points), device=points.device).split(
-        [n for n in torch.bincount(blocks).tolist() if n]
-    ):
-        count = pairs[rows]
-        point = rows.repeat_interleave(count)
-        place = torch.arange(len(point), device=points.device) - (count.cumsum(0) - count).repeat_interleave(count)
-        obj = order[start[image[point]] + place]
-        at = points[point]
-        holds = ((at >= boxes[obj, :2]) & (at < boxes[obj, 2:])).all(1) & (obj >= next_row[point])
-        rank = (len(boxes) - 1 - obj if lowest else obj).where(holds, -1)
-        best = torch.full_like(rows, -1).scatter_reduce(0, point - rows[0], rank, "amax")
-        found.append((len(boxes) - 1 - best).where(best >= 0, -1) if lowest else best)
-    return torch.cat(found)
+    order, holder = obj_to_img.argsort(stable=True), torch.full_like(next_row, -1)
+    counts = torch.bincount(obj_to_img, minlength=len(points))
+    start = counts.cumsum(0) - counts
+    counts = counts.where((next_row < len(boxes)).any(1), 0)
+    for count in counts[counts > 0].unique().tolist():
+        most = PAIRS_AT_ONCE // count + 1  # points
+        rank = torch.arange(1, count + 1, dtype=torch.int32, device=points.device)
+        for columns in torch.arange(points.shape[1], device=points.device).split(most):
+            for images in (counts == count).nonzero().split(most // max(len(columns), 1) + 1):  # (b, 1)
+                rows = order[start[images] + rank - 1]  # (b, n)
+                x, y = points[images, columns][..., None].unbind(2)  # (b, k, 1)
+                x1, y1, x2, y2 = boxes.mT[:, rows][:, :, None]  # (b, 1, n)
+                holds = (x >= x1) & (x < x2) & (y >= y1) & (y < y2)
+                holds &= rows[:, None] >= next_row[images, columns][..., None]
+                place = (holds * (rank.flip(0) if lowest else rank)).argmax(2)
+                holder[images, columns] = rows.gather(1, place).where(holds.any(2), -1)
+    return holder
 
 
 def _pair(labels: Boxes, obj_to_img: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
