@@ -40,6 +40,7 @@ from torch.utils._pytree import tree_leaves
 
 import kornia_patchaug as kp
 from kornia_patchaug import labels
+from kornia_patchaug.frames import painted_pixels
 
 both = pytest.mark.parametrize("kind", [K.AugmentationSequential, kp.PatchAugmentationSequential])
 each_box_key = pytest.mark.parametrize("key", BOX_KEYS)
@@ -287,7 +288,7 @@ REACHING_OUT = torch.tensor([[[-3.0, 3, 12, 12.3], [20.1, 5, 40, 30]]])
 def test_the_identity_keeps_the_bits_of_labels_wherever_they_are(p_patch, kind):
     """As an object that is gated off does."""
     augmentation = kp.RandomPatchAffine(0.0, p=1.0, p_patch=p_patch).bind(half_open_rows(REACHING_OUT))
-    points = 40 * torch.rand(1, 300, 2) - 4
+    points = 12 * torch.rand(1, 3000, 2) - 3
     _, boxes, moved = kind(augmentation, data_keys=POINTS_TOO)(picture(1), REACHING_OUT, points)
     same(boxes, REACHING_OUT)
     same(moved, points)
@@ -304,6 +305,34 @@ def test_labels_have_a_gradient_at_the_identity():
         to_theta, to_label = torch.autograd.grad(goal, [theta, source], retain_graph=True)
         near(to_theta[:, 2], shift[:, 2])
         near(to_label, torch.eye(source.shape[-1])[:1][None])
+
+
+def test_at_the_identity_a_label_that_reaches_out_is_its_own_gradient():
+    boxes = REACHING_OUT.clone().requires_grad_()
+    theta = HALF_TURN.abs().expand(2, 6).requires_grad_()
+    moved = pipeline(kp.PatchAffine().bind(theta=theta), data_keys=BOXES)(picture(1), boxes)[1]
+    near(torch.autograd.grad(moved.sum(), boxes)[0], torch.ones(1, 2, 4))
+
+
+PAINTED = [  # of an image 10 high and 12 wide: a box, first pixels, and one past the last
+    ([2, 3, 5, 9], [2, 3], [5, 9]),
+    ([2.5, 3.1, 5.5, 8.9], [2, 3], [6, 9]),
+    ([-3, -2.5, 4, 5], [0, 0], [4, 5]),
+    ([8, 7, 20.5, 30], [8, 7], [12, 10]),
+    ([2.5, 3, 2.5, 9], [2, 3], [2, 3]),  # no width
+    ([2, 3.5, 5, 3.5], [2, 3], [2, 3]),  # no height
+]
+
+
+@pytest.mark.parametrize(("box", "first", "stop"), PAINTED)
+def test_the_whole_pixels_of_a_box_within_its_image_are_painted(box, first, stop):
+    found = painted_pixels(torch.tensor([box]) * 1.0, 10, 12)
+    assert [corner.tolist() for corner in found] == [[first], [stop]]
+    images = torch.rand(1, 1, 10, 12)
+    changed = kp.affine_patches(images, torch.tensor([box]) * 1.0, torch.tensor([[1.0, 0, 9, 0, 1, 9]])) != images
+    expected = torch.zeros(10, 12, dtype=torch.bool)
+    expected[first[1] : stop[1], first[0] : stop[0]] = True
+    same(changed[0, 0], expected)
 
 
 def half_open_rows(boxes):
