@@ -98,7 +98,8 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
         _check_call(self, input, theta, obj_to_img, kwargs)
         images = self.transform_tensor(input)
         given = Draw.of(boxes=boxes, theta=theta, obj_to_img=obj_to_img, classes=classes)
-        params = self.forward_parameters(images.shape) if params is None else _own_draw(params, given, len(images))
+        count, source = len(images), self._source
+        params = self.forward_parameters(images.shape) if params is None else _own_draw(params, given, count, source)
         bound = "boxes" not in given and "boxes" not in params and "boxes" in self._bound
         if bound and not torch.compiler.is_compiling():  # a graph is for every shape
             self._use_bound(images, params)
@@ -115,15 +116,15 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
 
         Their classes are the class key's, where ranges have a row per class and none are bound.
         """
-        boxes = next((value for value in inputs if isinstance(value, Boxes)), None)
-        if boxes is None or "boxes" in params:
+        boxes, count = [value for value in inputs if isinstance(value, Boxes)], len(params["batch_prob"])
+        if not boxes or "boxes" in params:
             return params
-        given: Params = objects_of(boxes, len(params["batch_prob"]))
+        given: Params = objects_of(boxes[0], count)
         per_class = self.ranges is not None and self.ranges.count_of_classes is not None
         if per_class and DataKey.CLASS in data_keys and "classes" not in self._bound:
-            given["classes"] = labels_of(boxes, inputs[data_keys.index(DataKey.CLASS)])
-        draw = params if isinstance(params, Draw) else Draw(params)
-        self._complete(draw, boxes.device, given)
+            given["classes"] = labels_of(boxes[0], inputs[data_keys.index(DataKey.CLASS)])
+        draw = _own_draw(params, {}, count, self._source)
+        self._complete(draw, boxes[0].device, given)
         return draw
 
     def forward_parameters(self, batch_shape: tuple[int, ...]) -> Params:
@@ -137,8 +138,6 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
         """Write the objects into a draw, in place: a container keeps this very dict for labels and for replay."""
         if "boxes" not in given and "boxes" not in draw and "boxes" not in self._bound:
             raise ValueError(NO_OBJECTS.format(name=type(self).__name__))
-        if "seed" not in draw:  # written by hand
-            draw["seed"] = draw_seed(torch.empty(0), self._source)
         completed = complete(
             Draw(draw),
             given,
@@ -358,10 +357,12 @@ def _checked_flags(
     }
 
 
-def _own_draw(params: Params, given: Params, count: int) -> Params:
+def _own_draw(params: Params, given: Params, count: int, source: int) -> Params:
     """The draw of ``count`` images that a call completes: what was passed, or a copy if that is to stay as it is."""
     if given or not isinstance(params, Draw):
         params = Draw({"batch_prob": torch.ones(count), **params})
+        if "seed" not in params:  # written by hand
+            params["seed"] = draw_seed(torch.empty(0), source)
     if len(params["batch_prob"]) != count:
         raise ValueError(f"params: expected a draw of {count} images, got {len(params['batch_prob'])}.")
     return params

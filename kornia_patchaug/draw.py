@@ -25,6 +25,11 @@ NO_THETA = (
     "RandomPatchAffine draws one."
 )
 
+NO_SEED = (
+    "params: expected a draw of forward_parameters, to which objects may be added, got a dict without its seed: "
+    "images and labels would be drawn apart."
+)
+
 
 class Drawn(NamedTuple):
     """The objects of a call. One that is gated off has an empty box and the identity as theta."""
@@ -127,6 +132,8 @@ def complete(
     index = checked_values(boxes, theta, index.to(device), batch_size)
 
     if gates is None or theta is None:
+        if "seed" not in draw:
+            raise ValueError(NO_SEED)
         rows, draws = None, 1 if same_on_batch else count
         if frames > 1 and not same_on_batch:
             rows, draws = rows_of_draws(index, batch_size // frames, frames)

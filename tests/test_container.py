@@ -594,6 +594,24 @@ def test_boxes_that_an_earlier_step_moved_away_from_the_bound_ones_are_an_error(
     faces(images, boxes, boxes + torch.tensor([5.0, 5, -5, -5]))  # a second key has boxes of its own
 
 
+def test_a_draw_that_is_written_by_hand_serves_images_and_labels_alike_or_is_refused():
+    """A container hands each data key the dict that was passed, which stays as it is."""
+    by_hand = {"boxes": half_open(XYXY), "obj_to_img": TWO_EACH, "forward_input_shape": torch.tensor([2, 3, 26, 34])}
+    data = picture(), XYXY
+    plain = K.AugmentationSequential(kp.RandomPatchAffine(**HALF_TURNED, p=1.0), data_keys=BOXES)
+    steps = plain.forward_parameters(picture().shape)
+    params = [steps[0]._replace(data={**steps[0].data, **by_hand})]
+    images, boxes = plain(*data, params=params)
+    near(boxes, pipeline(kp.RandomPatchAffine(**HALF_TURNED, p=1.0), data_keys=BOXES)(*data)[1])
+    same(plain(*data, params=params)[0], images)
+    params = [steps[0]._replace(data={**by_hand, "batch_prob": torch.ones(2)})]
+    with pytest.raises(ValueError, match=r"^params: expected a draw of forward_parameters.*without its seed"):
+        plain(*data, params=params)
+    theta = HALF_TURN.expand(4, 6)
+    params[0].data.update(theta=theta, patch_prob=torch.ones(4))  # nothing is left to draw
+    near(plain(*data, params=params)[0], kp.affine_patches(picture(), half_open(XYXY), theta, TWO_EACH))
+
+
 def test_missing_objects_are_an_error_in_any_container():
     data = {DataKey.INPUT: picture(), DataKey.BBOX_XYXY: XYXY, DataKey.KEYPOINTS: POINTS}
     for container in (
