@@ -99,12 +99,13 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
         images = self.transform_tensor(input)
         given = Draw.of(boxes=boxes, theta=theta, obj_to_img=obj_to_img, classes=classes)
         count, source = len(images), self._source
-        params = self.forward_parameters(images.shape) if params is None else _own_draw(params, given, count, source)
-        bound = "boxes" not in given and "boxes" not in params and "boxes" in self._bound
+        draw = self.forward_parameters(images.shape) if params is None else _own_draw(params, given, count, source)
+        bound = "boxes" not in given and "boxes" not in draw and "boxes" in self._bound
         if bound and not torch.compiler.is_compiling():  # a graph is for every shape
-            self._use_bound(images, params)
-        self._complete(params, images.device, given, kwargs.get("align_corners"))
-        return super().forward(input, params=params, **kwargs)
+            self._use_bound(images, draw)
+        if given or not draw.is_complete or draw["boxes"].device != images.device:
+            self._complete(draw, images.device, given, kwargs.get("align_corners"))
+        return super().forward(input, params=draw, **kwargs)
 
     if TYPE_CHECKING:
         __call__ = forward  # torch's takes and returns anything
@@ -127,19 +128,19 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
         self._complete(draw, boxes[0].device, given)
         return draw
 
-    def forward_parameters(self, batch_shape: tuple[int, ...]) -> Params:
+    def forward_parameters(self, batch_shape: tuple[int, ...]) -> Draw:
         """The draw of gates for ``batch_shape``, and a seed for what is drawn once the objects are known."""
         if asked_by_patch_sequential():
             raise ValueError(NO_PATCH_SEQUENTIAL.format(name=type(self).__name__))
         shared = self.same_on_batch
         return begin(batch_shape, p=self.p, p_batch=self.p_batch, same_on_batch=shared, source=self._source)
 
-    def _complete(self, draw: Params, device: torch.device, given: Params, align_corners: bool | None = None) -> None:
+    def _complete(self, draw: Draw, device: torch.device, given: Params, align_corners: bool | None = None) -> None:
         """Write the objects into a draw, in place: a container keeps this very dict for labels and for replay."""
         if "boxes" not in given and "boxes" not in draw and "boxes" not in self._bound:
             raise ValueError(NO_OBJECTS.format(name=type(self).__name__))
         completed = complete(
-            Draw(draw),
+            draw,
             given,
             self._bound,
             device=device,
@@ -292,6 +293,8 @@ class RandomPatchAffine(PatchAugmentation):
         torch.Size([2, 3, 32, 48])
     """
 
+    ranges: AffineGenerator
+
     def __init__(
         self,
         degrees: RangeLike,
@@ -357,7 +360,7 @@ def _checked_flags(
     }
 
 
-def _own_draw(params: Params, given: Params, count: int, source: int) -> Params:
+def _own_draw(params: Params, given: Params, count: int, source: int) -> Draw:
     """The draw of ``count`` images that a call completes: what was passed, or a copy if that is to stay as it is."""
     if given or not isinstance(params, Draw):
         params = Draw({"batch_prob": torch.ones(count), **params})
