@@ -1,4 +1,4 @@
-"""The two Kornia augmentations: theta given, and theta drawn."""
+"""Kornia's hooks, and the two augmentations: theta given, and theta drawn."""
 
 from __future__ import annotations
 
@@ -18,11 +18,7 @@ from kornia_patchaug.draw import Draw, Drawn, Params, begin, complete
 from kornia_patchaug.frames import painted_pixels
 from kornia_patchaug.functional import MODES, PADDINGS, STEP_PADDINGS, Mode, Padding, affine_patches
 from kornia_patchaug.generators import AffineGenerator, RangeLike
-from kornia_patchaug.kornia_names import (
-    CALL_STATE,
-    asked_by_patch_sequential,
-    gate_of,
-)
+from kornia_patchaug.kornia_names import CALL_STATE, asked_by_patch_sequential, gate_of
 from kornia_patchaug.labels import check_bound_boxes, follow_boxes, follow_keypoints, labels_of, objects_of
 from kornia_patchaug.noise import draw_seed, number_of
 
@@ -235,8 +231,9 @@ class PatchAffine(PatchAugmentation):
         p: the probability that an image is changed, in [0, 1].
         p_batch: the probability that the batch is.
         p_patch: the probability that an object is.
-        resample: ``bilinear`` or ``nearest``; masks are painted with ``nearest`` unless the container says otherwise.
-        padding_mode: what lies beyond the patch, as in `affine_patches`.
+        resample: ``bilinear`` or ``nearest``, as Kornia may spell it; masks are painted with ``nearest`` unless the
+            container says otherwise.
+        padding_mode: what lies beyond the patch, as in `affine_patches`, or as Kornia may spell it.
         align_corners: whether -1 and 1 in the box frame are the edges of the box or its outermost pixel centres.
         sequential: crop each object from the canvas as those before it left it, rather than from the input.
         patch_size: ``(h, w)`` in pixels runs crop, warp and paste one after another, as in `affine_patches`.

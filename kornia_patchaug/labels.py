@@ -56,7 +56,7 @@ def check_bound_boxes(labels: Boxes, boxes: Tensor, obj_to_img: Tensor) -> None:
         raise ValueError(
             f"boxes: expected the bound boxes to be those of the container at this step, {_shown(found[row])}, got "
             f"{_shown(bound[row])} in row {int(order[row])}. Did a step before move them? Bind boxes as that leaves "
-            "them, or use PatchAugmentationSequential, which hands them on."
+            "them; outside a VideoSequential, PatchAugmentationSequential hands them on."
         )
 
 
