@@ -1,14 +1,227 @@
-"""The two Kornia augmentations: theta given, and theta drawn."""
+"""Kornia's hooks, and the two augmentations: theta given, and theta drawn."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, cast
+
 import torch
-from kornia.constants import Resample
+from kornia.augmentation import RigidAffineAugmentationBase2D
+from kornia.constants import DataKey, Resample, SamplePadding
+from kornia.geometry.boxes import Boxes
+from kornia.geometry.keypoints import Keypoints
 from torch import Tensor
 
-from kornia_patchaug.base import PatchAugmentation
-from kornia_patchaug.functional import Padding
+from kornia_patchaug.bound import Bindable
+from kornia_patchaug.boxes import BoxesLike
+from kornia_patchaug.checks import check_images, check_option, check_size, describe
+from kornia_patchaug.draw import Draw, Drawn, Params, begin, complete
+from kornia_patchaug.frames import painted_pixels
+from kornia_patchaug.functional import MODES, PADDINGS, STEP_PADDINGS, Mode, Padding, affine_patches
 from kornia_patchaug.generators import AffineGenerator, RangeLike
+from kornia_patchaug.kornia_names import CALL_STATE, asked_by_patch_sequential, gate_of
+from kornia_patchaug.labels import check_bound_boxes, follow_boxes, follow_keypoints, labels_of, objects_of
+from kornia_patchaug.noise import draw_seed, number_of
+
+NO_OBJECTS = (
+    "{name} has no boxes to work on. Give them in one of three ways: a bbox, bbox_xyxy or bbox_xywh data key in "
+    "kornia_patchaug.PatchAugmentationSequential; {name}.bind(boxes=..., obj_to_img=...) before the call; or "
+    "boxes= in a direct call, or in params."
+)
+NO_PATCH_SEQUENTIAL = (
+    "{name} does not work in a PatchSequential, which cuts images into pieces and numbers these as images, so that "
+    "boxes and obj_to_img mean another thing there. Put it before or after the PatchSequential."
+)
+
+
+class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
+    """Abstract: the hooks by which Kornia warps the objects of a batch of images, and their labels.
+
+    The image's frame does not move, so the transformation matrix is the identity, and each label follows its object.
+    ``_params`` holds the `Draw` of the last call, which replays it.
+    """
+
+    def __init__(
+        self,
+        *,
+        p: float = 1.0,
+        p_batch: float = 1.0,
+        p_patch: float = 1.0,
+        resample: str | int | Resample = Resample.BILINEAR,
+        padding_mode: Padding | int | SamplePadding = "zeros",
+        align_corners: bool = False,
+        sequential: bool = False,
+        patch_size: tuple[int, int] | None = None,
+        same_on_batch: bool = False,
+        keepdim: bool = False,
+    ) -> None:
+        super().__init__(p=p, p_batch=p_batch, same_on_batch=same_on_batch, keepdim=keepdim)
+        _check_probabilities(p=p, p_batch=p_batch, p_patch=p_patch)
+        self.p_patch = p_patch
+        self.flags = _checked_flags(resample, padding_mode, align_corners, sequential, patch_size)
+        self.generator: torch.Generator | None = None  # of the gates and draws; the global one if None
+        self.ranges: AffineGenerator | None = None  # that theta is drawn from
+        self._number = number_of(self)
+
+    def forward(  # type: ignore[override]  # what Kornia has second, params, it passes by name
+        self,
+        input: Tensor,
+        boxes: BoxesLike | Params | None = None,
+        theta: Tensor | None = None,
+        obj_to_img: Tensor | None = None,
+        *,
+        classes: Tensor | None = None,
+        params: Params | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Warp the objects of a batch.
+
+        Args:
+            input: ``(B, C, H, W)``, ``(C, H, W)`` or ``(H, W)``, floating.
+            boxes: ``(N, 4)`` or per image, as `affine_patches` takes them. This and what follows, where left out,
+                comes from ``params``, or else from `bind`, or (theta of a random augmentation) from a draw. A dict
+                in this place is ``params``, as in Kornia.
+            theta: ``(N, 6)`` or ``(N, 2, 3)``.
+            obj_to_img: ``(N,)`` integer; comes from where the boxes come from.
+            classes: ``(N,)`` integer, in the order of the flat boxes: the rows of ranges that have one per class.
+            params: a draw to replay, as in ``_params``.
+            **kwargs: options of the constructor to change for this call, from ``resample`` to ``patch_size``.
+
+        Raises:
+            TypeError, ValueError: an integer image, an unknown option, no boxes; or as `affine_patches`.
+        """
+        if isinstance(boxes, dict):
+            boxes, params = None, boxes
+        _check_call(self, input, theta, obj_to_img, kwargs)
+        images = self.transform_tensor(input)
+        given = Draw.of(boxes=boxes, theta=theta, obj_to_img=obj_to_img, classes=classes)
+        count, source = len(images), self._source
+        draw = self.forward_parameters(images.shape) if params is None else _own_draw(params, given, count, source)
+        bound = "boxes" not in given and "boxes" not in draw and "boxes" in self._bound
+        if bound and not torch.compiler.is_compiling():  # a graph is for every shape
+            self._use_bound(images, draw)
+        if given or not draw.is_complete or draw["boxes"].device != images.device:
+            self._complete(draw, images.device, given, kwargs.get("align_corners"))
+        return super().forward(input, params=draw, **kwargs)
+
+    if TYPE_CHECKING:
+        __call__ = forward  # torch's takes and returns anything
+
+    def params_from_input(
+        self, *inputs: Any, data_keys: list[DataKey], params: Params, extra_args: Params | None = None
+    ) -> Params:
+        """The draw of a container's step with its objects, the rows of the first box key.
+
+        Their classes are the class key's, where ranges have a row per class and none are bound.
+        """
+        boxes, count = [value for value in inputs if isinstance(value, Boxes)], len(params["batch_prob"])
+        if not boxes or "boxes" in params:
+            return params
+        given: Params = objects_of(boxes[0], count)
+        per_class = self.ranges is not None and self.ranges.count_of_classes is not None
+        if per_class and DataKey.CLASS in data_keys and "classes" not in self._bound:
+            given["classes"] = labels_of(boxes[0], inputs[data_keys.index(DataKey.CLASS)])
+        draw = _own_draw(params, {}, count, self._source)
+        self._complete(draw, boxes[0].device, given)
+        return draw
+
+    def forward_parameters(self, batch_shape: tuple[int, ...]) -> Draw:
+        """The draw of gates for ``batch_shape``, and a seed for what is drawn once the objects are known."""
+        if asked_by_patch_sequential():
+            raise ValueError(NO_PATCH_SEQUENTIAL.format(name=type(self).__name__))
+        shared = self.same_on_batch
+        return begin(batch_shape, p=self.p, p_batch=self.p_batch, same_on_batch=shared, source=self._source)
+
+    def _complete(self, draw: Draw, device: torch.device, given: Params, align_corners: bool | None = None) -> None:
+        """Write the objects into a draw, in place: a container keeps this very dict for labels and for replay."""
+        if "boxes" not in given and "boxes" not in draw and "boxes" not in self._bound:
+            raise ValueError(NO_OBJECTS.format(name=type(self).__name__))
+        completed = complete(
+            draw,
+            given,
+            self._bound,
+            device=device,
+            ranges=self.ranges,
+            align_corners=self.flags["align_corners"] if align_corners is None else align_corners,
+            p_patch=self.p_patch,
+            same_on_batch=self.same_on_batch,
+        )
+        draw.update(completed)
+
+    def _objects(self, params: Params, device: torch.device) -> Drawn:
+        draw = Draw(params)
+        if not draw.is_complete:  # of a hook that is called by hand
+            self._complete(draw, device, {})
+        return draw.objects(gate_of(self, params))
+
+    def compute_transformation(self, input: Tensor, params: Params, flags: Params) -> Tensor:
+        return self.identity_matrix(input)
+
+    def apply_transform(self, input: Tensor, params: Params, flags: Params, transform: Tensor | None = None) -> Tensor:
+        boxes, theta, obj_to_img, _ = self._objects(params, input.device)
+        return affine_patches(
+            input,
+            boxes,
+            theta,
+            obj_to_img,
+            mode=cast("Mode", _word(Resample, flags["resample"])),
+            padding_mode=cast("Padding", _word(SamplePadding, flags["padding_mode"])),
+            align_corners=self._align_corners(flags),
+            sequential=flags["sequential"],
+            patch_size=flags["patch_size"],
+        )
+
+    def transform_masks(
+        self, input: Tensor, params: Params, flags: Params, transform: Tensor | None = None, **kwargs: Any
+    ) -> Tensor:
+        kwargs.setdefault("resample", Resample.NEAREST)
+        return super().transform_masks(input, params, flags, transform=transform, **kwargs)
+
+    def apply_transform_mask(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
+        return self.apply_transform(input, params, flags, transform)
+
+    def apply_non_transform_mask(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
+        return input
+
+    def apply_transform_class(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
+        return input
+
+    def apply_transform_box(self, input: Boxes, params: Params, flags: Params, transform: Any = None) -> Boxes:
+        objects = self._objects(params, input.device)
+        if self._unseen is not None and self._unseen is self._params:
+            self._unseen = None  # a second box key has boxes of its own
+            check_bound_boxes(input, params["boxes"][0], params["obj_to_img"][0])
+        return follow_boxes(input, objects, _painted(objects, params), self._align_corners(flags))
+
+    def apply_transform_keypoint(
+        self, input: Keypoints, params: Params, flags: Params, transform: Any = None
+    ) -> Keypoints:
+        objects, count = self._objects(params, input.device), len(params["batch_prob"])
+        align_corners = self._align_corners(flags)
+        return follow_keypoints(input, objects, _painted(objects, params), count, flags["sequential"], align_corners)
+
+    @property
+    def _source(self) -> int:
+        return 0 if self.generator is None else self._number
+
+    def _align_corners(self, flags: Params) -> bool:
+        own: bool = self.flags["align_corners"]
+        value: bool | None = flags["align_corners"]
+        return own if value is None else value  # containers hand None to masks: as the image
+
+    def __getstate__(self) -> Params:
+        """Everything but the graph of the last call, which can be neither pickled nor copied."""
+        # Kornia sometimes keeps a dict of its own making.
+        return {**self.__dict__, "_params": Draw(self._params), "_unseen": None, **dict.fromkeys(CALL_STATE)}
+
+    def __setstate__(self, state: Params) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch's
+        self._number = number_of(self)  # a copy draws from its own generator
+
+    def __repr__(self) -> str:
+        options = {name: getattr(self, name) for name in ("p", "p_batch", "p_patch", "same_on_batch", "keepdim")}
+        options |= {**self.flags, "resample": self.flags["resample"].name.lower()}
+        ranges = [repr(child) for child in self.children()]
+        return f"{type(self).__name__}({', '.join(ranges + [f'{name}={value}' for name, value in options.items()])})"
 
 
 class PatchAffine(PatchAugmentation):
@@ -18,8 +231,9 @@ class PatchAffine(PatchAugmentation):
         p: the probability that an image is changed, in [0, 1].
         p_batch: the probability that the batch is.
         p_patch: the probability that an object is.
-        resample: ``bilinear`` or ``nearest``; masks are painted with ``nearest`` unless the container says otherwise.
-        padding_mode: what lies beyond the patch, as in `affine_patches`.
+        resample: ``bilinear`` or ``nearest``, as Kornia may spell it; masks are painted with ``nearest`` unless the
+            container says otherwise.
+        padding_mode: what lies beyond the patch, as in `affine_patches`, or as Kornia may spell it.
         align_corners: whether -1 and 1 in the box frame are the edges of the box or its outermost pixel centres.
         sequential: crop each object from the canvas as those before it left it, rather than from the input.
         patch_size: ``(h, w)`` in pixels runs crop, warp and paste one after another, as in `affine_patches`.
@@ -34,12 +248,6 @@ class PatchAffine(PatchAugmentation):
         >>> kp.PatchAffine()(torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([[0, 0, 2, 1]]), half_turn)
         tensor([[[[2., 1., 3.]]]])
     """
-
-    def draw_theta(self, boxes: Tensor, noise: Tensor, classes: Tensor | None) -> Tensor:
-        raise ValueError(
-            "PatchAffine has no theta for its boxes. Pass theta=, put it in params, or bind(theta=...); "
-            "RandomPatchAffine draws one."
-        )
 
 
 class RandomPatchAffine(PatchAugmentation):
@@ -82,6 +290,8 @@ class RandomPatchAffine(PatchAugmentation):
         torch.Size([2, 3, 32, 48])
     """
 
+    ranges: AffineGenerator
+
     def __init__(
         self,
         degrees: RangeLike,
@@ -93,7 +303,7 @@ class RandomPatchAffine(PatchAugmentation):
         p_batch: float = 1.0,
         p_patch: float = 1.0,
         resample: str | int | Resample = Resample.BILINEAR,
-        padding_mode: Padding = "zeros",
+        padding_mode: Padding | int | SamplePadding = "zeros",
         align_corners: bool = False,
         sequential: bool = False,
         patch_size: tuple[int, int] | None = None,
@@ -114,10 +324,75 @@ class RandomPatchAffine(PatchAugmentation):
             same_on_batch=same_on_batch,
             keepdim=keepdim,
         )
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise TypeError(
+                f"generator: expected a torch.Generator, got {describe(generator)}. "
+                "torch.Generator().manual_seed(seed) makes one of a seed."
+            )
         self.generator = generator
         self.ranges = AffineGenerator(degrees, translate, scale, shear, learnable=learnable)
-        self.wants_classes = self.ranges.count_of_classes is not None
 
-    def draw_theta(self, boxes: Tensor, noise: Tensor, classes: Tensor | None) -> Tensor:
-        theta: Tensor = self.ranges(boxes, noise, classes, align_corners=self.flags["align_corners"])
-        return theta
+
+def _check_probabilities(**values: object) -> None:
+    for name, value in values.items():
+        if not (isinstance(value, (int, float)) and 0 <= value <= 1):
+            raise ValueError(f"{name}: expected a probability in [0, 1], got {value!r}.")
+
+
+def _checked_flags(
+    resample: object, padding_mode: object, align_corners: bool, sequential: bool, patch_size: object
+) -> Params:
+    """The options of a constructor as Kornia's ``flags``, or raise."""
+    mode, padding = _word(Resample, resample), _word(SamplePadding, padding_mode)
+    check_option("resample", mode, MODES)
+    check_option("padding_mode", padding, PADDINGS if patch_size is None else STEP_PADDINGS)
+    check_option("align_corners", align_corners, (False, True))
+    check_option("sequential", sequential, (False, True))
+    return {
+        "resample": Resample.get(cast("str", mode)),
+        "padding_mode": padding,
+        "align_corners": align_corners,
+        "sequential": sequential,
+        "patch_size": None if patch_size is None else check_size("patch_size", patch_size),
+    }
+
+
+def _own_draw(params: Params, given: Params, count: int, source: int) -> Draw:
+    """The draw of ``count`` images that a call completes: what was passed, or a copy if that is to stay as it is."""
+    if given or not isinstance(params, Draw):
+        params = Draw({"batch_prob": torch.ones(count), **params})
+        if "seed" not in params:  # written by hand
+            params["seed"] = draw_seed(torch.empty(0), source)
+    if len(params["batch_prob"]) != count:
+        raise ValueError(f"params: expected a draw of {count} images, got {len(params['batch_prob'])}.")
+    return params
+
+
+def _check_call(
+    augmentation: PatchAugmentation, input: Tensor, theta: Tensor | None, obj_to_img: Tensor | None, options: Params
+) -> None:
+    """Raise for what a call can get wrong before its objects are known."""
+    single = isinstance(input, Tensor) and input.ndim in (2, 3)
+    check_images("input", input[(None,) * (4 - input.ndim)] if single else input)
+    if isinstance(theta, Tensor) and theta.ndim == 1 and obj_to_img is None:
+        raise TypeError(
+            f"theta: expected a floating (N, 6) or (N, 2, 3) tensor, got {describe(theta)}. "
+            "The image index of each object goes by name: obj_to_img=."
+        )
+    unknown = [name for name in options if name not in augmentation.flags and name != "save_kwargs"]
+    if unknown and "data_keys" not in options:  # containers hand every child the options of all
+        name, known = type(augmentation).__name__, ", ".join(augmentation.flags)
+        raise TypeError(f"{name} has no option {', '.join(sorted(unknown))}; it has {known}.")
+
+
+def _painted(objects: Drawn, params: Params) -> Tensor:
+    """``(N, 4)``: the first and one past the last pixel that is painted of each object."""
+    height, width = params["forward_input_shape"].tolist()[-2:]
+    return torch.cat(painted_pixels(objects.boxes, height, width), dim=1)
+
+
+def _word(kind: type[Resample] | type[SamplePadding], value: object) -> object:
+    """An option as the functions spell it, of any of Kornia's spellings: its name, its number, or a member."""
+    if isinstance(value, int) and not isinstance(value, bool) and value in [member.value for member in kind]:
+        value = kind(value)
+    return value.name.lower() if isinstance(value, kind) else value.lower() if isinstance(value, str) else value

@@ -28,6 +28,7 @@ from kornia_patchaug.checks import (
     describe,
 )
 from kornia_patchaug.dtypes import working_dtype
+from kornia_patchaug.kornia_names import valid_rows
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -138,7 +139,7 @@ def flatten_boxes(boxes: BoxesLike, mode: str | None = None) -> tuple[Tensor, Te
         )
     if isinstance(boxes, Boxes):
         rows = cast("Tensor", boxes.to_tensor("xyxy_plus", as_padded_sequence=True))  # (B, M, 4) or (M, 4)
-        keep = boxes_are_objects(boxes)
+        keep = valid_rows(boxes)
         rows = convert_boxes(rows, "xyxy_plus", "xyxy")  # not by Kornia, which would add 1 in half precision
         return rows.reshape(-1, 4)[keep.flatten()], keep.nonzero()[:, 0]
     if isinstance(boxes, Tensor):
@@ -271,36 +272,3 @@ def _in_xyxy(boxes: Tensor, mode: str | None) -> Tensor:
     """Rows ``(..., 4)`` from ``mode``, or if that is None from the format that they have, else ``xyxy``."""
     said = format_of(boxes, "mode", mode)
     return convert_boxes(boxes, mode or said or "xyxy", "xyxy")
-
-
-def boxes_are_objects(boxes: Boxes) -> Tensor:
-    """Which rows of Kornia ``Boxes`` are boxes rather than padding: ``(B, M)`` bool (B = 1 if not batched)."""
-    keep: Tensor = torch.atleast_2d(boxes._valid)  # (B, M)
-    if boxes._N is None:
-        return keep
-    padding = torch.tensor(boxes._N, device=keep.device)  # rows of padding at the end of each image
-    return keep & (torch.arange(keep.shape[1], device=keep.device) < keep.shape[1] - padding[:, None])
-
-
-def labels_of(boxes: Boxes, labels: Tensor | Sequence[Tensor]) -> Tensor:
-    """``(N,)``: the labels of the rows that are objects; they come one a box, as boxes do, or one an image."""
-    keep = boxes_are_objects(boxes)  # (B, M)
-    batch, most = keep.shape
-    counts = [most - padding for padding in boxes._N or [0] * batch]
-    shapes: object
-    allowed: list[object]
-    if isinstance(labels, Tensor):
-        shapes, allowed = tuple(labels.shape), [(batch, most), (batch,), *[(most,)] * (batch == 1)]
-    else:
-        shapes = [tuple(row.shape) if isinstance(row, Tensor) else type(row).__name__ for row in labels]
-        allowed = [[(count,) for count in counts]]
-    if shapes not in allowed:
-        raise ValueError(
-            f"class: expected labels of shape {(batch, most)}, one a box, or {(batch,)}, one an image, or a list of "
-            f"one tensor an image, of {counts} rows, got {shapes}."
-        )
-    if not isinstance(labels, Tensor):
-        labels = torch.nn.utils.rnn.pad_sequence(list(labels), batch_first=True)
-    elif labels.shape != keep.shape and labels.shape == (batch,):
-        labels = labels[:, None].expand(keep.shape)
-    return labels.reshape(keep.shape)[keep.to(labels.device)]

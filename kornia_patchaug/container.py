@@ -11,14 +11,19 @@ from kornia.augmentation import (
     RandomTransplantation,
     VideoSequential,
 )
-from kornia.augmentation.container.ops import AugmentationSequentialOps
-from kornia.augmentation.container.params import ParamItem
 from kornia.constants import DataKey
-from kornia.geometry.boxes import Boxes
-from torch import Tensor, nn
+from torch import nn
+
+from kornia_patchaug.kornia_names import (
+    AugmentationSequentialOps,
+    ParamItem,
+    SequentialWithObjects,
+    keep_params,
+    record_matrix,
+)
 
 
-class PatchAugmentationSequential(AugmentationSequential):
+class PatchAugmentationSequential(SequentialWithObjects):
     """``kornia.augmentation.AugmentationSequential`` whose children see the objects, wherever they now are.
 
     The objects are the rows of the first box key (``bbox``, ``bbox_xyxy`` or ``bbox_xywh``); a flip, crop or resize
@@ -49,16 +54,6 @@ class PatchAugmentationSequential(AugmentationSequential):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # Kornia runs any module, but does not say so
         self.transform_op = _ObjectOps(self.data_keys)
 
-    def _preproc_boxes(self, arg: Any, dcate: DataKey) -> Boxes:
-        if not isinstance(arg, Tensor) or self.contains_video_sequential:
-            return super()._preproc_boxes(arg, dcate)
-        of_row = arg.ndim - (2 if dcate == DataKey.BBOX else 1)
-        real = (arg != 0).flatten(of_row).any(-1)  # (B, M)
-        # Kornia refuses boxes without area; a stand-in that is marked as no box is exported as zeros again.
-        boxes = super()._preproc_boxes(arg.where(real.reshape(*real.shape, *[1] * (arg.ndim - of_row)), 1), dcate)
-        boxes._valid = boxes._valid & real
-        return boxes
-
 
 class _ObjectOps(AugmentationSequentialOps):
     """Offers ``params_from_input``, which Kornia keeps for ``RandomTransplantation``, to every child that has it."""
@@ -79,7 +74,8 @@ class _ObjectOps(AugmentationSequentialOps):
         ):
             return self._transform_nested(arg, module, param, extra_args, keys)
         if _wants_objects(module):
-            module.params_from_input(*arg, data_keys=keys, params=param.data, extra_args=extra_args)
+            found = module.params_from_input(*arg, data_keys=keys, params=param.data, extra_args=extra_args)
+            param = ParamItem(param.name, found)
         return super().transform(*arg, module=module, param=param, extra_args=extra_args, data_keys=keys)
 
     def _transform_nested(
@@ -93,8 +89,8 @@ class _ObjectOps(AugmentationSequentialOps):
             outputs = self.transform(*inputs, module=child, param=child_param, extra_args=extra_args, data_keys=keys)
             inputs = (outputs,) if len(keys) == 1 else tuple(outputs)
             if isinstance(module, AugmentationSequential):
-                module._update_transform_matrix_by_module(child)
-        module._params = steps
+                record_matrix(module, child)
+        keep_params(module, steps)
         return inputs[0] if len(keys) == 1 else list(inputs)
 
 

@@ -1,61 +1,185 @@
-"""Random numbers: those of the global generator or of a module's own, and those that a seed stands for."""
+"""The draw of a call: gates and a seed, and, once its objects are known, their boxes, theta and gates."""
 
 from __future__ import annotations
 
-from itertools import count as numbers
-from typing import Any
-from weakref import WeakValueDictionary
+from typing import Any, NamedTuple
 
 import torch
+from kornia.geometry.boxes import Boxes
 from torch import Tensor
 
+from kornia_patchaug.checks import check_box_values, check_range, check_theta, check_theta_values
+from kornia_patchaug.clips import boxes_of_frames, rows_of_draws
+from kornia_patchaug.dtypes import working_dtype
+from kornia_patchaug.frames import identity_theta
+from kornia_patchaug.generators import AffineGenerator
+from kornia_patchaug.kornia_names import clips_of, corners_and_validity, with_corners
+from kornia_patchaug.noise import draw_seed, draw_uniform, make_noise
+from kornia_patchaug.objects import as_flat
 from kornia_patchaug.whole_op import operator
 
-NOISE_OF_THETA = 7  # an angle, two shifts, two scales, two shears
+Params = dict[str, Any]
 
-# Operators take numbers and no generators. An entry has a ``generator``, which is looked up when it is drawn from.
-_SOURCES: WeakValueDictionary[int, Any] = WeakValueDictionary()
-_next_number = numbers(1)
+NO_THETA = (
+    "PatchAffine has no theta for its boxes. Pass theta=, put it in params, or bind(theta=...); "
+    "RandomPatchAffine draws one."
+)
 
-
-def number_of(source: Any) -> int:
-    """A number by which the draws below find ``source.generator``; 0 stands for the global one."""
-    number = next(_next_number)
-    _SOURCES[number] = source
-    return number
-
-
-# ``after`` is the draw before. It keeps operators in order, and those that are alike from being taken for the same.
+NO_SEED = (
+    "params: expected a draw of forward_parameters, to which objects may be added, got a dict without its seed: "
+    "images and labels would be drawn apart."
+)
 
 
-@operator("uniform", lambda after, count, source: torch.empty(count, device=_device(source)))
-def uniform(after: Tensor, count: int, source: int) -> Tensor:
-    """``(count,)`` numbers in [0, 1)."""
-    return torch.rand(count, generator=_generator(source), device=_device(source))
+class Drawn(NamedTuple):
+    """The objects of a call. One that is gated off has an empty box and the identity as theta."""
+
+    boxes: Tensor  # (N, 4)
+    theta: Tensor  # (N, 2, 3)
+    obj_to_img: Tensor  # (N,) int64
+    active: Tensor  # (N,) bool: not gated off
 
 
-@operator("seed", lambda after, source: torch.empty(1, dtype=torch.int64, device=_device(source)))
-def seed(after: Tensor, source: int) -> Tensor:
-    """``(1,)`` integer, from which `noise` comes."""
-    return torch.randint(2**62, (1,), generator=_generator(source), device=_device(source))
+class Draw(dict[str, Any]):
+    """The parameters of a call, which Kornia keeps, slices and hands back. A copy, or a pickle, has no graph.
+
+    It begins with ``batch_prob (B,)``, ``forward_input_shape (4,)`` and ``seed (1,)``. `complete` adds what a replay
+    takes: ``boxes (1, N, 4)``, ``theta (1, N, 2, 3)``, ``obj_to_img (1, N)``, ``patch_prob (1, N)`` and ``image (B,)``.
+    Where masks come as a list, Kornia slices what has B rows: the leading 1 keeps it from slicing objects, and the
+    slice of ``image`` says which image is left.
+    """
+
+    @classmethod
+    def of(cls, **values: Any) -> Draw:
+        """What is not None."""
+        return cls({name: value for name, value in values.items() if value is not None})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Draw, ({name: _without_graph(value) for name, value in self.items()},)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the objects are known."""
+        return "image" in self
+
+    def flat(self) -> Params:
+        """``boxes``, ``theta`` and ``obj_to_img`` without the leading 1; or what a hand-written draw has of these."""
+        return {name: self[name][0] for name in ("boxes", "theta", "obj_to_img")} if self.is_complete else self
+
+    def objects(self, gate: Tensor) -> Drawn:
+        """The objects of a complete draw; ``gate (B,)`` says which images are changed."""
+        boxes, theta, obj_to_img = self.flat().values()
+        image = self["image"]  # all of the batch, or the one image of a mask in a list
+        row = torch.searchsorted(image, obj_to_img).clamp(max=max(len(image) - 1, 0))
+        active = (self["patch_prob"][0] > 0.5) & (image[row] == obj_to_img) & gate.to(row.device)[row]
+        boxes, theta = boxes.where(active[:, None], 0), theta.where(active[:, None, None], identity_theta(theta))
+        return Drawn(boxes, theta, row, active)
+
+    def shared_frames(self, same_on_batch: bool) -> int:
+        """How many frames of a clip share a draw: 1, or all of a VideoSequential with ``same_on_frame=True``.
+
+        Kornia repeats a seed that such frames share: for each frame, with ``same_on_batch`` for each of the batch.
+        """
+        clips, images = clips_of(self), len(self["batch_prob"])
+        frames = images // max(clips, 1)
+        return frames if clips and len(self["seed"]) == (images if same_on_batch else frames) else 1
 
 
-def _fake_noise(seed: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    return torch.empty(count, device="cpu"), torch.empty(count, NOISE_OF_THETA, device="cpu")
+def begin(batch_shape: tuple[int, ...], *, p: float, p_batch: float, same_on_batch: bool, source: int) -> Draw:
+    """The draw of a call before its objects are known: which images are changed, and a seed."""
+    image_noise = draw_uniform(torch.empty(0), 1 if same_on_batch else batch_shape[0], source)
+    batch_noise = draw_uniform(image_noise, 1, source)
+    gates = open_gates(image_noise, p, batch_shape[0]) * open_gates(batch_noise, p_batch, 1)
+    # Kornia's own line for this looks each size up in a dict, so that torch.compile would start anew for each.
+    shape = torch.stack([torch.full((), size, dtype=torch.int64) for size in batch_shape])
+    return Draw(batch_prob=gates, forward_input_shape=shape, seed=draw_seed(gates, source))
 
 
-@operator("noise", _fake_noise)
-def noise(seed: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """``(count,)`` and ``(count, 7)`` numbers in [0, 1) on the host, for the gates and for the thetas of objects."""
-    generator = torch.Generator().manual_seed(int(seed.flatten()[0]))  # videos repeat it, a row a frame
-    of_gates = torch.rand(count, generator=generator, device="cpu")
-    return of_gates, torch.rand(count, NOISE_OF_THETA, generator=generator, device="cpu")
+def complete(
+    draw: Draw,
+    given: Params,
+    bound: Params,
+    *,
+    device: torch.device,
+    ranges: AffineGenerator | None,
+    align_corners: bool,
+    p_patch: float,
+    same_on_batch: bool,
+) -> Draw:
+    """A new draw that has its objects. What is given goes before what the draw holds, and that before what is bound.
+
+    Boxes and their images come from one place; an ``obj_to_img`` that is given goes before it. What is drawn for the
+    objects comes from the seed that was drawn with the gates, so that a container, which draws for all children before
+    the first runs, draws what its children would one by one.
+
+    Raises:
+        TypeError, ValueError: as `affine_patches`; no theta, and no ranges to draw it from.
+    """
+    held, batch_size = draw.flat(), len(draw["batch_prob"])
+    source = given if "boxes" in given else held if "boxes" in held else bound
+    found = {**bound, **held, **given}
+    index = {**source, **given}.get("obj_to_img")
+    theta, classes, gates = found.get("theta"), found.get("classes"), draw.get("patch_prob")
+    frames = 1 if draw.is_complete else draw.shared_frames(same_on_batch)
+    if frames == 1:
+        boxes, index = as_flat(source["boxes"], index, batch_size)
+    else:
+        boxes, index, copies = boxes_of_frames(source["boxes"], index, batch_size // frames, frames)
+        theta = None if theta is None else check_theta(theta, len(boxes) // copies).repeat(copies, 1, 1)
+        classes = classes.repeat(copies) if isinstance(classes, Tensor) else classes
+    boxes, count = boxes.to(device, copy=True), len(boxes)  # kept for replay
+    theta = None if theta is None else check_theta(theta, count).to(device, copy=True)
+    index = checked_values(boxes, theta, index.to(device), batch_size)
+
+    if gates is None or theta is None:
+        if "seed" not in draw:
+            raise ValueError(NO_SEED)
+        rows, draws = None, 1 if same_on_batch else count
+        if frames > 1 and not same_on_batch:
+            rows, draws = rows_of_draws(index, batch_size // frames, frames)
+        gate_noise, theta_noise = make_noise(draw["seed"], draws)
+        if rows is not None:
+            gate_noise, theta_noise = gate_noise[rows.cpu()], theta_noise[rows.cpu()]
+        if gates is None:
+            gates = open_gates(gate_noise, p_patch, count)
+        if theta is None:
+            if ranges is None:
+                raise ValueError(NO_THETA)
+            theta = ranges(boxes, theta_noise, classes, align_corners=align_corners)
+    gates = gates.reshape(1, -1)
+    if gates.shape[1] != count:
+        raise ValueError(f"patch_prob: expected one gate a box ({count}), got {gates.shape[1]}.")
+    return Draw(
+        draw,
+        boxes=boxes[None],
+        theta=theta[None],
+        obj_to_img=index[None],
+        patch_prob=gates.to(device),
+        image=torch.arange(batch_size, device=device),
+    )
 
 
-def _generator(source: int) -> torch.Generator | None:
-    return _SOURCES[source].generator if source else None
+@operator("checked_values", lambda boxes, theta, obj_to_img, size: torch.empty_like(obj_to_img))
+def checked_values(boxes: Tensor, theta: Tensor | None, obj_to_img: Tensor, size: int) -> Tensor:
+    """A copy of ``obj_to_img``, or raise for values of boxes, theta or it that are none, also of objects gated off."""
+    parts = [boxes, obj_to_img[:, None]] if theta is None else [boxes, obj_to_img[:, None], theta.flatten(1)]
+    dtype = working_dtype(boxes, theta)
+    host = torch.cat([part.detach().to(dtype) for part in parts], dim=1).cpu().double().numpy()  # the one transfer
+    check_box_values(host[:, :4])
+    check_range(host[:, 4].astype("int64"), size)
+    check_theta_values(host[:, 5:])
+    return obj_to_img.clone()
 
 
-def _device(source: int) -> torch.device:
-    generator = _generator(source)
-    return torch.device("cpu") if generator is None else generator.device
+def open_gates(noise: Tensor, p: float, count: int) -> Tensor:
+    """``(count,)`` of 0 and 1, which is 1 with probability ``p``; ``noise (count,)`` or ``(1,)`` for all."""
+    return (noise < p).to(torch.float32).expand(count)
+
+
+def _without_graph(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_without_graph, value))
+    if isinstance(value, Boxes):
+        corners, valid = corners_and_validity(value)
+        return with_corners(value, corners.detach(), valid)
+    return value.detach() if isinstance(value, Tensor) else value

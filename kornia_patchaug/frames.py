@@ -46,15 +46,20 @@ def whole_pixels(boxes: Corners) -> tuple[Corners, Corners]:
 
 
 def painted_pixels(boxes: Corners, height: int, width: int) -> tuple[Corners, Corners]:
-    """The corners of what is painted of boxes in their image: first pixel, and one past the last; both 0 for none."""
+    """The corners of what is painted of each box in its image, each ``(N, 2)``: first, and one past the last.
+
+    That is its whole pixels within the image. Both corners are the same where a box has no area.
+    """
     first, stop = whole_pixels(boxes)
-    if isinstance(boxes, np.ndarray):
-        low, high = np.maximum(first, 0), np.minimum(stop, (width, height))
-    else:
-        low, high = first.clamp(min=0), stop.minimum(stop.new_tensor([width, height]))
-    has_side = (high > low) & (boxes[:, 2:] > boxes[:, :2])  # across, down
+    has_side = boxes[:, 2:] > boxes[:, :2]  # across, down
     has_area = has_side[:, :1] & has_side[:, 1:]
-    return low * has_area, high * has_area
+    if isinstance(boxes, np.ndarray):
+        edge = np.array([width, height], np.float64)
+        first, stop = np.maximum(np.minimum(first, edge), 0), np.maximum(np.minimum(stop, edge), 0)
+        return first, np.where(has_area, stop, first)
+    size = stop.new_tensor([width, height])
+    first, stop = first.minimum(size).clamp(min=0), stop.minimum(size).clamp(min=0)
+    return first, stop.where(has_area, first)
 
 
 def half_sizes(boxes: Tensor, align_corners: bool) -> Tensor:

@@ -16,19 +16,20 @@ from kornia_patchaug.theta import theta_in_pixels
 
 RangeLike = float | Sequence[float] | Sequence[Sequence[float]] | Tensor
 
-# Which of the seven numbers of noise each range turns into values.
+# The columns of noise (N, 7) that each range turns into values.
 NOISE = {"degrees": slice(0, 1), "translate": slice(1, 3), "scale": slice(3, 5), "shear": slice(5, 7)}
-# A number below it stands for a scale between it and 0, so that what learns may become any number.
+# Smaller numbers stand for scales between this and 0, so that a number that learns may take any value.
 LEAST_SCALE = 0.001
 
 
 class AffineGenerator(nn.Module):
-    """Makes theta of noise, by ranges that mean what they mean in ``kornia.augmentation.RandomAffine``.
+    """Turns noise into theta, by ranges that mean what they mean in ``kornia.augmentation.RandomAffine``.
 
-    Each of ``degrees``, ``translate``, ``scale`` and ``shear`` is kept as it was passed: a parameter if it learns, else
-    a buffer, or None. It may have a row per class. What is drawn from is derived from it at every call, and is a range
-    whatever the numbers are: a draw lies between its two ends in either order, and a scale is above 0. Numbers are
-    checked as they are passed, but not those of a parameter, which may have learned before.
+    Each of ``degrees``, ``translate``, ``scale`` and ``shear`` keeps the numbers that were passed, one row or a row per
+    class: in a parameter if they learn, else in a buffer that is not part of the state dict, or as None. Both ends are
+    computed from these numbers at every call, and make a range whatever the numbers are: a draw lies between the two
+    ends in either order, and a scale is above 0. Numbers are checked in the constructor, except those of an
+    ``nn.Parameter``, which may have learned before.
     """
 
     degrees: Tensor
@@ -64,14 +65,15 @@ class AffineGenerator(nn.Module):
             if learnable or _has_gradient(value):
                 self.register_parameter(name, nn.Parameter(numbers))
             else:
-                self.register_buffer(name, numbers)
+                # Not in the state dict: loading a checkpoint would draw from the checkpoint's ranges.
+                self.register_buffer(name, numbers, persistent=False)
 
     def forward(
         self, boxes: Tensor, noise: Tensor, classes: Tensor | None = None, *, align_corners: bool = False
     ) -> Tensor:
-        """Theta ``(N, 2, 3)`` for ``boxes (N, 4)``; ``noise`` in [0, 1) is ``(N, 7)``, or ``(1, 7)`` for all.
+        """Theta ``(N, 2, 3)`` of ``boxes (N, 4)`` and ``noise`` in [0, 1), ``(N, 7)`` or one row ``(1, 7)`` for all.
 
-        ``classes (N,)`` says which row of the ranges is an object's, where these have one per class.
+        ``classes (N,)`` are the rows of ranges that have one per class.
         """
         count = len(boxes)
         if self.count_of_classes is not None:
@@ -92,13 +94,15 @@ class AffineGenerator(nn.Module):
         )
 
     def bounds(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """``{name: (low, high)}`` of what is drawn from as the ranges are now, each ``(D,)`` or ``(K, D)``."""
+        """``{name: (low, high)}``: the ranges of the next draw, each end ``(D,)`` or ``(K, D)``, differentiable."""
         found = {}
         for name in NOISE:
             numbers = getattr(self, name)
             if numbers is not None:
                 one, other = (end if numbers.ndim == 2 else end[0] for end in self._ends(name))
-                found[name] = torch.minimum(one, other).detach() + 0, torch.maximum(one, other).detach() + 0  # no -0
+                # Not minimum and maximum, whose gradient of a width is 0 where both ends are the same.
+                ordered = one <= other
+                found[name] = one.where(ordered, other) + 0, other.where(ordered, one) + 0  # 0 for -0
         return found
 
     def _draw(self, name: str, noise: Tensor, classes: Tensor | None, count: int) -> Tensor | None:
@@ -117,14 +121,16 @@ class AffineGenerator(nn.Module):
         rows = numbers if numbers.ndim == 2 else numbers.reshape(1, -1)
         rows = rows.to(working_dtype(rows))
         if name == "scale":
-            # m^2 / (2m - x) continues x below m with the same slope, stays above 0, and leads back.
+            # m^2 / (2m - x) continues x below m with the same slope and stays above 0. Above m it is not used, and its
+            # pole at 2m is kept out, which would make the gradient there NaN.
             m = LEAST_SCALE
-            rows = torch.where(rows > m, rows, m**2 / (2 * m - rows.clamp(max=m)))
+            rows = torch.where(rows > m, rows, m**2 / (2 * m - rows.where(rows <= m, m)))
         if name == "translate" or rows.shape[1] == 1:
             return -rows, rows
         return rows[:, 0::2], rows[:, 1::2]
 
     def _checked(self, classes: Tensor | None, count: int, count_of_classes: int) -> Tensor:
+        """``classes`` as int64 ``(N,)``, or raise."""
         if classes is None:
             rows = " and ".join(
                 name for name in NOISE if getattr(self, name) is not None and getattr(self, name).ndim == 2
@@ -142,7 +148,7 @@ class AffineGenerator(nn.Module):
 
 
 def _numbers(name: str, value: object) -> Tensor:
-    """The range as passed: a parameter itself, anything else as a tensor of its own, of one or two dimensions."""
+    """The numbers of a range, ``(D,)`` or ``(K, D)``: the caller's own parameter, or a copy of anything else."""
     counts = {"degrees": (1, 2), "translate": (2,), "scale": (2, 4), "shear": (1, 2, 4)}[name]
     if not isinstance(value, Tensor) and _has_gradient(value):
         raise TypeError(f"{name}: several tensors that learn are not one. Pass an nn.Parameter of all the numbers.")

@@ -2,90 +2,188 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import inf
+
 import torch
 from kornia.geometry.boxes import Boxes
+from kornia.geometry.keypoints import Keypoints
 from torch import Tensor
 
-from kornia_patchaug.boxes import boxes_are_objects
+from kornia_patchaug.draw import Drawn
 from kornia_patchaug.dtypes import full_precision, working_dtype
-from kornia_patchaug.frames import carry, centred_matrices, centres, corners_of, enclosing, half_sizes, whole_pixels
+from kornia_patchaug.frames import carry, centred_matrices, centres, corners_of, enclosing, half_sizes, identity_theta
+from kornia_patchaug.kornia_names import corners_and_validity, object_rows, row_counts, with_corners, with_points
 from kornia_patchaug.theta import invert_theta, move_points
 
+# Pairs of a point and an object that are compared at once, which bounds the memory of that step to some 50 MB.
+PAIRS_AT_ONCE = 1 << 19
+# Bound boxes may be rounded to whole pixels, or scaled by another convention than Kornia's.
+SAME_BOX = 1.001
 
-def follow_boxes(
-    labels: Boxes,
-    boxes: Tensor,
-    theta: Tensor,
-    obj_to_img: Tensor,
-    active: Tensor,
-    size: tuple[int, int],
-    align_corners: bool,
-) -> Boxes:
-    """Labels, one row an object, become the enclosing boxes of their moved corners, clipped to what was painted.
 
-    That is the objects' windows within images of ``size`` (height, width).
+def follow_boxes(labels: Boxes, objects: Drawn, painted: Tensor, align_corners: bool) -> Boxes:
+    """Labels, one row an object: the enclosing boxes of their moved corners, clipped to what is painted of the object.
 
-    A row that moved out of sight is marked as removed, which Kornia exports as zeros; a row whose object is not
-    ``active (N,)`` stays.
+    ``painted (N, 4)`` holds the first pixel and one past the last that is painted of each object. A row that moves out
+    of sight is marked as removed, which Kornia exports as zeros. A row whose object is gated off, or whose theta is the
+    identity, keeps its bits.
     """
-    rows = boxes_are_objects(labels).nonzero()  # (N, 2) image, row of the image
-    order = obj_to_img.argsort(stable=True)
-    if not torch.equal(rows[:, 0], obj_to_img[order]):
-        raise ValueError(
-            f"bbox: expected one row an object, so that each box follows its own ({len(boxes)} objects in images "
-            f"{obj_to_img[order].tolist()}), got {len(rows)} rows in images {rows[:, 0].tolist()}."
-        )
-    active, where = active[order], rows.unbind(1)
-    batched = labels.data.ndim == 4
-    data, valid = (labels.data, labels._valid) if batched else (labels.data[None], labels._valid[None])
-    label_boxes = torch.cat([data.amin(2), data.amax(2) + 1], dim=-1)[where]  # (N, 4) half-open
-    boxes, theta = boxes[order].to(working_dtype(label_boxes, boxes, theta)), theta[order]
+    order, where = _pair(labels, objects.obj_to_img)
+    boxes, theta, _, active = (part[order] for part in objects)
+    data, valid = corners_and_validity(labels)
+    label_boxes = half_open(data[where])
+    boxes = boxes.to(working_dtype(label_boxes, boxes, theta))
     moved = move_points(corners_of(label_boxes), boxes, theta, align_corners=align_corners)
-    edge = boxes.new_tensor([size[1], size[0]])
-    first, stop = (corner.clamp(torch.zeros_like(edge), edge) for corner in whole_pixels(boxes))
-    low, high = enclosing(moved, first, stop).split(2, dim=1)
+    still = _is_identity(theta)[:, None]
+    limits = painted[order].to(boxes.dtype).where(~still, boxes.new_tensor([-inf, -inf, inf, inf]))
+    low, high = enclosing(moved, *limits.split(2, dim=1)).split(2, dim=1)
     last = (high - 1).maximum(low)  # Kornia's boxes hold their last pixel, so that one pixel is the least
     corners = corners_of(torch.cat([low, last], dim=1)).to(data.dtype)
+    corners = with_bits_of(data[where], corners, still[:, None]).where(active[:, None, None], data[where])
     seen = (high > low).all(1) | ~active
+    return with_corners(labels, data.index_put(where, corners), valid.index_put(where, valid[where] & seen))
 
-    followed = labels.clone()
-    data = data.index_put(where, corners.where(active[:, None, None], data[where]))
-    valid = valid.index_put(where, valid[where] & seen)
-    followed._data, followed._valid = (data, valid) if batched else (data[0], valid[0])
-    return followed
+
+def check_bound_boxes(labels: Boxes, boxes: Tensor, obj_to_img: Tensor) -> None:
+    """Raise unless bound ``boxes (N, 4)`` are those of a container's box key at this step, within a pixel."""
+    order, where = _pair(labels, obj_to_img)
+    data, valid = corners_and_validity(labels)
+    found, bound = half_open(data[where]), boxes[order]
+    apart = ((found - bound).abs() > SAME_BOX).any(1) & valid[where]
+    if apart.any():
+        row = int(apart.nonzero()[0])
+        raise ValueError(
+            f"boxes: expected the bound boxes to be those of the container at this step, {_shown(found[row])}, got "
+            f"{_shown(bound[row])} in row {int(order[row])}. Did a step before move them? Bind boxes as that leaves "
+            "them; outside a VideoSequential, PatchAugmentationSequential hands them on."
+        )
+
+
+def with_bits_of(label: Tensor, moved: Tensor, still: Tensor) -> Tensor:
+    """``moved``, and where it is ``still`` the bits of ``label`` with the gradient of ``moved``."""
+    return (label.detach() + (moved - moved.detach())).where(still, moved)
+
+
+def objects_of(boxes: Boxes, batch_size: int) -> dict[str, Tensor]:
+    """``boxes (N, 4)`` and ``obj_to_img (N,)`` of the rows that came as objects; removed ones are empty boxes."""
+    rows = object_rows(boxes)
+    if len(rows) != batch_size:
+        raise ValueError(f"boxes: expected boxes of {batch_size} images, as many as images, got {len(rows)}.")
+    data, valid = corners_and_validity(boxes)
+    return {"boxes": half_open(data[rows]).where(valid[rows][:, None], 0), "obj_to_img": rows.nonzero()[:, 0]}
+
+
+def half_open(corners: Tensor) -> Tensor:
+    """``(N, 4)`` half-open boxes around Kornia's corners ``(N, 4, 2)``, which hold the last pixel."""
+    return torch.cat([corners.amin(1), corners.amax(1) + 1], dim=-1)
+
+
+def labels_of(boxes: Boxes, labels: Tensor | Sequence[Tensor]) -> Tensor:
+    """``(N,)``: the class labels of the rows that are objects. They come one a box, as boxes do, or one an image."""
+    rows, counts = object_rows(boxes), row_counts(boxes)
+    batch, most = rows.shape
+    shapes: object
+    allowed: list[object]
+    if isinstance(labels, Tensor):
+        shapes, allowed = tuple(labels.shape), [(batch, most), (batch,), *[(most,)] * (batch == 1)]
+    else:
+        shapes = [tuple(row.shape) if isinstance(row, Tensor) else type(row).__name__ for row in labels]
+        allowed = [[(count,) for count in counts]]
+    if shapes not in allowed:
+        raise ValueError(
+            f"class: expected labels of shape {(batch, most)}, one a box, or {(batch,)}, one an image, or a list of "
+            f"one tensor an image, of {counts} rows, got {shapes}."
+        )
+    if not isinstance(labels, Tensor):
+        labels = torch.nn.utils.rnn.pad_sequence(list(labels), batch_first=True)
+    elif labels.shape != rows.shape and labels.shape == (batch,):
+        labels = labels[:, None].expand(rows.shape)
+    return labels.reshape(rows.shape)[rows.to(labels.device)]
+
+
+def follow_keypoints(
+    keypoints: Keypoints, objects: Drawn, painted: Tensor, batch_size: int, sequential: bool, align_corners: bool
+) -> Keypoints:
+    """Kornia's keypoints of ``batch_size`` images, moved as `follow_points` does. Those that stay keep their bits."""
+    data = keypoints.data if keypoints.data.ndim == 3 else keypoints.data[None]  # (B, K, 2)
+    if len(data) != batch_size:
+        raise ValueError(f"keypoints: expected points of {batch_size} images, as many as images, got {len(data)}.")
+    points = data + 0.5  # Kornia counts in pixel centres
+    moved = follow_points(points, objects, painted, sequential, align_corners)
+    followed = with_bits_of(data, (moved - 0.5).to(data.dtype), moved == points)
+    return with_points(keypoints, followed.reshape(keypoints.data.shape))
 
 
 @full_precision
-def follow_points(
-    points: Tensor,
-    image: Tensor,
-    boxes: Tensor,
-    theta: Tensor,
-    obj_to_img: Tensor,
-    sequential: bool,
-    align_corners: bool,
-) -> Tensor:
-    """Move each point ``(Q, 2)`` with the topmost patch of its image that holds it.
+def follow_points(points: Tensor, objects: Drawn, painted: Tensor, sequential: bool, align_corners: bool) -> Tensor:
+    """Points ``(B, K, 2)``, each moved with the topmost patch of its image that holds it.
 
-    Sequential patches pick up what earlier ones left: there the point moves with each patch that holds it, in row
-    order, until one of them takes it out of sight.
+    Sequential patches read what earlier ones painted: there the point moves with each patch that holds it, in row
+    order, until one of them takes it out of what is painted. A point that no patch holds, or one whose theta is the
+    identity, keeps its bits.
     """
+    boxes, theta, obj_to_img, _ = objects
     dtype = working_dtype(points, boxes, theta)
-    points, boxes, theta = points.to(dtype), boxes.to(dtype), theta.to(dtype)
+    moved, boxes, theta = points.to(dtype), boxes.to(dtype), theta.to(dtype)
     dst_from_src = centred_matrices(invert_theta(theta), half_sizes(boxes, align_corners))
-    centre, (first, stop) = centres(boxes), whole_pixels(boxes)
-    order = torch.arange(len(boxes), device=boxes.device)
-    next_row = torch.zeros_like(image)
+    centre, (first, stop), still = centres(boxes), painted.to(dtype).split(2, dim=1), _is_identity(theta)
+    next_row = torch.zeros(points.shape[:2], dtype=torch.int64, device=boxes.device)
     while True:
-        inside = ((points[:, None] >= boxes[:, :2]) & (points[:, None] < boxes[:, 2:])).all(-1)  # (Q, N)
-        holds = inside & (image[:, None] == obj_to_img) & (order >= next_row[:, None])
-        held = holds.any(1)
+        holder = _holders(moved.detach(), boxes.detach(), obj_to_img, next_row, lowest=sequential)
+        held = holder >= 0
         if not held.any():
-            return points
-        holder = (holds * (len(order) - order if sequential else order + 1)).argmax(1)
-        moved = carry(points[:, None], dst_from_src[holder], centre[holder])[:, 0]
-        points = moved.where(held[:, None], points)
+            return moved
+        row = holder[held]
+        goal = carry(moved[held][:, None], dst_from_src[row], centre[row])[:, 0]
+        moved = moved.index_put((held,), with_bits_of(moved[held], goal, still[row, None]))
         if not sequential:
-            return points
-        in_sight = held & ((points >= first[holder]) & (points < stop[holder])).all(1)
-        next_row = torch.where(in_sight, holder + 1, len(order))
+            return moved
+        in_sight = ((moved[held] >= first[row]) & (moved[held] < stop[row])).all(1)
+        next_row = torch.full_like(next_row, len(boxes)).index_put((held,), torch.where(in_sight, row + 1, len(boxes)))
+
+
+def _holders(points: Tensor, boxes: Tensor, obj_to_img: Tensor, next_row: Tensor, *, lowest: bool) -> Tensor:
+    """The row ``(B, K)`` of the topmost object, or the lowest, whose box holds each point ``(B, K, 2)``, or -1.
+
+    Only objects of the point's own image from ``next_row (B, K)`` on count. Images with as many objects are compared
+    together, `PAIRS_AT_ONCE` pairs at once.
+    """
+    order, holder = obj_to_img.argsort(stable=True), torch.full_like(next_row, -1)
+    counts = torch.bincount(obj_to_img, minlength=len(points))
+    start = counts.cumsum(0) - counts
+    counts = counts.where((next_row < len(boxes)).any(1), 0)
+    for count in counts[counts > 0].unique().tolist():
+        most = PAIRS_AT_ONCE // count + 1  # points
+        rank = torch.arange(1, count + 1, dtype=torch.int32, device=points.device)
+        for columns in torch.arange(points.shape[1], device=points.device).split(most):
+            for images in (counts == count).nonzero().split(most // max(len(columns), 1) + 1):  # (b, 1)
+                rows = order[start[images] + rank - 1]  # (b, n)
+                x, y = points[images, columns][..., None].unbind(2)  # (b, k, 1)
+                x1, y1, x2, y2 = boxes.mT[:, rows][:, :, None]  # (b, 1, n)
+                holds = (x >= x1) & (x < x2) & (y >= y1) & (y < y2)
+                holds &= rows[:, None] >= next_row[images, columns][..., None]
+                place = (holds * (rank.flip(0) if lowest else rank)).argmax(2)
+                holder[images, columns] = rows.gather(1, place).where(holds.any(2), -1)
+    return holder
+
+
+def _pair(labels: Boxes, obj_to_img: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The objects ``(N,)`` image by image, and the image and row of the label of each; or raise."""
+    count, order = len(obj_to_img), obj_to_img.argsort(stable=True)
+    where = object_rows(labels, count).nonzero().unbind(1)
+    if not torch.equal(where[0], obj_to_img[order]):
+        raise ValueError(
+            f"bbox: expected one row an object, so that each box follows its own ({count} objects in images "
+            f"{obj_to_img[order].tolist()}), got {len(where[0])} rows in images {where[0].tolist()}."
+        )
+    return order, where
+
+
+def _is_identity(theta: Tensor) -> Tensor:
+    """``(N,)`` bool."""
+    return (theta == identity_theta(theta)).flatten(1).all(1)
+
+
+def _shown(box: Tensor) -> list[float]:
+    return [round(number, 2) for number in box.tolist()]

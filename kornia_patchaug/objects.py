@@ -25,6 +25,7 @@ from kornia_patchaug.checks import (
 )
 from kornia_patchaug.dtypes import working_dtype
 from kornia_patchaug.frames import as_theta
+from kornia_patchaug.kornia_names import valid_rows
 from kornia_patchaug.whole_op import operator
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def as_flat(boxes: BoxesLike, obj_to_img: Tensor | None, batch_size: int) -> tup
         flat, index = flatten_boxes(boxes)
         if obj_to_img is not None:
             raise ValueError("obj_to_img: boxes that come per image already say their image; leave obj_to_img out.")
-        images = len(torch.atleast_2d(boxes._valid)) if isinstance(boxes, Boxes) else len(boxes)
+        images = len(valid_rows(boxes)) if isinstance(boxes, Boxes) else len(boxes)
         if images != batch_size:
             raise ValueError(f"boxes: expected boxes of {batch_size} images, as many as images, got {images}.")
         return flat, index

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import kornia_patchaug as kp
-from kornia_patchaug import draw
+from kornia_patchaug import noise
 
 EVERYTHING = {"degrees": 30.0, "translate": (0.2, 0.1), "scale": (0.7, 1.3, 0.8, 1.2), "shear": (-10, 10, -5, 5)}
 SOMETIMES = {"p": 0.5, "p_patch": 0.7}
@@ -334,7 +334,7 @@ def operands(kind="fractional", grad=True, layout=torch.contiguous_format, alpha
 
 
 SOURCE = SameAgain()
-NUMBER = draw.number_of(SOURCE)
+NUMBER = noise.number_of(SOURCE)
 PLAIN = ("bilinear", "zeros", False, False, None)
 STEPS = ("nearest", "transparent", True, True, [5, 4])
 GRAD = torch.rand(3, 3, 13, 17, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -360,6 +360,8 @@ CALLS = [
     ("seed", (torch.empty(0), NUMBER)),
     ("noise", (torch.tensor([3]), 5)),
     ("checked_index", (torch.tensor([3, 0]), 5, "obj_to_img")),
+    ("checked_values", (torch.tensor([[1.0, 2, 3, 4]]), None, torch.tensor([4]), 5)),
+    ("checked_values", (torch.tensor([[1.0, 2, 3, 4]]), torch.eye(2, 3)[None], torch.tensor([4]), 5)),
 ]
 
 

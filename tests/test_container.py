@@ -35,8 +35,12 @@ from support.kornia_scenes import (
     same_data,
     turned,
 )
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import kornia_patchaug as kp
+from kornia_patchaug import labels
+from kornia_patchaug.frames import painted_pixels
 
 both = pytest.mark.parametrize("kind", [K.AugmentationSequential, kp.PatchAugmentationSequential])
 each_box_key = pytest.mark.parametrize("key", BOX_KEYS)
@@ -223,6 +227,119 @@ def test_an_object_that_moved_out_of_sight_is_touched_by_no_later_child():
     same(container(picture(1), [boxes[0]], POINTS[:1])[1][0][0], torch.zeros(4))
 
 
+AWAY = torch.tensor([[[4.0, 3, 11, 10], [16, 9, 25, 18]]])  # the first child moves the first of them out of sight
+HALF_TURN = torch.tensor([[-1.0, 0, 0, 0, -1, 0]])
+ONCE_AN_OBJECT = {
+    "a theta that is bound": (lambda: kp.PatchAffine().bind(theta=HALF_TURN.expand(2, 6)), BOXES, ()),
+    "classes that are bound": (
+        lambda: kp.RandomPatchAffine([[9.0, 9.0], [180.0, 180.0]], p=1.0).bind(classes=torch.tensor([0, 1])),
+        BOXES,
+        (),
+    ),
+    "a class key": (
+        lambda: kp.RandomPatchAffine([[9.0, 9.0], [180.0, 180.0]], p=1.0),
+        [*BOXES, "class"],
+        (torch.tensor([[0, 1]]),),
+    ),
+    "a second box key": (
+        lambda: kp.RandomPatchAffine((180.0, 180.0), p=1.0),
+        [*BOXES, "bbox_xyxy"],
+        (AWAY + torch.tensor([0.0, 0, 10, 0]),),
+    ),
+}
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("name", ONCE_AN_OBJECT)
+def test_an_object_out_of_sight_is_still_a_row_of_what_is_given_once_an_object(name, listed):
+    """The second child turns what is left of both by half: object 1, in a square, ends as its own half turn."""
+    make, keys, more = ONCE_AN_OBJECT[name]
+    first = kp.PatchAffine().bind(theta=torch.tensor([[1, 0, -2.0, 0, 1, 0], [1, 0, 0, 0, 1, 0]]))
+    boxes = [AWAY[0]] if listed else torch.cat([torch.zeros(1, 1, 4), AWAY], dim=1)
+    more = [m if m.ndim == 2 else [m[0]] if listed else torch.cat([torch.zeros(1, 1, 4), m], dim=1) for m in more]
+    if "class" in keys and not listed:
+        more = [torch.tensor([[7, 0, 1]])]  # whatever padding has
+    images, kept, *_ = kp.PatchAugmentationSequential(first, make(), data_keys=keys)(picture(1), boxes, *more)
+    expected = picture(1)
+    expected[..., 3:11, 4:12] = 0
+    near(images, painted(expected, half_open(AWAY)[1:], TWO_EACH[:1], lambda crop: crop.flip(-1, -2)), 1e-4)
+    near(kept[0][-2:], AWAY[0] * torch.tensor([[0.0], [1.0]]))
+
+
+def test_a_bound_object_out_of_sight_is_still_a_row_in_a_plain_container():
+    first = kp.PatchAffine().bind(half_open(AWAY), torch.tensor([[1, 0, -2.0, 0, 1, 0], [1, 0, 0, 0, 1, 0]]))
+    second = kp.PatchAffine().bind(half_open(AWAY), HALF_TURN.expand(2, 6))
+    _, kept = K.AugmentationSequential(first, second, data_keys=BOXES)(picture(1), AWAY)
+    near(kept, AWAY * torch.tensor([[0.0], [1.0]]))
+
+
+def test_a_label_is_one_pixel_at_least():
+    """Of 12 x 6 pixels around (14, 9), a 24th: half a pixel across; Kornia's boxes hold their last pixel."""
+    augmentation = kp.PatchAffine().bind(theta=torch.tensor([[24.0, 0, 0, 0, 2.0, 0]]))
+    moved = pipeline(augmentation, data_keys=BOXES)(picture(1), torch.tensor([[[8.0, 6, 19, 11]]]))[1]
+    near(moved, torch.tensor([[[13.75, 7.5, 13.75, 9.5]]]))
+
+
+REACHING_OUT = torch.tensor([[[-3.0, 3, 12, 12.3], [20.1, 5, 40, 30]]])
+
+
+@both
+@pytest.mark.parametrize("p_patch", [0.0, 1.0])
+def test_the_identity_keeps_the_bits_of_labels_wherever_they_are(p_patch, kind):
+    """As an object that is gated off does."""
+    augmentation = kp.RandomPatchAffine(0.0, p=1.0, p_patch=p_patch).bind(half_open_rows(REACHING_OUT))
+    points = 12 * torch.rand(1, 3000, 2) - 3
+    _, boxes, moved = kind(augmentation, data_keys=POINTS_TOO)(picture(1), REACHING_OUT, points)
+    same(boxes, REACHING_OUT)
+    same(moved, points)
+
+
+def test_labels_have_a_gradient_at_the_identity():
+    """Where a network starts: the box [9, 17) is 8 wide, so that a shift b of theta moves its content by -4 b."""
+    theta = torch.tensor([[1.0, 0, 0, 0, 1, 0]], requires_grad=True)
+    boxes = torch.tensor([[[9.0, 7, 16, 14]]], requires_grad=True)
+    points = torch.tensor([[[12.0, 10.0]]], requires_grad=True)
+    _, moved, goals = pipeline(kp.PatchAffine().bind(theta=theta), data_keys=POINTS_TOO)(picture(1), boxes, points)
+    shift = torch.tensor([[0, 0, -4.0, 0, 0, 0]])
+    for goal, source in ((moved[0, 0, 0], boxes), (goals[0, 0, 0], points)):
+        to_theta, to_label = torch.autograd.grad(goal, [theta, source], retain_graph=True)
+        near(to_theta[:, 2], shift[:, 2])
+        near(to_label, torch.eye(source.shape[-1])[:1][None])
+
+
+def test_at_the_identity_a_label_that_reaches_out_is_its_own_gradient():
+    boxes = REACHING_OUT.clone().requires_grad_()
+    theta = HALF_TURN.abs().expand(2, 6).requires_grad_()
+    moved = pipeline(kp.PatchAffine().bind(theta=theta), data_keys=BOXES)(picture(1), boxes)[1]
+    near(torch.autograd.grad(moved.sum(), boxes)[0], torch.ones(1, 2, 4))
+
+
+PAINTED = [  # of an image 10 high and 12 wide: a box, first pixels, and one past the last
+    ([2, 3, 5, 9], [2, 3], [5, 9]),
+    ([2.5, 3.1, 5.5, 8.9], [2, 3], [6, 9]),
+    ([-3, -2.5, 4, 5], [0, 0], [4, 5]),
+    ([8, 7, 20.5, 30], [8, 7], [12, 10]),
+    ([2.5, 3, 2.5, 9], [2, 3], [2, 3]),  # no width
+    ([2, 3.5, 5, 3.5], [2, 3], [2, 3]),  # no height
+]
+
+
+@pytest.mark.parametrize(("box", "first", "stop"), PAINTED)
+def test_the_whole_pixels_of_a_box_within_its_image_are_painted(box, first, stop):
+    found = painted_pixels(torch.tensor([box]) * 1.0, 10, 12)
+    assert [corner.tolist() for corner in found] == [[first], [stop]]
+    images = torch.rand(1, 1, 10, 12)
+    changed = kp.affine_patches(images, torch.tensor([box]) * 1.0, torch.tensor([[1.0, 0, 9, 0, 1, 9]])) != images
+    expected = torch.zeros(10, 12, dtype=torch.bool)
+    expected[first[1] : stop[1], first[0] : stop[0]] = True
+    same(changed[0, 0], expected)
+
+
+def half_open_rows(boxes):
+    """Without rounding, which `half_open` has."""
+    return boxes[0] + torch.tensor([0.0, 0, 1, 1])
+
+
 def test_a_second_box_key_follows_the_objects_with_boxes_of_its_own():
     """Bodies are the objects; in theirs of 12 x 12, columns 1-4 and rows 0-2 become columns 9-11 and rows 1-4."""
     container = pipeline(turn(), data_keys=["input", "bbox_xyxy", "bbox_xyxy"])
@@ -289,6 +406,68 @@ def test_a_keypoint_goes_where_its_pixel_goes(sequential):
     left = [(image[0] > 0.5).nonzero().flip(1) for image in images]
     assert sum(map(len, left)) > 40
     assert all(not len(dots) or (goal.round() == dots).all(1).any() for goal, dots in zip(moved, left, strict=True))
+
+
+def test_a_keypoint_on_the_far_edge_of_what_is_painted_is_out_of_sight():
+    """Thrown to x = 8, one past the last pixel of the first patch, where the second patch would have taken it on."""
+    boxes, point = torch.tensor([[[2.0, 3, 7, 8], [8, 3, 15, 10]]]), torch.tensor([[[4.5, 4]]])  # half open: [2, 8)
+    theta = torch.tensor([[1, 0, -1.0, 0, 1, 0], [-1, 0, 0, 0, -1, 0]])  # 3 to the right; half a turn
+    container = pipeline(kp.PatchAffine(sequential=True).bind(theta=theta), data_keys=POINTS_TOO)
+    near(container(picture(1), boxes, point)[2], torch.tensor([[[7.5, 4]]]))
+
+
+class Elements(TorchDispatchMode):
+    """Counts the elements of all results of torch's functions, and of the largest."""
+
+    def __init__(self):
+        super().__init__()
+        self.all = self.most = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        sizes = [t.numel() for t in tree_leaves(result) if isinstance(t, torch.Tensor)]
+        self.all, self.most = self.all + sum(sizes), max([self.most, *sizes])
+        return result
+
+
+def test_keypoints_are_compared_with_the_objects_of_their_own_image_only():
+    """Four times the images, four times the work, where all with all would be sixteen times."""
+    work = []
+    for count in (4, 16):
+        corner = 40 * torch.rand(count, 30, 2)
+        boxes = torch.cat([corner, corner + 12], dim=-1)
+        points = (corner[:, :, None] + 12 * torch.rand(count, 30, 17, 2)).flatten(1, 2)
+        container = pipeline(kp.RandomPatchAffine(20.0, p=1.0), data_keys=POINTS_TOO)
+        with Elements() as elements:
+            container(torch.rand(count, 1, 64, 64), boxes, points)
+        work.append(elements.all)
+    assert work[1] < 4.5 * work[0]
+
+
+def test_pairs_of_keypoints_and_objects_are_compared_in_blocks(monkeypatch):
+    """Of any size, with the same bits; images differ in their number of objects."""
+    boxes = [40 * torch.rand(n, 2).repeat(1, 2) + torch.tensor([0, 0, 12, 9]) for n in (3, 0, 40, 3, 7)]
+    points, results, largest = 50 * torch.rand(5, 60, 2), [], []
+    for pairs in (1 << 19, 100, 1):
+        monkeypatch.setattr(labels, "PAIRS_AT_ONCE", pairs)
+        for sequential in (False, True):
+            torch.manual_seed(0)
+            container = pipeline(kp.RandomPatchAffine(90.0, p=1.0, sequential=sequential), data_keys=POINTS_TOO)
+            with Elements() as elements:
+                results.append(container(torch.rand(5, 1, 8, 8), boxes, points)[2])
+            largest.append(elements.most)
+    for i in range(2, 6):
+        same(results[i], results[i % 2])
+    assert largest[0] >= 60 * 40
+    assert largest[2] < 60 * 40
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("make", [turn, flip])
+def test_keypoints_of_another_number_of_images_are_an_error_as_in_kornias_steps(make, count):
+    container = pipeline(make(), data_keys=POINTS_TOO)
+    with pytest.raises(ValueError, match=r"(?i)batch size|^keypoints: expected points of 2 images.*got " + str(count)):
+        container(picture(), XYXY, POINTS[:1].expand(count, -1, -1))
 
 
 @pytest.mark.parametrize("sequential", [False, True])
@@ -398,6 +577,39 @@ def test_objects_may_be_bound_in_a_plain_container(position, through):
         for i, (step, item) in enumerate(zip(after, params[len(before) + 1 :], strict=True))
     ]
     same_data(actual, by_kornia(after, turned(moved), later))
+
+
+def test_boxes_that_an_earlier_step_moved_away_from_the_bound_ones_are_an_error():
+    """Bound as they were before the flip of a picture 80 wide: [4, 31) is then [49, 76)."""
+    boxes, images = torch.tensor([[[4.0, 5, 30, 40]]]), torch.rand(1, 1, 64, 80)
+    augmentation = kp.RandomPatchAffine(25.0, p=0.5).bind(torch.tensor([[4, 5, 31, 41]]))
+    container = K.AugmentationSequential(flip(), augmentation, data_keys=BOXES)
+    for _ in range(4):  # whatever the gates draw
+        with pytest.raises(ValueError, match=r"^boxes: .*\[49\.0, 5\.0, 76\.0, 41\.0\], got \[4, .* in row 0.*Patch"):
+            container(images, boxes)
+    augmentation.bind(torch.tensor([[49.3, 5, 76.2, 40.6]]))  # to rounding
+    container(images, boxes)
+    same(container(images, boxes, params=container._params)[0], container(images, boxes, params=container._params)[0])
+    faces = K.AugmentationSequential(flip(), augmentation, data_keys=[*BOXES, "bbox_xyxy"])
+    faces(images, boxes, boxes + torch.tensor([5.0, 5, -5, -5]))  # a second key has boxes of its own
+
+
+def test_a_draw_that_is_written_by_hand_serves_images_and_labels_alike_or_is_refused():
+    """A container hands each data key the dict that was passed, which stays as it is."""
+    by_hand = {"boxes": half_open(XYXY), "obj_to_img": TWO_EACH, "forward_input_shape": torch.tensor([2, 3, 26, 34])}
+    data = picture(), XYXY
+    plain = K.AugmentationSequential(kp.RandomPatchAffine(**HALF_TURNED, p=1.0), data_keys=BOXES)
+    steps = plain.forward_parameters(picture().shape)
+    params = [steps[0]._replace(data={**steps[0].data, **by_hand})]
+    images, boxes = plain(*data, params=params)
+    near(boxes, pipeline(kp.RandomPatchAffine(**HALF_TURNED, p=1.0), data_keys=BOXES)(*data)[1])
+    same(plain(*data, params=params)[0], images)
+    params = [steps[0]._replace(data={**by_hand, "batch_prob": torch.ones(2)})]
+    with pytest.raises(ValueError, match=r"^params: expected a draw of forward_parameters.*without its seed"):
+        plain(*data, params=params)
+    theta = HALF_TURN.expand(4, 6)
+    params[0].data.update(theta=theta, patch_prob=torch.ones(4))  # nothing is left to draw
+    near(plain(*data, params=params)[0], kp.affine_patches(picture(), half_open(XYXY), theta, TWO_EACH))
 
 
 def test_missing_objects_are_an_error_in_any_container():
@@ -633,6 +845,80 @@ def test_without_patch_steps_it_is_kornias_container(name):
     for kornias, ours in zip(*results, strict=True):
         for one, other in zip(kornias, ours, strict=True):
             same(other, one)
+
+
+STILL = picture(2, 1).repeat_interleave(3, dim=0).reshape(2, 3, 1, HEIGHT, WIDTH)  # clips of three equal frames
+OF_CLIPS = {"boxes": half_open(XYXY), "obj_to_img": TWO_EACH}
+IN_A_VIDEO = {
+    "clips": OF_CLIPS,
+    "clips, in any order": {"boxes": half_open(XYXY)[[0, 2, 1, 3]], "obj_to_img": TWO_EACH[[0, 2, 1, 3]]},
+    "a list of clips": {"boxes": [half_open(XYXY)[:2], half_open(XYXY)[2:]]},
+    "padded clips": {"boxes": half_open(XYXY).reshape(2, 2, 4)},
+    "frames": {
+        "boxes": half_open(XYXY).reshape(2, 1, 2, 4).expand(2, 3, 2, 4).reshape(12, 4),
+        "obj_to_img": torch.arange(6).repeat_interleave(2),
+    },
+    "a list of frames": {"boxes": [half_open(XYXY)[:2]] * 3 + [half_open(XYXY)[2:]] * 3},
+}
+
+
+@pytest.mark.parametrize("channels_first", [False, True])
+@pytest.mark.parametrize("name", ["Kornia's RandomAffine", *IN_A_VIDEO])
+def test_the_frames_of_a_clip_share_the_draw_of_each_object(name, channels_first):
+    def run(seed, step):
+        torch.manual_seed(seed)
+        clips = STILL.transpose(1, 2) if channels_first else STILL
+        warped = K.VideoSequential(step, data_format="BCTHW" if channels_first else "BTCHW")(clips)
+        return warped.transpose(1, 2) if channels_first else warped
+
+    for seed in range(4):
+        step = K.RandomAffine(40.0, p=0.7)
+        if name in IN_A_VIDEO:
+            step = kp.RandomPatchAffine(40.0, p=0.8, p_patch=0.8).bind(**IN_A_VIDEO[name])
+            clips = kp.RandomPatchAffine(40.0, p=0.8, p_patch=0.8).bind(**OF_CLIPS)
+            near(run(seed, step), run(seed, clips), 1e-6)
+        warped = run(seed, step)
+        same(warped, warped[:, :1].expand_as(warped))
+    assert not torch.equal(warped[0], warped[1])
+    assert not torch.equal(warped, STILL)
+
+
+def test_theta_and_classes_of_clips_serve_all_their_frames():
+    theta = HALF_TURN * torch.tensor([[1.0], [-1.0], [-1.0], [1.0]])
+    warps = [lambda crop: crop.flip(-1, -2), lambda crop: crop, lambda crop: crop, lambda crop: crop.flip(-1, -2)]
+    expected = painted(STILL[:, 0], half_open(XYXY), TWO_EACH, *warps)[:, None].expand_as(STILL)
+    near(K.VideoSequential(kp.PatchAffine().bind(**OF_CLIPS, theta=theta))(STILL), expected, 1e-5)
+    per_class = kp.RandomPatchAffine([[0.0, 0.0], [180.0, 180.0]], p=1.0)
+    per_class.bind(**OF_CLIPS, classes=torch.tensor([1, 0, 0, 1]))
+    near(K.VideoSequential(per_class)(STILL), expected, 1e-4)
+
+
+def test_objects_of_clips_that_do_not_say_whose_they_are_are_an_error():
+    augmentation = turn().bind(half_open(XYXY), obj_to_img=TWO_EACH)
+    with pytest.raises(ValueError, match=r"^obj_to_img: may number the 2 clips or the 4 frames\. Pass boxes as a list"):
+        K.VideoSequential(augmentation)(CLIP[:, :2])
+    augmentation.bind([half_open(XYXY)[:1]] * 5 + [half_open(XYXY)[:2]])
+    with pytest.raises(ValueError, match=r"^boxes: expected as many in each frame .*got \[1, 1, 2\] in clip 1"):
+        K.VideoSequential(augmentation)(CLIP)
+    same(K.VideoSequential(turn(same_on_batch=True).bind([XYXY[0, :0]] * 2))(CLIP), CLIP)
+
+
+PIECES = {
+    "alone": lambda child: K.PatchSequential(child, patchwise_apply=False),
+    "piece by piece": lambda child: K.PatchSequential(*[child] * 4, grid_size=(2, 2)),
+    "nested": lambda child: K.PatchSequential(K.ImageSequential(child), patchwise_apply=False),
+    "in Kornia's container": lambda child: K.AugmentationSequential(K.PatchSequential(child, patchwise_apply=False)),
+    "in ours": lambda child: kp.PatchAugmentationSequential(K.PatchSequential(child, patchwise_apply=False)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Geometric transformation detected in PatchSeqeuntial:UserWarning")
+@pytest.mark.parametrize("name", PIECES)
+def test_a_container_that_cuts_images_into_pieces_is_refused(name):
+    augmentation = turn().bind(SQUARES, obj_to_img=OBJ_TO_IMG)
+    with pytest.raises(ValueError, match=r"^RandomPatchAffine does not work in a PatchSequential"):
+        PIECES[name](augmentation)(picture())
+    augmentation(picture())
 
 
 @both

@@ -153,8 +153,10 @@ COPIES = {
 }
 
 
-@pytest.mark.parametrize("learnable", [False, True])
-@pytest.mark.parametrize("name", COPIES)
+@pytest.mark.parametrize(
+    ("name", "learnable"),
+    [(name, learns) for name in COPIES for learns in (False, True) if learns or name != "load_state_dict"],
+)
 def test_the_range_of_a_copy_is_drawn_from_and_can_be_moved(name, learnable):
     original = kp.RandomPatchAffine((10.0, 20.0), p=1.0, learnable=learnable)
     warped(original)
@@ -167,6 +169,34 @@ def test_the_range_of_a_copy_is_drawn_from_and_can_be_moved(name, learnable):
     if copied is not original:
         fills(drawn(original, "angle"), 40, 50)
     assert copied.ranges.degrees.requires_grad is learnable
+
+
+def test_a_checkpoint_holds_what_learns_and_leaves_fixed_ranges_alone():
+    """A model that is trained again with other fixed ranges draws from these."""
+    fixed = kp.RandomPatchAffine(30.0, scale=nn.Parameter(torch.tensor([0.8, 1.2])), p=1.0)
+    other = kp.RandomPatchAffine(5.0, scale=nn.Parameter(torch.tensor([0.5, 0.6])), p=1.0)
+    assert list(other.state_dict()) == ["ranges.scale"]
+    assert str(fixed.load_state_dict(other.state_dict())) == "<All keys matched successfully>"
+    same(fixed.ranges.scale.detach(), torch.tensor([0.5, 0.6]))
+    fills(drawn(fixed, "angle"), -30, 30)
+    assert not kp.RandomPatchAffine(**EVERYTHING).state_dict()
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*ranges\.scale"):
+        kp.RandomPatchAffine(30.0, scale=(0.8, 1.2)).load_state_dict(other.state_dict())
+
+
+REWARDED = [(-10.0, 30.0), (30.0, -10.0), (5.0, 5.0), 20.0, 0.0, -20.0]
+
+
+@pytest.mark.parametrize("value", REWARDED)
+def test_a_reward_for_the_width_of_a_range_widens_it(value):
+    """As the augmentation-learning papers have it; also where both ends are the same, which has no slope of its own."""
+    degrees = nn.Parameter(torch.tensor(value))
+    ranges = kp.RandomPatchAffine(degrees, p=1.0).ranges
+    low, high = ranges.bounds()["degrees"]
+    width = (high - low).sum()
+    step(torch.optim.SGD([degrees], lr=1.0), -width)
+    low, high = ranges.bounds()["degrees"]
+    near((high - low).sum().detach(), width.detach() + (2 if isinstance(value, tuple) else 4), 1e-5)
 
 
 # --- whatever a range learns, it is a range ---------------------------------------------------------------------------
@@ -206,6 +236,17 @@ def test_a_scale_below_a_thousandth_continues_as_a_hyperbola(number, expected):
     torch.testing.assert_close(augmentation.ranges.bounds()["scale"][0], torch.tensor([expected]), rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize("number", [0.0005, 0.001, 0.0015, 0.002, 0.003])
+def test_a_small_scale_has_the_gradient_of_its_hyperbola(number):
+    """m^2 / (2m - x)^2 below m = 0.001 and 1 from there on, also at 2m, where the unused hyperbola has its pole."""
+    augmentation = kp.RandomPatchAffine(0.0, scale=(0.5, 1.0), learnable=True)
+    with torch.no_grad():
+        augmentation.ranges.scale[0] = number
+    low, _ = augmentation.ranges.bounds()["scale"]
+    (slope,) = torch.autograd.grad(low.sum(), augmentation.ranges.scale)
+    near(slope, torch.tensor([min(1.0, 1e-6 / (0.002 - number) ** 2 if number < 0.002 else 1.0), 0.0]), 1e-4)
+
+
 def test_a_range_whose_ends_change_places_is_the_range_between_them():
     augmentation = kp.RandomPatchAffine((-10.0, 30.0), p=1.0, learnable=True)
     with torch.no_grad():
@@ -216,9 +257,8 @@ def test_a_range_whose_ends_change_places_is_the_range_between_them():
 
 
 def deployed(augmentation):
-    fixed = kp.RandomPatchAffine(0.0, scale=(0.5, 1.0), p=1.0)
-    fixed.load_state_dict(augmentation.state_dict())
-    return fixed
+    numbers = nn.Parameter(augmentation.ranges.scale.detach(), requires_grad=False)
+    return kp.RandomPatchAffine(0.0, scale=numbers, p=1.0)
 
 
 @pytest.mark.parametrize("number", [-0.5, -4096.0])
