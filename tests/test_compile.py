@@ -19,7 +19,10 @@ INDUCTOR = "inductor" if shutil.which("g++") or shutil.which("clang++") else "ao
 ops = torch.ops.kornia_patchaug
 
 # Inductor imports parts of torch that use what torch has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 import kornia_patchaug as kp
 
 ROOT = Path(__file__).parents[1]
@@ -20,8 +22,8 @@ def fresh(code: str) -> str:
 
 
 def test_imports_point_one_way():
-    """A file imports from those above it in the table of docs/how-it-works.md only."""
-    table = re.findall(r"^\| `([\w/]+\.py)`", (ROOT / "docs/how-it-works.md").read_text(), flags=re.M)
+    """A file imports from those above it in the table of docs/inside.md only."""
+    table = re.findall(r"^\| `([\w/]+\.py)`", (ROOT / "docs/inside.md").read_text("utf-8"), flags=re.M)
     order = [name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in table]
     order.append("__main__")
     files = {p.relative_to(PACKAGE).with_suffix("").as_posix() for p in PACKAGE.rglob("*.py")} - {"__init__"}
@@ -46,6 +48,7 @@ def test_options_are_keyword_only():
                 assert parameter.kind is parameter.KEYWORD_ONLY, (name, parameter.name)
 
 
+@pytest.mark.slow
 def test_importing_is_cheap():
     """Under 0.2 s beyond torch and Kornia, and without PIL, tqdm and whatever else only the preview needs."""
     code = """

@@ -17,6 +17,8 @@ import torch
 
 import kornia_patchaug as kp
 
+pytestmark = pytest.mark.browser
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.with_suffix(".html").name for path in (ROOT / "docs").glob("*.md"))
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -14,6 +14,8 @@ from support.compared import threads
 
 from kornia_patchaug.kernels.cpu.threads import spread
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 # A scene that is worth several threads: some 500,000 painted pixels, overlapping, in two images.
