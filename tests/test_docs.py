@@ -128,7 +128,13 @@ def test_hooks_and_workflows_run_what_make_does():
     assert {"make test", "make docs"} <= set(commands)
 
 
-def read(path: str) -> dict:
+def test_templates_of_issues_ask_for_code_that_runs():
+    for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"):
+        fields = read(path)["body"]
+        assert fields[0]["attributes"]["render"] == "python" and fields[0]["validations"]["required"], path.name
+
+
+def read(path: str | Path) -> dict:
     return yaml.safe_load((ROOT / path).read_text("utf-8"))
 
 
@@ -143,5 +149,5 @@ def test_the_citation_the_site_and_the_change_log_have_the_version():
 def test_contributing_is_short():
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     assert len(text.splitlines()) < 50
-    for asked in ("make test", "make bench", "make docs", "padding mode", "kernel"):
+    for asked in ("make test ARGS=", "make bench", "make docs", "make matrix", "padding mode", "kernel", "release"):
         assert asked in text
