@@ -44,7 +44,6 @@ def test_imports_point_one_way():
             assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: relative import"
 
 
-@pytest.mark.xfail(strict=True, reason="the page is ahead of the files until they are renamed")
 def test_the_names_along_the_line_of_a_call_exist():
     """Each file of the drawing in docs/inside.md has the functions beside it."""
     (drawing,) = re.findall(r"^```text\n(.*?)^```$", (ROOT / "docs/inside.md").read_text("utf-8"), flags=re.M | re.S)
