@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 import kornia_patchaug as kp
@@ -22,6 +23,7 @@ DOCSTRINGS = {
     **{name: getattr(kp, name).__doc__ for name in kp.__all__},
     "PatchAffine.forward": kp.PatchAffine.forward.__doc__,
 }
+COMPILES = {"kornia.md"}  # the classes, which torch does from 2.9 on
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -38,6 +40,8 @@ def targets() -> set[str]:
 @each_page
 def test_the_code_of_every_page_runs(page):
     """One scope a page, as a reader has it who pastes one block after another."""
+    if page.name in COMPILES and torch.__version__ < "2.9":
+        pytest.skip("torch compiles the classes from 2.9 on")
     found, scope = blocks(page), {}
     assert page.read_text("utf-8").count("```") == 2 * len(found), "a block that is not at the start of a line"
     for language, text in found:
