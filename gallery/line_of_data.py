@@ -8,10 +8,10 @@ from torch import Tensor
 import kornia_patchaug as kp
 from gallery.sketch import ORANGE, PAPER, PINK, SKY, SMALL, VERMILION, Frame, Sheet
 from kornia_patchaug.frames import corners_of
+from kornia_patchaug.kernels import sample
 from kornia_patchaug.objects import check_objects
 from kornia_patchaug.outlines import INK
-from kornia_patchaug.stages import Reading, warp_in_one_pass
-from kornia_patchaug.windows import Windows, make_windows
+from kornia_patchaug.plan import HEIGHT, START, WIDTH, Beyond, Sampling, Windows, image_plan
 
 COLUMNS, ROWS = 8, 6
 OBJECTS = ORANGE, SKY, PINK
@@ -24,8 +24,10 @@ def line_of_data() -> str:
     """Three objects of two images on their way through the stages, drawn as what each stage makes of them."""
     images, boxes, theta, obj_to_img = scene()
     objects = check_objects(images, boxes, obj_to_img, theta)
-    windows = make_windows(objects.host_boxes, objects.host_image, ROWS, COLUMNS, images.device)
-    colours, opacity = warp_in_one_pass(images, objects, windows, Reading("bilinear", "border", False))
+    border = Sampling(nearest=False, beyond=Beyond.NEAREST, align_corners=False, by_reach=False)
+    plan = image_plan(objects.host_boxes, objects.host_image, images, border, surroundings=False)
+    windows = plan.windows
+    colours, opacity = sample(images, objects.theta, objects.boxes, plan)
 
     sheet = Sheet(610)
     sheet.text((MIDDLE, 18), "images, boxes, obj_to_img, theta", bold=True)
@@ -92,7 +94,7 @@ def matrices(sheet: Sheet, boxes: Tensor, theta: Tensor) -> None:
 
 def tiles(sheet: Sheet, windows: Windows) -> None:
     """The whole pixels of each window."""
-    for n, (width, height) in enumerate(windows.size.tolist()):
+    for n, (width, height) in enumerate(windows.host[:, [WIDTH, HEIGHT]].tolist()):
         frame = Frame(54 * (n - 1) + RIGHT - CELLS[1] * width / 2, 223 - CELLS[1] * height / 2, CELLS[1])
         sheet.shapes([frame.pixel(i, j) for j in range(height) for i in range(width)], OBJECTS[n], PAPER, 1)
 
@@ -102,6 +104,6 @@ def flat(sheet: Sheet, top: float, name: str, windows: Windows, colours: Tensor)
     frame = Frame(MIDDLE - 160, top + 16, 320 / windows.total, 1.6)
     sheet.text((frame.left, top + 6), name, align="left", size=SMALL)
     sheet.paint(frame, [(k, 0, colour) for k, colour in enumerate(colours.tolist())])
-    area = windows.size.prod(1)
-    for colour, start, stop in zip(OBJECTS, (area.cumsum(0) - area).tolist(), area.cumsum(0).tolist(), strict=True):
+    starts = windows.host[:, START]
+    for colour, start, stop in zip(OBJECTS, starts.tolist(), (starts + windows.areas).tolist(), strict=True):
         sheet.lines([[frame.at((start + 0.15, 1.25)), frame.at((stop - 0.15, 1.25))]], colour, 3)
