@@ -103,6 +103,6 @@ def test_the_workflow_runs_the_matrix_on_every_python_of_the_classifiers():
     named = set(re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"])))
     job = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))["jobs"]["matrix"]
     rows = job["strategy"]["matrix"]["include"]
-    assert {row["python"] for row in rows} == named
+    assert named <= {row["python"] for row in rows}
     lowest = [row["python"] for row in rows if row["versions"] == "lowest"]
     assert lowest == [project["requires-python"].removeprefix(">=")]
