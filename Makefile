@@ -2,13 +2,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs gallery bench examples wheel clean
+.PHONY: demo test lint docs gallery bench examples wheel matrix clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/kornia-patchaug preview --animate
 
-test: lint
-	$(BIN)/pytest -n 2
+# What ARGS say, as pytest takes them; without them everything, and make lint before it.
+test: $(if $(ARGS),$(VENV)/test.stamp,lint)
+	$(BIN)/pytest $(or $(ARGS),-n 2)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
@@ -19,9 +20,9 @@ lint: $(VENV)/test.stamp
 docs: $(VENV)/docs.stamp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(or $(ARGS),build) --strict
 
-# Remakes the pictures and figures of the docs.
+# Remakes what the docs show: pictures, figures, and the text between marks; make gallery ARGS=pages for that alone.
 gallery: $(VENV)/gallery.stamp
-	$(BIN)/python -m gallery
+	$(BIN)/python -m gallery $(ARGS)
 
 # Alone on the machine, for figures that mean something; make bench ARGS=--quick for a first look.
 bench: $(VENV)/bench.stamp
@@ -41,6 +42,10 @@ wheel: $(VENV)/demo.stamp
 	out/wheel/venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt out/wheel/*.whl
 	cd out/wheel && venv/bin/python -I -c "import kornia_patchaug; print(kornia_patchaug.__version__)"
 	cd out/wheel && venv/bin/kornia-patchaug preview --draws 1 --out pictures
+
+# The suite on the lower bounds of pyproject.toml and on the newest of everything; several GB each, one after another.
+matrix:
+	$(PYTHON) .ci/matrix.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) out

@@ -1,15 +1,19 @@
-"""Remakes the pictures of the documentation: ``python -m gallery`` writes them into docs/ and prints what it wrote."""
+"""Remakes what the documentation shows: ``python -m gallery`` writes it into docs/ and prints what it wrote.
+
+``python -m gallery pages`` remakes that part alone: strips, figures or pages.
+"""
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from gallery.figures import figures
+from gallery.pages import pages
 from gallery.strips import make_strip
 from gallery.table import SECTIONS
 
@@ -38,12 +42,21 @@ def encode(strip: Image.Image, suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-MAKERS: tuple[Callable[[], Iterator[tuple[str, bytes]]], ...] = (strips, drawings)
+def texts() -> Iterator[tuple[str, bytes]]:
+    """The file of each page that has marks, by its path in docs/."""
+    for name, text in pages().items():
+        yield name, text.encode()
 
 
-def main() -> int:
-    for make in MAKERS:
-        for name, data in make():
+MAKERS: dict[str, Callable[[], Iterator[tuple[str, bytes]]]] = {"strips": strips, "figures": drawings, "pages": texts}
+
+
+def main(arguments: Sequence[str]) -> int:
+    for part in arguments or MAKERS:
+        if part not in MAKERS:
+            print(f"{part}: one of {' '.join(MAKERS)} is expected", file=sys.stderr)
+            return 2
+        for name, data in MAKERS[part]():
             path = DOCS / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
@@ -52,4 +65,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,13 @@
-"""A hook of MkDocs: puts the table into docs/gallery.md, as headings, code and pictures. Imports nothing heavy."""
+"""What stands between marks in docs/*.md is made; and a hook of MkDocs, for which some is made another way.
+
+A mark is a comment that says what follows, up to ``<!-- end -->``: an entry of the API, the strips of the gallery, or a
+part of the benchmarks' results. ``python -m gallery pages`` writes it there, so that the files read well by themselves.
+On the site mkdocstrings makes the entries, and strips have their size. Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,30 +20,48 @@ sys.path.insert(0, str(ROOT))  # MkDocs loads this file alone
 from gallery.row import IMPORTS, Row, Section  # noqa: E402
 from gallery.table import SECTIONS  # noqa: E402
 
-MARKER = "<!-- gallery -->"  # what follows it stands there where no hook runs
+ENTRY, STRIPS, PART = ":::", "strips", "part of"
+MARK = re.compile(rf"<!-- ((?:{ENTRY}|{STRIPS}|{PART}).*?) -->\n.*?<!-- end -->", flags=re.S)
 PICTURES = ROOT / "docs" / "gallery"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """The page with the sections in the place of all that follows the marker; other pages as they are."""
-    before, marker, _rest = markdown.partition(MARKER)
-    return before + "\n\n".join([_code(IMPORTS), *map(_section, SECTIONS)]) if marker else markdown
+    """The page as the site has it."""
+
+    def replace(match: re.Match[str]) -> str:
+        what = match[1]
+        if what.startswith(ENTRY):
+            return what
+        return strips(on_site=True) if what == STRIPS else match[0]
+
+    return MARK.sub(replace, markdown)
 
 
-def _section(section: Section) -> str:
+def strips(on_site: bool) -> str:
+    """All sections of the gallery: headings, code and pictures."""
+    return "\n\n".join([_code(IMPORTS), *(_section(section, on_site) for section in SECTIONS)])
+
+
+def _section(section: Section, on_site: bool) -> str:
     parts = [f"## {section.title}", section.text]
     if section.code:
         parts.append(_code(section.code))
-    return "\n\n".join([*parts, *(_row(section, row) for row in section.rows)])
+    return "\n\n".join([*parts, *(_row(section, row, on_site) for row in section.rows)])
 
 
-def _row(section: Section, row: Row) -> str:
+def _row(section: Section, row: Row, on_site: bool) -> str:
     file = section.file(row)
-    with Image.open(PICTURES / file) as strip:
-        width, height = strip.size  # so that the page does not move while pictures load
-    picture = f'![{row.alt}](gallery/{file}){{ width="{width}" height="{height}" loading="lazy" }}'
+    picture = f"![{row.alt}](gallery/{file})"
+    heading = f"### `{row.title}`"
+    if on_site:
+        with Image.open(PICTURES / file) as strip:
+            width, height = strip.size  # so that the page does not move while pictures load
+        picture += f'{{ width="{width}" height="{height}" loading="lazy" }}'
+        heading += f" {{ #{row.slug} }}"
+    else:
+        heading = f'<a id="{row.slug}"></a>\n\n{heading}'
     caption = f"{row.caption} [API](api.md#kornia_patchaug.{row.name})"
-    return "\n\n".join([f"### `{row.title}` {{ #{row.slug} }}", caption, _code(row.code), picture])
+    return "\n\n".join([heading, caption, _code(row.code), picture])
 
 
 def _code(code: str) -> str:

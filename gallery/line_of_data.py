@@ -9,9 +9,10 @@ import kornia_patchaug as kp
 from gallery.sketch import ORANGE, PAPER, PINK, SKY, SMALL, VERMILION, Frame, Sheet
 from kornia_patchaug import kernels
 from kornia_patchaug.frames import corners_of
+from kornia_patchaug.kernels import sample
 from kornia_patchaug.objects import check_objects
 from kornia_patchaug.outlines import INK
-from kornia_patchaug.plan import HEIGHT, WIDTH, Beyond, Sampling, Windows, image_plan
+from kornia_patchaug.plan import HEIGHT, START, WIDTH, Beyond, Sampling, Windows, image_plan
 
 COLUMNS, ROWS = 8, 6
 OBJECTS = ORANGE, SKY, PINK
@@ -26,8 +27,8 @@ def line_of_data() -> str:
     objects = check_objects(images, boxes, obj_to_img, theta)
     border = Sampling(nearest=False, beyond=Beyond.NEAREST, align_corners=False, by_reach=False)
     plan = image_plan(objects.host_boxes, objects.host_image, images, border, surroundings=False)
-    colours, opacity = kernels.sample(images, objects.theta, objects.boxes, plan)
     windows = plan.windows
+    colours, opacity = sample(images, objects.theta, objects.boxes, plan)
 
     sheet = Sheet(610)
     sheet.text((MIDDLE, 18), "images, boxes, obj_to_img, theta", bold=True)
@@ -104,6 +105,6 @@ def flat(sheet: Sheet, top: float, name: str, windows: Windows, colours: Tensor)
     frame = Frame(MIDDLE - 160, top + 16, 320 / windows.total, 1.6)
     sheet.text((frame.left, top + 6), name, align="left", size=SMALL)
     sheet.paint(frame, [(k, 0, colour) for k, colour in enumerate(colours.tolist())])
-    stops = windows.areas.cumsum()
-    for colour, start, stop in zip(OBJECTS, stops - windows.areas, stops, strict=True):
+    starts = windows.host[:, START]
+    for colour, start, stop in zip(OBJECTS, starts.tolist(), (starts + windows.areas).tolist(), strict=True):
         sheet.lines([[frame.at((start + 0.15, 1.25)), frame.at((stop - 0.15, 1.25))]], colour, 3)

@@ -568,6 +568,7 @@ def test_the_repr_shows_all_ranges_and_options():
     assert "patch_size=(4, 6)" in repr(kp.PatchAffine(patch_size=(4, 6)))
 
 
+@pytest.mark.slow
 def test_the_workers_of_a_data_loader_draw_by_their_own_seeds():
     data = WarpedPictures(kp.RandomPatchAffine(60.0, (0.2, 0.2), p=1.0))
     loader = DataLoader(data, batch_size=None, num_workers=2, multiprocessing_context="spawn")

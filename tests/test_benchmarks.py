@@ -23,6 +23,7 @@ BRIEF = suite.Settings(
 LABELS = {key: contender.label for key, contender in CONTENDERS.items()}
 
 
+@pytest.mark.slow
 def test_the_rivals_do_the_same_job():
     agree.check_rivals()
 
@@ -153,6 +154,7 @@ def test_one_call_takes_as_long_as_it_sleeps():
         assert length <= taken < 3 * length
 
 
+@pytest.mark.slow
 def test_memory_is_beyond_inputs_and_output_and_sees_the_gathered_images():
     case = cases.Case("M", 1, 512, 16, (32, 64))
     images = 3 * 512 * 512 * 4
@@ -164,6 +166,7 @@ def test_memory_is_beyond_inputs_and_output_and_sees_the_gathered_images():
     assert 16 * images < table[1].theirs * 1e6 < 100 * images
 
 
+@pytest.mark.slow
 def test_a_run_writes_json_and_markdown(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "CASES", (SMALL,))
     monkeypatch.setattr(command, "QUICK", replace(BRIEF, quick=True))

@@ -393,6 +393,7 @@ def test_help_and_version(capsys):
     assert "preview" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_pictures_the_bundled_ones_are_shown(tmp_path, monkeypatch, run):
     monkeypatch.chdir(tmp_path)
     code, lines, errors = run("--draws", 1, out=None)
@@ -402,6 +403,7 @@ def test_without_pictures_the_bundled_ones_are_shown(tmp_path, monkeypatch, run)
     assert all(load(line).width > 900 for line in lines[:-1])
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_the_command_does(folder, tmp_path):
     """In a process of its own: files are printed, the page names the command, and an error is one line."""
     command = [sys.executable, "-m", "kornia_patchaug", "preview", "pictures/one.png", "pictures/two.png"]

@@ -17,9 +17,13 @@ SOMETIMES = {"p": 0.5, "p_patch": 0.7}
 # What Inductor compiles here runs on the CPU, and it needs a compiler of C++ for that.
 INDUCTOR = "inductor" if shutil.which("g++") or shutil.which("clang++") else "aot_eager"
 ops = torch.ops.kornia_patchaug
+of_classes = pytest.mark.skipif(torch.__version__ < "2.9", reason="torch compiles the classes from 2.9 on")
 
 # Inductor imports parts of torch that use what torch has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -177,6 +181,7 @@ def drawn(module, images, objects):
     return module(images, objects["boxes"], obj_to_img=objects["obj_to_img"])
 
 
+@of_classes
 @pytest.mark.parametrize("options", [{}, {"p": 0.5, "p_patch": 0.5, "sequential": True, "padding_mode": "transparent"}])
 def test_a_given_theta_and_its_gradients_are_those_of_eager_code(options):
     inputs = {"input": torch.rand(2, 3, 16, 18), **many(6)}
@@ -195,6 +200,7 @@ RANDOM = [
 ]
 
 
+@of_classes
 @pytest.mark.parametrize("options", RANDOM)
 def test_draws_are_those_of_eager_code_vary_follow_the_seed_and_replay(options):
     def make():
@@ -219,6 +225,7 @@ def test_draws_are_those_of_eager_code_vary_follow_the_seed_and_replay(options):
     assert not torch.equal(first, another)
 
 
+@of_classes
 @pytest.mark.parametrize(("backend", "order"), [("aot_eager", [0, 1, 0]), (INDUCTOR, [0, 1])])
 def test_like_draws_of_one_graph_are_taken_one_after_another(backend, order):
     """A graph with a backward pass has like calls merged. Inductor's sines and cosines end in other digits."""
@@ -240,6 +247,7 @@ def test_like_draws_of_one_graph_are_taken_one_after_another(backend, order):
     assert len(torch.stack(found[1]).detach().flatten(1).sum(1).unique()) == len(order)
 
 
+@of_classes
 def test_gradients_reach_learnable_ranges():
     module, inputs = random(p=1.0, learnable=True), {"input": torch.rand(2, 3, 16, 18), **many(6)}
     del inputs["theta"]
@@ -256,6 +264,7 @@ def test_gradients_reach_learnable_ranges():
     assert all(gradient.all() for gradient in found)
 
 
+@of_classes
 def test_a_sequence_of_kornias_is_one_graph_with_objects_that_are_bound():
     images, objects = torch.rand(2, 3, 16, 18), many(6)
     augmentation = random().bind(objects["boxes"], obj_to_img=objects["obj_to_img"])
@@ -266,6 +275,7 @@ def test_a_sequence_of_kornias_is_one_graph_with_objects_that_are_bound():
     same(compiled(sequence)(images), expected)
 
 
+@of_classes
 def test_a_wrong_index_is_the_same_error_in_the_classes():
     objects = many(6)
     objects["obj_to_img"][2] = 7
@@ -274,6 +284,7 @@ def test_a_wrong_index_is_the_same_error_in_the_classes():
             module(torch.rand(2, 3, 16, 18), **objects)
 
 
+@of_classes
 def test_an_error_found_while_tracing_is_told_by_torch_with_its_text():
     with pytest.raises(torch._dynamo.exc.Unsupported, match=r"ValueError.*RandomPatchAffine has no boxes"):
         compiled(random())(torch.rand(2, 3, 16, 18))
@@ -295,6 +306,7 @@ SIZES = {
 }
 
 
+@of_classes
 @pytest.mark.parametrize("name", SIZES)
 def test_one_graph_serves_every_number_of_objects_and_images(name):
     make, call = SIZES[name]

@@ -431,6 +431,7 @@ def test_the_comparison_notices_another_kernel(monkeypatch):
         assert_sample_equals_the_reference(inputs, plan)
 
 
+@pytest.mark.slow
 def test_the_kernels_compile_for_a_gpu(tmp_path):
     """The interpreter takes what the compiler does not; compiling takes no GPU."""
     script = Path(__file__).with_name("support") / "compile_kernels.py"

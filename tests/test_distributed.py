@@ -12,6 +12,8 @@ from support.kornia_scenes import OBJ_TO_IMG, SQUARES, picture
 from support.training import Model, step
 from torch.nn.parallel import DistributedDataParallel
 
+pytestmark = pytest.mark.slow
+
 STEPS, RATE = 4, 3.0
 
 

@@ -16,6 +16,8 @@ from support.kornia_scenes import near, same
 
 import kornia_patchaug as kp
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PICTURES = {
     "align_objects": ["align_objects.gif", "align_objects.png"],

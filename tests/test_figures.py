@@ -9,6 +9,8 @@ from support import oracle
 
 from gallery.figures import FIGURES, coverage, places_read, worked
 
+pytestmark = pytest.mark.pinned
+
 DOCS = Path(__file__).parents[1] / "docs"
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 COLOUR = re.compile(r"#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})")

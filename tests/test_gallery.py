@@ -12,12 +12,15 @@ from PIL import Image
 
 import kornia_patchaug as kp
 from gallery.__main__ import encode
-from gallery.hook import MARKER, on_page_markdown
+from gallery.hook import on_page_markdown
 from gallery.marks import dimensions
+from gallery.pages import pages, remade
 from gallery.strips import make_strip, run
 from gallery.table import SECTIONS
 from kornia_patchaug.boxes import FORMATS
 from kornia_patchaug.functional import PADDINGS
+
+pytestmark = pytest.mark.pinned
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs/gallery"
@@ -78,7 +81,7 @@ def test_no_picture_lies_there_that_no_row_makes():
 
 def test_every_public_name_is_in_the_gallery_and_on_the_api_page():
     """No more and no less; and each has a strip of its own, whose anchor is its name."""
-    on_page = re.findall(r"^::: kornia_patchaug\.(\w+)$", (ROOT / "docs/api.md").read_text("utf-8"), flags=re.M)
+    on_page = re.findall(r"^<!-- ::: kornia_patchaug\.(\w+)", (ROOT / "docs/api.md").read_text("utf-8"), flags=re.M)
     assert sorted(on_page) == sorted(kp.__all__)
     assert sorted({row.name for _, row in ROWS}) == sorted(kp.__all__)
     assert set(kp.__all__) <= set(SLUGS)
@@ -102,17 +105,45 @@ def test_there_are_strips_of_both_kinds_of_alpha():
     assert len(code) == 2 and sum("(2, 1, 64, 64)" in one for one in code) == 1
 
 
+@pytest.mark.parametrize("name", ["api.md", "gallery.md", "how-it-works.md", "performance.md"])
+def test_what_stands_between_marks_is_what_is_made(name):
+    made = pages()
+    assert name in made
+    assert (ROOT / "docs" / name).read_text("utf-8") == made[name], "Run make gallery ARGS=pages."
+
+
+def test_the_comparison_of_pages_notices_an_edit_and_leaves_other_text_alone():
+    page = (ROOT / "docs/api.md").read_text("utf-8")
+    assert remade(page.replace("**Raises**", "**Throws**")) == page
+    assert remade(page.replace("# API\n", "# Interface\n")) == page.replace("# API\n", "# Interface\n")
+
+
+def test_an_entry_has_the_signature_the_text_and_the_methods_that_the_page_asks_for():
+    page = (ROOT / "docs/api.md").read_text("utf-8")
+    entry = page.split("### invert_theta\n")[1].split("<!-- end -->")[0]
+    assert "```py\ninvert_theta(theta: Tensor) -> Tensor\n```" in entry
+    assert kp.invert_theta.__doc__.splitlines()[0] in entry and "\n- `theta`: ``" in entry
+    assert "```pycon\n>>> " in entry
+    assert re.findall(r"^#### (.*)$", page, flags=re.M) == ["PatchAffine.forward", "PatchAffine.bind"]
+
+
 def test_the_page_shows_every_strip_once_under_its_anchor_with_its_code():
     page = (ROOT / "docs/gallery.md").read_text("utf-8")
-    assert page.count(MARKER) == 1
     shown = on_page_markdown(page, page=None, config=None, files=None)
     for section, row in ROWS:
         with Image.open(PICTURES / section.file(row)) as strip:
             width, height = strip.size
-        picture = f'](gallery/{section.file(row)}){{ width="{width}" height="{height}"'
-        assert shown.count(f"{{ #{row.slug} }}\n") == shown.count(picture) == 1
+        picture = f"![{row.alt}](gallery/{section.file(row)})"
+        assert page.count(f'<a id="{row.slug}"></a>\n') == page.count(picture) == 1
+        assert shown.count(f"{{ #{row.slug} }}\n") == shown.count(f'{picture}{{ width="{width}" height="{height}"') == 1
         assert f"```python\n{row.code}\n```" in shown
     assert on_page_markdown("# Another", page=None, config=None, files=None) == "# Another"
+
+
+def test_on_the_site_entries_are_left_to_mkdocstrings():
+    shown = on_page_markdown((ROOT / "docs/api.md").read_text("utf-8"), page=None, config=None, files=None)
+    assert sorted(re.findall(r"^::: kornia_patchaug\.(\w+)$", shown, flags=re.M)) == sorted(kp.__all__)
+    assert "```" not in shown and "members: [forward, bind]" in shown
 
 
 ENDS = {  # where the arrow of each of the four numbers starts and stops: the box goes from 9 to 21 and from 7 to 17

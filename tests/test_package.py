@@ -1,12 +1,18 @@
 """The package as a whole: direction of imports, import cost, how options are passed."""
 
 import ast
+import importlib
 import inspect
 import re
+import runpy
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
+
+import pytest
+import yaml
 
 import kornia_patchaug as kp
 
@@ -20,8 +26,8 @@ def fresh(code: str) -> str:
 
 
 def test_imports_point_one_way():
-    """A file imports from those above it in the table of docs/how-it-works.md only."""
-    table = re.findall(r"^\| `([\w/]+\.py)`", (ROOT / "docs/how-it-works.md").read_text(), flags=re.M)
+    """A file imports from those above it in the table of docs/inside.md only."""
+    table = re.findall(r"^\| `([\w/]+\.py)`", (ROOT / "docs/inside.md").read_text("utf-8"), flags=re.M)
     order = [name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in table]
     order.append("__main__")
     files = {p.relative_to(PACKAGE).with_suffix("").as_posix() for p in PACKAGE.rglob("*.py")} - {"__init__"}
@@ -38,6 +44,17 @@ def test_imports_point_one_way():
             assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: relative import"
 
 
+def test_the_names_along_the_line_of_a_call_exist():
+    """Each file of the drawing in docs/inside.md has the functions beside it."""
+    (drawing,) = re.findall(r"^```text\n(.*?)^```$", (ROOT / "docs/inside.md").read_text("utf-8"), flags=re.M | re.S)
+    found = re.findall(r"([\w/]+)\.py {2,}(\w+(?: \w+)*) {2,}", drawing)
+    assert len(found) > 12
+    for file, names in found:
+        module = importlib.import_module(f"kornia_patchaug.{file.removesuffix('/__init__').replace('/', '.')}")
+        missing = [name for name in names.split() if not hasattr(module, name)]
+        assert not missing, f"{file}.py has no {' '.join(missing)}"
+
+
 def test_options_are_keyword_only():
     positional = {"obj_to_img", "size", "mode", "translate", "scale", "shear"}  # as published
     for name in kp.__all__:
@@ -46,6 +63,7 @@ def test_options_are_keyword_only():
                 assert parameter.kind is parameter.KEYWORD_ONLY, (name, parameter.name)
 
 
+@pytest.mark.slow
 def test_importing_is_cheap():
     """Under 0.2 s beyond torch and Kornia, and without PIL, tqdm and whatever else only the preview needs."""
     code = """
@@ -70,3 +88,21 @@ def test_the_typed_marker_and_the_version_are_there():
 def test_the_lines_of_the_package_hold_no_unfinished_marks():
     for path in PACKAGE.rglob("*.py"):
         assert not re.search(r"TODO|FIXME|pragma: no cover", path.read_text()), path.name
+
+
+def test_everything_that_it_stands_on_has_a_lower_bound_that_the_matrix_installs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    pins = runpy.run_path(str(ROOT / ".ci/matrix.py"))["lower_bounds"]()
+    assert all(re.fullmatch(r"[\w-]+==[\d.]+", pin) for pin in pins), pins
+    extras = project["optional-dependencies"]
+    assert {row.split(">=")[0] for row in [*project["dependencies"], *extras["cpu"]]} < {p.split("==")[0] for p in pins}
+
+
+def test_the_workflow_runs_the_matrix_on_every_python_of_the_classifiers():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    named = set(re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"])))
+    job = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text("utf-8"))["jobs"]["matrix"]
+    rows = job["strategy"]["matrix"]["include"]
+    assert named <= {row["python"] for row in rows}
+    lowest = [row["python"] for row in rows if row["versions"] == "lowest"]
+    assert lowest == [project["requires-python"].removeprefix(">=")]

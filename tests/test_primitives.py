@@ -146,12 +146,14 @@ def script(prepare: str = "", **environment: str) -> dict:
     return json.loads(run.stdout)
 
 
+@pytest.mark.slow
 def test_numba_is_loaded_at_the_first_call_and_says_nothing():
     native = script(LISTEN)
     assert native["at_import"] == [] and native["later"] == ["numba", "kornia_patchaug.kernels.cpu"]
     assert native["said"] == []
 
 
+@pytest.mark.slow
 def test_without_numba_the_reference_runs_and_says_so_once_to_who_listens():
     native, plain = script(LISTEN), script(NO_NUMBA + LISTEN)
     assert plain["later"] == []
@@ -173,6 +175,7 @@ def test_where_numba_cannot_compile_the_reference_runs_and_says_so_once(prepare,
     assert found["sums"] == script(NO_NUMBA + LISTEN)["sums"]
 
 
+@pytest.mark.slow
 def test_the_reference_can_be_asked_for():
     asked = script(LISTEN, KORNIA_PATCHAUG_KERNELS="reference")
     assert asked["later"] == [] and asked["said"] == []

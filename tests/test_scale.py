@@ -11,6 +11,8 @@ from torch.nn.functional import affine_grid, grid_sample
 
 import kornia_patchaug as kp
 
+pytestmark = pytest.mark.slow
+
 
 def crowd(count: int = 400, side: int = 1024):
     generator = torch.Generator().manual_seed(0)

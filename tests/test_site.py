@@ -17,6 +17,8 @@ import torch
 
 import kornia_patchaug as kp
 
+pytestmark = pytest.mark.browser
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.with_suffix(".html").name for path in (ROOT / "docs").glob("*.md"))
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -201,7 +203,7 @@ def test_the_search_finds_affine_patches(visit):
     page.locator(".md-search__input").click()
     page.locator(".md-search-result__meta", has_text="Type to start").wait_for()  # the index is there
     page.locator(".md-search__input").press_sequentially("affine_patches")
-    page.locator(".md-search-result__link[href*='loop.html?h=affine_patches']").first.wait_for(state="attached")
+    page.locator(".md-search-result__link[href*='api.html?h=affine_patches#']").first.wait_for(state="attached")
     found = page.evaluate("[...document.querySelectorAll('.md-search-result__link')].map(link => link.href)")
     entries = [target for target in found if "#" in target]  # the others are the pages that hold them
     assert entries[0].endswith("api.html?h=affine_patches#kornia_patchaug.affine_patches"), found

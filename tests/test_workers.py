@@ -22,6 +22,8 @@ from kornia_patchaug.kernels.cpu import jit
 from kornia_patchaug.kernels.cpu import threads as running
 from kornia_patchaug.kernels.cpu.threads import spread
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 
 # A scene that is worth several threads: some 500,000 painted pixels, overlapping, in two images.
