@@ -7,7 +7,6 @@ from torch import Tensor
 
 import kornia_patchaug as kp
 from gallery.sketch import ORANGE, PAPER, PINK, SKY, SMALL, VERMILION, Frame, Sheet
-from kornia_patchaug import kernels
 from kornia_patchaug.frames import corners_of
 from kornia_patchaug.kernels import sample
 from kornia_patchaug.objects import check_objects

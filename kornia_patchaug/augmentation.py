@@ -12,8 +12,8 @@ from kornia.geometry.keypoints import Keypoints
 from torch import Tensor
 
 from kornia_patchaug.bound import Bindable
-from kornia_patchaug.boxes import BoxesLike
-from kornia_patchaug.checks import check_images, check_option, check_size, describe
+from kornia_patchaug.boxes import BoxesLike, as_size
+from kornia_patchaug.checks import check_images, check_option, describe
 from kornia_patchaug.draw import Draw, Drawn, Params, begin, complete
 from kornia_patchaug.frames import painted_pixels
 from kornia_patchaug.functional import MODES, PADDINGS, STEP_PADDINGS, Mode, Padding, affine_patches
@@ -353,7 +353,7 @@ def _checked_flags(
         "padding_mode": padding,
         "align_corners": align_corners,
         "sequential": sequential,
-        "patch_size": None if patch_size is None else check_size("patch_size", patch_size),
+        "patch_size": None if patch_size is None else as_size("patch_size", patch_size),
     }
 
 

@@ -8,14 +8,13 @@ import torch
 from kornia.geometry.boxes import Boxes
 from torch import Tensor
 
-from kornia_patchaug.checks import check_box_values, check_range, check_theta, check_theta_values
+from kornia_patchaug.checks import check_box_values, check_index_values, check_theta, check_theta_values
 from kornia_patchaug.clips import boxes_of_frames, rows_of_draws
-from kornia_patchaug.dtypes import working_dtype
-from kornia_patchaug.frames import identity_theta
+from kornia_patchaug.frames import as_theta, identity_theta
 from kornia_patchaug.generators import AffineGenerator
 from kornia_patchaug.kornia_names import clips_of, corners_and_validity, with_corners
 from kornia_patchaug.noise import draw_seed, draw_uniform, make_noise
-from kornia_patchaug.objects import as_flat
+from kornia_patchaug.objects import as_flat, on_host
 from kornia_patchaug.whole_op import operator
 
 Params = dict[str, Any]
@@ -125,10 +124,10 @@ def complete(
         boxes, index = as_flat(source["boxes"], index, batch_size)
     else:
         boxes, index, copies = boxes_of_frames(source["boxes"], index, batch_size // frames, frames)
-        theta = None if theta is None else check_theta(theta, len(boxes) // copies).repeat(copies, 1, 1)
+        theta = None if theta is None else _as_theta(theta, len(boxes) // copies).repeat(copies, 1, 1)
         classes = classes.repeat(copies) if isinstance(classes, Tensor) else classes
     boxes, count = boxes.to(device, copy=True), len(boxes)  # kept for replay
-    theta = None if theta is None else check_theta(theta, count).to(device, copy=True)
+    theta = None if theta is None else _as_theta(theta, count).to(device, copy=True)
     index = checked_values(boxes, theta, index.to(device), batch_size)
 
     if gates is None or theta is None:
@@ -162,13 +161,17 @@ def complete(
 @operator("checked_values", lambda boxes, theta, obj_to_img, size: torch.empty_like(obj_to_img))
 def checked_values(boxes: Tensor, theta: Tensor | None, obj_to_img: Tensor, size: int) -> Tensor:
     """A copy of ``obj_to_img``, or raise for values of boxes, theta or it that are none, also of objects gated off."""
-    parts = [boxes, obj_to_img[:, None]] if theta is None else [boxes, obj_to_img[:, None], theta.flatten(1)]
-    dtype = working_dtype(boxes, theta)
-    host = torch.cat([part.detach().to(dtype) for part in parts], dim=1).cpu().double().numpy()  # the one transfer
-    check_box_values(host[:, :4])
-    check_range(host[:, 4].astype("int64"), size)
-    check_theta_values(host[:, 5:])
+    host_boxes, host_image, *host_theta = on_host(boxes, obj_to_img, *(() if theta is None else (theta,)))
+    check_box_values(host_boxes)
+    check_index_values("obj_to_img", host_image, size)
+    for values in host_theta:
+        check_theta_values(values)
     return obj_to_img.clone()
+
+
+def _as_theta(theta: Tensor, count: int) -> Tensor:
+    check_theta(theta, count)
+    return as_theta(theta)
 
 
 def open_gates(noise: Tensor, p: float, count: int) -> Tensor:
