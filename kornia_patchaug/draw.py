@@ -161,6 +161,7 @@ def complete(
 @operator("checked_values", lambda boxes, theta, obj_to_img, size: torch.empty_like(obj_to_img))
 def checked_values(boxes: Tensor, theta: Tensor | None, obj_to_img: Tensor, size: int) -> Tensor:
     """A copy of ``obj_to_img``, or raise for values of boxes, theta or it that are none, also of objects gated off."""
+    boxes = boxes.to(working_dtype(boxes))  # NumPy has no bfloat16
     host_boxes, host_image, *host_theta = on_host(boxes, obj_to_img, *(() if theta is None else (theta,)))
     check_box_values(host_boxes)
     check_index_values("obj_to_img", host_image, size)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from collections.abc import Callable
 from functools import cache
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 import kornia_patchaug.kernels.reference as reference
 from kornia_patchaug.kernels.backend import Backend, Fused, Inputs, Read, Wanted
@@ -146,14 +146,17 @@ class _Sample(torch.autograd.Function):
         return values, coverage
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_values: Tensor | None, grad_coverage: Tensor | None) -> tuple[Tensor | None, ...]:
         if grad_values is None and grad_coverage is None:
             return (None,) * 6
         needed, *others = ctx.saved_tensors
-        inputs, wanted = Inputs(_restored(needed, ctx.shape, ctx.plan), *others), Wanted(*ctx.needs_input_grad[:4])
-        backend = backend_of(inputs.source.device)
-        return *backend.sample_backward(grad_values, grad_coverage, inputs, ctx.plan, wanted), None, None
+        wanted = Wanted(*ctx.needs_input_grad[:4])
+
+        def gradients() -> tuple[Tensor | None, ...]:
+            inputs = Inputs(_restored(needed, ctx.shape, ctx.plan), *others)
+            return backend_of(needed.device).sample_backward(grad_values, grad_coverage, inputs, ctx.plan, wanted)
+
+        return *_once(gradients, grad_values, grad_coverage, needed, *others), None, None
 
 
 def _apply(function: type[torch.autograd.Function], *args: Any) -> Any:
@@ -186,11 +189,15 @@ class _Composite(torch.autograd.Function):
         return painted
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         opacity, under = ctx.saved_tensors
-        grads = backend_of(grad.device).composite_backward(grad, opacity, under, ctx.windows)
-        return *(g if want else None for g, want in zip(grads, ctx.needs_input_grad, strict=False)), None, None
+        wanted = ctx.needs_input_grad[:3]
+
+        def gradients() -> tuple[Tensor | None, ...]:
+            grads = backend_of(grad.device).composite_backward(grad, opacity, under, ctx.windows)
+            return tuple(g if want else None for g, want in zip(grads, wanted, strict=True))
+
+        return *_once(gradients, grad, opacity, under), None, None
 
 
 class _Paint(torch.autograd.Function):
@@ -215,10 +222,33 @@ class _Paint(torch.autograd.Function):
         return painted
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, opacity, under = ctx.saved_tensors
         wanted, backend = Wanted(*ctx.needs_input_grad[:6]), cast("Fused", backend_of(grad.device))
-        given = grad, under, Inputs(*inputs), opacity, ctx.plan, ctx.read, wanted
-        of_inputs, of_canvas, of_opacity = backend.paint_backward(*given)
-        return *of_inputs, of_canvas, of_opacity, None, None, None
+
+        def gradients() -> tuple[Tensor | None, ...]:
+            given = grad, under, Inputs(*inputs), opacity, ctx.plan, ctx.read, wanted
+            of_inputs, of_canvas, of_opacity = backend.paint_backward(*given)
+            return *of_inputs, of_canvas, of_opacity
+
+        return *_once(gradients, grad, *inputs, opacity, under), None, None, None
+
+
+def _once(gradients: Callable[[], tuple[Tensor | None, ...]], *inputs: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Gradients that depend on inputs, and have none themselves."""
+    if not torch.is_grad_enabled():
+        return gradients()
+    found: tuple[Tensor | None, ...] = _apply(_Once, gradients, *inputs)
+    return found
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, gradients: Callable[[], tuple[Tensor | None, ...]], *inputs: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        return tuple(gradients())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> NoReturn:
+        raise RuntimeError("kornia_patchaug: there are no second derivatives.")
