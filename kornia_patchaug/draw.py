@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kornia_patchaug.checks import check_box_values, check_index_values, check_theta, check_theta_values
 from kornia_patchaug.clips import boxes_of_frames, rows_of_draws
+from kornia_patchaug.dtypes import working_dtype
 from kornia_patchaug.frames import as_theta, identity_theta
 from kornia_patchaug.generators import AffineGenerator
 from kornia_patchaug.kornia_names import clips_of, corners_and_validity, with_corners
