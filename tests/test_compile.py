@@ -350,6 +350,12 @@ NUMBER = noise.number_of(SOURCE)
 PLAIN = ("bilinear", "zeros", False, False, None)
 STEPS = ("nearest", "transparent", True, True, [5, 4])
 GRAD = torch.rand(3, 3, 13, 17, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def detached(tensors):
+    return [t.detach() for t in tensors]
+
+
 OBJ_TO_IMG, BOTH = operands()[3], [True, True, False]
 CROPS = torch.rand(4, 3, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 PATCHES = CROPS.clone().requires_grad_(), operands()[2]
@@ -365,9 +371,9 @@ CALLS = [
     ("crop_patches", (*operands()[:2], OBJ_TO_IMG, [3, 4], "bilinear", "border", True)),
     ("crop_patches_backward", (CROPS, *operands(grad=False)[:2], OBJ_TO_IMG, [3, 4], "nearest", "zeros", False, BOTH)),
     ("warp_patches", (*PATCHES, "bilinear", "reflection", False)),
-    ("warp_patches_backward", (CROPS, *PATCHES, "bilinear", "zeros", True, [True, True])),
+    ("warp_patches_backward", (CROPS, *detached(PATCHES), "bilinear", "zeros", True, [True, True])),
     ("paste_patches", (*PASTED, "bilinear", False)),
-    ("paste_patches_backward", (GRAD, *PASTED, "nearest", True, [True, True, True, False, True])),
+    ("paste_patches_backward", (GRAD, *detached(PASTED), "nearest", True, [True, True, True, False, True])),
     ("uniform", (torch.empty(0), 5, NUMBER)),
     ("seed", (torch.empty(0), NUMBER)),
     ("noise", (torch.tensor([3]), 5)),

@@ -157,14 +157,16 @@ def test_work_is_shared_among_threads_and_small_work_is_not():
             spread(noted, arguments, count, pixels)
             with lock:
                 by.append([count, pixels, done])
-        import kornia_patchaug.kernels.cpu as cpu
-        cpu.spread = watched
+        import importlib
+        import kornia_patchaug.kernels.cpu
+        for name in ("sample", "sample_backward", "composite", "paint"):
+            importlib.import_module(f"kornia_patchaug.kernels.cpu.{name}").spread = watched
         results()
         print(json.dumps([alone, still_alone, by]))
     """)
     alone, still_alone, calls = found
     assert alone == still_alone == 0
-    assert len(calls) >= 5  # sample twice, composite, and their backward passes
+    assert len(calls) >= 6  # the matte, paint, and their backward passes
     for count, pixels, done in calls:
         assert sorted(k for begin, end, _ in done for k in range(begin, end)) == list(range(count))
         if pixels >= 1 << 17 and count > 3:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, cast
 import torch
 from torch import Tensor
 
-import kornia_patchaug.kernels.reference as reference
+from kornia_patchaug.kernels import reference as reference
 from kornia_patchaug.kernels.backend import Backend, Fused, Inputs, Read, Wanted
 from kornia_patchaug.plan import Plan, Windows
 
