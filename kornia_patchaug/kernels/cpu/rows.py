@@ -106,8 +106,9 @@ class Frame(NamedTuple):
 class Row(NamedTuple):
     """Where columns left .. right of a row of an object's window are read.
 
-    ``left <= t0 <= x0 <= x1 <= t1 <= right``: from x0 to x1 every tap can be read and the pixel lies in the box as a
-    whole, so that no care for borders is needed. Before t0 and from t1 on nothing can be read under ZERO.
+    ``left <= t0 <= x0 <= x1 <= t1 <= right``: from x0 to x1 every tap can be read, where need be after the position was
+    brought back to what can be read, and the pixel lies in the box as a whole, so that no care for borders is needed.
+    Before t0 and from t1 on nothing can be read under ZERO.
     """
 
     left: int
@@ -262,7 +263,8 @@ def row_of(real, f, y, left, right, covered, job):
         t0, t1 = narrow(real, t0, t1, f.per_x, qx + f.a * off, f.first_x - more, f.last_x + more)
         t0, t1 = narrow(real, t0, t1, f.per_y, qy + f.c * off, f.first_y - more, f.last_y + more)
     x0, x1 = whole_columns(f, y, t0, t1, job) if covered else (t0, t1)
-    if f.tame and x0 < x1:
+    clamped = job.beyond == NEAREST and f.first_x < f.last_x and f.first_y < f.last_y
+    if f.tame and x0 < x1 and not clamped:
         x0, x1 = narrow(real, x0, x1, f.per_x, qx + f.a * off, f.first_x, f.last_x)
         x0, x1 = narrow(real, x0, x1, f.per_y, qy + f.c * off, f.first_y, f.last_y)
         while x0 < x1 and not readable(real, f, x0, qx, qy):  # positions are monotonous along a row, rounded too
@@ -434,14 +436,15 @@ def scratch(real, columns):
 
 @inner
 def positions(real, f, row, x0, x1, job, found):
-    """Of columns x0 .. x1, all of whose taps can be read: the texel above left, counted from ``f.base``, and how far
-    beyond its centre the position lies, across and down. In a loop of its own, as this one is vectorised."""
+    """Of columns x0 .. x1 of an interior: the texel above left, counted from ``f.base``, and how far beyond its centre
+    the position lies, across and down. In a loop of its own, as this one is vectorised."""
     texels, across, down = found
     off, width = real(0.5) - f.centre_x, job.width
     for k in range(x1 - x0):
         dx = real(x0 + k) + off
-        px, py = f.a * dx + row.x, f.c * dx + row.y
-        column, line = np.floor(px), np.floor(py)
+        px = min(max(f.a * dx + row.x, f.first_x), f.last_x)
+        py = min(max(f.c * dx + row.y, f.first_y), f.last_y)
+        column, line = min(np.floor(px), f.last_x - real(1)), min(np.floor(py), f.last_y - real(1))
         across[k], down[k] = px - column, py - line
         texels[k] = int(line) * width + int(column)
 

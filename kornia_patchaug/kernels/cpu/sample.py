@@ -137,11 +137,12 @@ def ask_for_row(real, f, y, left, right, source, job):
 
 @inner
 def nearest(real, f, row, at, source, job, target):
-    """The columns of a row all of whose taps can be read."""
+    """The interior of a row."""
     for x in range(row.x0, row.x1):
         dx = real(x) + (real(0.5) - f.centre_x)
-        column = int(np.rint(f.a * dx + row.x - real(f.low_x))) + f.low_x
-        line = int(np.rint(f.c * dx + row.y - real(f.low_y))) + f.low_y
+        px = min(max(f.a * dx + row.x, f.first_x), f.last_x)
+        py = min(max(f.c * dx + row.y, f.first_y), f.last_y)
+        column, line = int(np.rint(px - real(f.low_x))) + f.low_x, int(np.rint(py - real(f.low_y))) + f.low_y
         for channel in range(job.channels):
             one_by_one()
             texel = f.base + (channel * job.height + line) * job.width + column
@@ -163,7 +164,7 @@ def bilinear(real, f, count, at, found, source, job, target):
         wx, wy, i, o = across[k], down[k], np.uint64(f.base + texels[k]), np.uint64(at + k)
         ux, uy = real(1) - wx, real(1) - wy
         one_by_one()
-        if wx == 0 or wy == 0:
+        if wx == 0 or wy == 0 or ux == 0 or uy == 0:
             for _ in range(job.channels):
                 one_by_one()
                 above = weighted(real, source[i], source[i + one], ux, wx)

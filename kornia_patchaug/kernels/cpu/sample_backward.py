@@ -144,7 +144,7 @@ def rows_to_sums(n, y0, y1, source, objects, job, grads, add):
 
 @inner
 def interior_to_sums(real, f, row, at, found, source, job, grads, opacity, add):
-    """The columns whose taps can be read: what their positions and values add."""
+    """The interior of a row: what its positions and values add."""
     texels, across, down = found
     one, width, area, total = (
         np.uint64(1),
@@ -170,7 +170,10 @@ def interior_to_sums(real, f, row, at, found, source, job, grads, opacity, add):
             o += total
         if job.of_opacity:
             to_opacity(by_value, at + row.x0 + k, job, grads, real(1), real(1), add)
-        by_x, by_y = by_x * shares[k], by_y * shares[k]
+        # Where a position was brought back to what can be read, it does not move what is read.
+        moves_x = f.first_x <= f.a * dx + row.x < f.last_x
+        moves_y = f.first_y <= f.c * dx + row.y < f.last_y
+        by_x, by_y = by_x * shares[k] if moves_x else real(0), by_y * shares[k] if moves_y else real(0)
         sum_x += by_x
         sum_x_dx += by_x * dx
         sum_y += by_y
@@ -180,7 +183,7 @@ def interior_to_sums(real, f, row, at, found, source, job, grads, opacity, add):
 
 @inner
 def nearest_to_opacity(real, f, row, at, source, job, grads, add):
-    """The columns whose taps can be read, under nearest: positions have no gradient."""
+    """The interior of a row under nearest: positions have no gradient."""
     if not job.of_opacity:
         return
     for x in range(row.x0, row.x1):
@@ -350,8 +353,10 @@ def window_to_source(n, row0, row1, grad_values, objects, job, target):
             ends_to_source(real, f, row, row.t0, row.t1, y, at, (top, stop), grad_values, opacity, job, target)
             continue
         ends_to_source(real, f, row, row.t0, row.x0, y, at, (top, stop), grad_values, opacity, job, target)
-        # Those that may touch the band, with half a pixel more on both sides, as rounding moves positions.
-        low, high = real(top) - real(1.5), real(stop) + real(0.5)
+        # Those that may touch the band, with half a pixel more on both sides, as rounding moves positions; beyond what
+        # can be read, all that are brought back to it.
+        low = real(top) - real(1.5) if f.first_y < top else real(-np.inf)
+        high = real(stop) + real(0.5) if f.last_y >= stop else real(np.inf)
         begin, end = narrow(real, row.x0, row.x1, f.per_y, row.y + f.c * (real(0.5) - f.centre_x), low, high)
         positions(real, f, row, begin, end, job, found)
         texels, across, down = found
