@@ -164,13 +164,15 @@ def bilinear(real, f, count, at, found, source, job, target):
         wx, wy, i, o = across[k], down[k], np.uint64(f.base + texels[k]), np.uint64(at + k)
         ux, uy = real(1) - wx, real(1) - wy
         one_by_one()
-        if wx == 0 or wy == 0 or ux == 0 or uy == 0:
+        if wx * ux * (wy * uy) == 0:  # one test for four
             for _ in range(job.channels):
                 one_by_one()
                 above = weighted(real, source[i], source[i + one], ux, wx)
                 below = weighted(real, source[i + width], source[i + width + one], ux, wx)
                 values[o] = weighted(real, above, below, uy, wy)
                 i, o = i + area, o + step
+        elif job.channels == 1:  # mattes
+            values[o] = between(source, i, width, ux, wx, uy, wy)
         elif job.channels == 3:  # written out, as most pictures have three
             values[o] = between(source, i, width, ux, wx, uy, wy)
             values[o + step] = between(source, i + area, width, ux, wx, uy, wy)

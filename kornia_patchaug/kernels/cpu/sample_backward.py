@@ -152,8 +152,9 @@ def interior_to_sums(real, f, row, at, found, source, job, grads, opacity, add):
         np.uint64(job.height * job.width),
         np.uint64(job.total),
     )
-    sum_x, sum_x_dx, sum_y, sum_y_dx = real(0), real(0), real(0), real(0)
-    shares = opacity[row.x0 : row.x1]
+    sum_x, sum_x_dx, sum_y, sum_y_dx, sum_value = real(0), real(0), real(0), real(0), real(0)
+    begin, end = at + row.x0, at + row.x1
+    shares, covers, of_pixels = opacity[row.x0 : row.x1], grads.opacity[begin:end], grads.of_pixels[begin:end]
     for k in range(row.x1 - row.x0):
         wx, wy, i, o = across[k], down[k], np.uint64(f.base + texels[k]), np.uint64(at + row.x0 + k)
         dx, by_x, by_y, by_value = real(row.x0 + k) + (real(0.5) - f.centre_x), real(0), real(0), real(0)
@@ -169,7 +170,11 @@ def interior_to_sums(real, f, row, at, found, source, job, grads, opacity, add):
             i += area
             o += total
         if job.of_opacity:
-            to_opacity(by_value, at + row.x0 + k, job, grads, real(1), real(1), add)
+            if len(covers):
+                by_value += covers[k]
+            if job.opacity_of == PIXEL:
+                of_pixels[k] = by_value
+            sum_value += by_value
         # Where a position was brought back to what can be read, it does not move what is read.
         moves_x = f.first_x <= f.a * dx + row.x < f.last_x
         moves_y = f.first_y <= f.c * dx + row.y < f.last_y
@@ -179,6 +184,7 @@ def interior_to_sums(real, f, row, at, found, source, job, grads, opacity, add):
         sum_y += by_y
         sum_y_dx += by_y * dx
     add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, row.dy, add)
+    add[12] += sum_value
 
 
 @inner
