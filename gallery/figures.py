@@ -112,7 +112,7 @@ def fractional_coverage() -> str:
         sheet.shapes([frame.pixel(i, j)], BOX, opacity=0.6 * share)
         inside = (max(i, x1) + min(i + 1, x2)) / 2, (max(j, y1) + min(j + 1, y2)) / 2
         sheet.text(frame.at(inside), f"{share:g}")
-    window = [bound for part in whole_pixels(box) for bound in part[0].tolist()]
+    window = whole_pixels(box)[0].tolist()
     sheet.shapes([frame.corners(window)], line=INK, width=1.5, dashed=True)
     outline(sheet, frame, box)
     for i in range(6):
@@ -129,7 +129,7 @@ def worked() -> str:
     """The worked example: where each output pixel reads, and what comes of it."""
     sheet, box, theta = Sheet(530), tensor(WORKED), tensor(TURN)
     source, target = Frame(12, 12, 49), Frame(12, 273, 49)
-    first, stop = (part[0].long().tolist() for part in whole_pixels(box))
+    first, stop = whole_pixels(box)[0].long().view(2, 2).tolist()
     shares = coverage(box, 5, 5)
     beside = 5.35
     for frame, image, title in ((source, SQUARE, "input"), (target, kp.affine_patches(SQUARE, box, theta), "output")):

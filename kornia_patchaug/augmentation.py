@@ -388,7 +388,7 @@ def _check_call(
 def _painted(objects: Drawn, params: Params) -> Tensor:
     """``(N, 4)``: the first and one past the last pixel that is painted of each object."""
     height, width = params["forward_input_shape"].tolist()[-2:]
-    return torch.cat(painted_pixels(objects.boxes, height, width), dim=1)
+    return painted_pixels(objects.boxes, height, width)
 
 
 def _word(kind: type[Resample] | type[SamplePadding], value: object) -> object:

@@ -159,6 +159,23 @@ def check_box_values(host: NDArray[np.float64]) -> None:
     raise ValueError(f"boxes: expected pixels within +-{MAX_COORDINATE:.0f}, got {host[bad].tolist()} in row {bad}.")
 
 
+def check_values(
+    boxes: NDArray[np.float64], theta: NDArray[np.float64], image: NDArray[np.number], batch_size: int
+) -> None:
+    """The checks of boxes ``(N, 4)``, theta ``(N, 2, 3)`` and image indices ``(N,)`` on the host, all at a glance."""
+    within = (image >= 0) & (image < batch_size)
+    fine = (
+        abs(boxes) <= MAX_COORDINATE,
+        boxes[:, 2:] >= boxes[:, :2],
+        np.isfinite(theta).reshape(-1, 6),
+        within[:, None],
+    )
+    if not np.concatenate(fine, axis=1).all():
+        check_box_values(boxes)
+        check_index_values("obj_to_img", image, batch_size)
+        check_theta_values(theta)
+
+
 def check_units(host: NDArray[np.float64], floating: bool, height: int, width: int) -> None:
     """Warn if no box ``(N, 4)`` on the host is one of an image of that height and width in pixels, by the look of it.
 

@@ -29,37 +29,39 @@ def carry(points: Tensor, dst_from_src: Tensor, centre: Tensor) -> Tensor:
     return (points - centre) @ dst_from_src[..., :2].mT + dst_from_src[..., 2][:, None] + centre
 
 
-def enclosing(points: Tensor, first: Tensor | None = None, stop: Tensor | None = None) -> Tensor:
-    """The boxes ``(N, 4)`` around points ``(N, K, 2)``, kept between corners ``first`` and ``stop (N, 2)``."""
+def enclosing(points: Tensor, limits: Tensor | None = None) -> Tensor:
+    """The boxes ``(N, 4)`` around points ``(N, K, 2)``, kept within ``limits (N, 4)``."""
     low, high = points.amin(1), points.amax(1)
-    if first is not None and stop is not None:
+    if limits is not None:
+        first, stop = limits.split(2, dim=1)
         low, high = clamped(low, first, stop), clamped(high, first, stop)
     return torch.cat([low, high], dim=1)
 
 
-def whole_pixels(boxes: Corners) -> tuple[Corners, Corners]:
-    """The corners of the whole pixels that boxes touch: first, and one past the last; of tensors, without a graph."""
+def whole_pixels(boxes: Corners) -> Corners:
+    """The whole pixels that boxes touch, ``(N, 4)`` as boxes; of tensors, without a graph."""
     if isinstance(boxes, np.ndarray):
-        return np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])
+        whole = np.floor(boxes)
+        np.ceil(boxes[:, 2:], out=whole[:, 2:])
+        return whole
     boxes = boxes.detach()
-    return boxes[:, :2].floor(), boxes[:, 2:].ceil()
+    return torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], dim=1)
 
 
-def painted_pixels(boxes: Corners, height: int, width: int) -> tuple[Corners, Corners]:
-    """The corners of what is painted of each box in its image, each ``(N, 2)``: first, and one past the last.
+def painted_pixels(boxes: Corners, height: int, width: int) -> Corners:
+    """What is painted of each box in its image, ``(N, 4)``: its whole pixels within the image.
 
-    That is its whole pixels within the image. Both corners are the same where a box has no area.
+    Both corners are the same where a box has no area.
     """
-    first, stop = whole_pixels(boxes)
     has_side = boxes[:, 2:] > boxes[:, :2]  # across, down
     has_area = has_side[:, :1] & has_side[:, 1:]
     if isinstance(boxes, np.ndarray):
-        edge = np.array([width, height], np.float64)
-        first, stop = np.maximum(np.minimum(first, edge), 0), np.maximum(np.minimum(stop, edge), 0)
-        return first, np.where(has_area, stop, first)
-    size = stop.new_tensor([width, height])
-    first, stop = first.minimum(size).clamp(min=0), stop.minimum(size).clamp(min=0)
-    return first, stop.where(has_area, first)
+        painted = np.maximum(np.minimum(whole_pixels(boxes), np.array((width, height) * 2, np.float64)), 0)
+        np.copyto(painted[:, 2:], painted[:, :2], where=~has_area)
+        return painted
+    painted = whole_pixels(boxes).minimum(boxes.new_tensor((width, height) * 2)).clamp(min=0)
+    first, stop = painted.split(2, dim=1)
+    return torch.cat([first, stop.where(has_area, first)], dim=1)
 
 
 def half_sizes(boxes: Tensor, align_corners: bool) -> Tensor:

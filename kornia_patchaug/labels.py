@@ -37,7 +37,7 @@ def follow_boxes(labels: Boxes, objects: Drawn, painted: Tensor, align_corners: 
     moved = move_points(corners_of(label_boxes), boxes, theta, align_corners=align_corners)
     still = _is_identity(theta)[:, None]
     limits = painted[order].to(boxes.dtype).where(~still, boxes.new_tensor([-inf, -inf, inf, inf]))
-    low, high = enclosing(moved, *limits.split(2, dim=1)).split(2, dim=1)
+    low, high = enclosing(moved, limits).split(2, dim=1)
     last = (high - 1).maximum(low)  # Kornia's boxes hold their last pixel, so that one pixel is the least
     corners = corners_of(torch.cat([low, last], dim=1)).to(data.dtype)
     corners = with_bits_of(data[where], corners, still[:, None]).where(active[:, None, None], data[where])

@@ -12,7 +12,6 @@ from torch import Tensor
 from kornia_patchaug.boxes import BoxesLike, flatten_boxes, in_pixels, without_class
 from kornia_patchaug.checks import (
     check_alpha,
-    check_box_values,
     check_boxes,
     check_device,
     check_images,
@@ -20,8 +19,8 @@ from kornia_patchaug.checks import (
     check_index_values,
     check_readable,
     check_theta,
-    check_theta_values,
     check_units,
+    check_values,
 )
 from kornia_patchaug.dtypes import working_dtype
 from kornia_patchaug.frames import as_theta
@@ -82,9 +81,7 @@ def check_objects(
     alpha = None if alpha is None else _to(alpha, dtype)
 
     host_boxes, host_theta, host_image = on_host(boxes, theta, obj_to_img)
-    check_box_values(host_boxes)
-    check_index_values("obj_to_img", host_image, batch_size)
-    check_theta_values(host_theta)
+    check_values(host_boxes, host_theta, host_image, batch_size)
     check_units(host_boxes, floating, height, width)
     return Objects(boxes, theta, obj_to_img, alpha, host_boxes, host_theta, host_image.astype(np.int64))
 

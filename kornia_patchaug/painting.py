@@ -110,8 +110,9 @@ def whole_boxes(patches: Tensor, like: Tensor) -> Tensor:
 def cut_out(images: Tensor, objects: Objects, size: tuple[int, int], sampling: Sampling) -> Tensor:
     """The objects' boxes resized to ``size``, ``(N, C, h, w)``."""
     count, (height, width) = len(objects.boxes), size
-    first = whole_pixels(objects.host_boxes)[0]
-    reads = Reads.of(objects.host_image, first, last_pixels(images) - np.tile(first, 2))
+    first = whole_pixels(objects.host_boxes)[:, :2]
+    limits = last_pixels(images) - np.concatenate((first, first), axis=1)
+    reads = Reads.of(objects.host_image, first, limits)
     plan = Plan(reads, Windows.regular(count, height, width), sampling, box_coverage=False)
     target = objects.boxes.new_tensor([[0, 0, width, height]]).expand(count, 4)
     values, _ = kernels.sample(images, identity_theta(objects.boxes), target, plan, objects.boxes)

@@ -66,12 +66,22 @@ class Table:
     def __init__(self, host: NDArray[np.int64]) -> None:
         self.host = host
         self._copy: Tensor | None = None
+        self._groups: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
 
     def on(self, device: torch.device) -> Tensor:
         """The table as an int64 tensor on a device."""
         if self._copy is None or self._copy.device != device:
             self._copy = torch.from_numpy(self.host).to(device, non_blocking=True)
         return self._copy
+
+    def grouped(self, groups: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows in order of their first column, which is in ``0 .. groups``, and in their own order where that is
+        the same, ``(N,)``; and where those of each group begin, ``(groups + 1,)``."""
+        if groups not in self._groups:
+            index = self.host[:, 0]
+            order = index.argsort(kind="stable")
+            self._groups[groups] = order, index[order].searchsorted(np.arange(groups + 1))
+        return self._groups[groups]
 
 
 class Reads(Table):
@@ -101,7 +111,7 @@ class Windows(Table):
         super().__init__(host)
         self.areas = host[:, WIDTH] * host[:, HEIGHT]  # (N,) pixels of each window
         host[:, START] = self.areas.cumsum() - self.areas
-        self.total = int(self.areas.sum())  # P
+        self.total = int(host[-1, START] + self.areas[-1]) if len(host) else 0  # P
 
     @classmethod
     def of(cls, image: NDArray[np.int64], first: NDArray[np.number], stop: NDArray[np.number]) -> Windows:
@@ -159,18 +169,13 @@ def image_plan(
 ) -> Plan:
     """Objects that read the place that they paint: the whole pixels of their box, or with ``surroundings`` any."""
     height, width = images.shape[2:]
-    first, stop = whole_pixels(boxes)
-    low, high = painted_pixels(boxes, height, width)
-    limits = last_pixels(images) - np.tile(low, 2) if surroundings else np.concatenate([first - low, stop - 1 - low], 1)
-    return Plan(Reads.of(image, low, limits), Windows.of(image, low, high), sampling, box_coverage=True)
+    painted = painted_pixels(boxes, height, width)
+    first, stop = painted[:, :2], painted[:, 2:]
+    limits = last_pixels(images) if surroundings else whole_pixels(boxes) - (0, 0, 1, 1)
+    reads = Reads.of(image, first, limits - np.concatenate((first, first), axis=1))
+    return Plan(reads, Windows.of(image, first, stop), sampling, box_coverage=True)
 
 
 def last_pixels(images: Tensor) -> NDArray[np.int64]:
     """``0 0 W-1 H-1``: the first and last pixel of a picture."""
     return np.array([0, 0, images.shape[3] - 1, images.shape[2] - 1])
-
-
-def grouped(index: NDArray[np.int64], groups: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows sorted by their index in ``0 .. groups``, in order, and where those of each begin, ``(groups + 1,)``."""
-    order = np.argsort(index, kind="stable")
-    return order, np.searchsorted(index[order], np.arange(groups + 1))

@@ -255,7 +255,7 @@ def move_boxes(boxes: Tensor, theta: Tensor, *, clip: bool = True, align_corners
     """
     boxes = as_boxes(boxes)
     moved = move_points(corners_of(boxes), boxes, theta, align_corners=align_corners)
-    return enclosing(moved, *whole_pixels(boxes)) if clip else enclosing(moved)
+    return enclosing(moved, whole_pixels(boxes)) if clip else enclosing(moved)
 
 
 def _matrix2(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:

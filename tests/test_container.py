@@ -327,7 +327,7 @@ PAINTED = [  # of an image 10 high and 12 wide: a box, first pixels, and one pas
 @pytest.mark.parametrize(("box", "first", "stop"), PAINTED)
 def test_the_whole_pixels_of_a_box_within_its_image_are_painted(box, first, stop):
     found = painted_pixels(torch.tensor([box]) * 1.0, 10, 12)
-    assert [corner.tolist() for corner in found] == [[first], [stop]]
+    assert found.tolist() == [[*first, *stop]]
     images = torch.rand(1, 1, 10, 12)
     changed = kp.affine_patches(images, torch.tensor([box]) * 1.0, torch.tensor([[1.0, 0, 9, 0, 1, 9]])) != images
     expected = torch.zeros(10, 12, dtype=torch.bool)

@@ -18,7 +18,8 @@ import torch
 from kornia.geometry.boxes import Boxes
 from torch import Tensor
 import kornia_patchaug as kp
-from kornia_patchaug.kernels import backend, cpu, cuda, reference
+import kornia_patchaug.kernels.reference as reference
+from kornia_patchaug.kernels import backend, cpu, cuda
 
 images, boxes, theta, obj_to_img = torch.rand(2, 3, 8, 9), torch.zeros(1, 4), torch.zeros(1, 6), torch.zeros(1).long()
 augment = kp.RandomPatchAffine(30, translate=(0.1, 0.2), scale=torch.ones(2), shear=[[1.0, 2.0], [3.0, 4.0]])

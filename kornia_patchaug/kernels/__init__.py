@@ -16,7 +16,7 @@ from typing import Any, NoReturn, cast
 import torch
 from torch import Tensor
 
-from kornia_patchaug.kernels import reference as reference
+import kornia_patchaug.kernels.reference as reference
 from kornia_patchaug.kernels.backend import Backend, Fused, Inputs, Read, Wanted
 from kornia_patchaug.plan import Plan, Windows
 
@@ -67,12 +67,13 @@ def paint(
     ``opacity``: A, for each object ``(N, 1)`` or for each window pixel ``(P,)``. Without a source each object reads the
     canvas as those before it left it, which takes a backend that `is_fused`.
     """
-    if is_fused(canvas.device):
+    backend = backend_of(canvas.device)
+    if hasattr(backend, "paint"):
         by_theta = plan.sampling.by_reach and theta.requires_grad
         keep = boxes.requires_grad or by_theta or (opacity is not None and opacity.requires_grad)
         read = Read.PAINTED if source is None else Read.CANVAS if source is canvas else Read.SOURCE
         given = source if read is Read.SOURCE else None, theta, boxes, source_boxes, canvas, opacity
-        painted: Tensor = _apply(_Paint, *given, plan, read, keep and torch.is_grad_enabled())
+        painted: Tensor = _apply(_Paint, *given, plan, read, keep and torch.is_grad_enabled(), backend)
         return painted
     assert source is not None
     values, coverage = sample(source, theta, boxes, plan, source_boxes)
@@ -213,25 +214,25 @@ class _Paint(torch.autograd.Function):
         plan: Plan,
         read: Read,
         keep: bool,
+        backend: Fused,
     ) -> Tensor:
         inputs = Inputs(canvas if source is None else source, theta, boxes, source_boxes)
-        backend = cast("Fused", backend_of(canvas.device))
         painted, under = backend.paint(inputs, canvas, opacity, plan, read, keep)
-        ctx.plan, ctx.read = plan, read
+        ctx.plan, ctx.read, ctx.backend = plan, read, backend
         ctx.save_for_backward(*inputs, opacity, under)
         return painted
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, opacity, under = ctx.saved_tensors
-        wanted, backend = Wanted(*ctx.needs_input_grad[:6]), cast("Fused", backend_of(grad.device))
+        wanted, backend = Wanted(*ctx.needs_input_grad[:6]), ctx.backend
 
         def gradients() -> tuple[Tensor | None, ...]:
             given = grad, under, Inputs(*inputs), opacity, ctx.plan, ctx.read, wanted
             of_inputs, of_canvas, of_opacity = backend.paint_backward(*given)
             return *of_inputs, of_canvas, of_opacity
 
-        return *_once(gradients, grad, *inputs, opacity, under), None, None, None
+        return *_once(gradients, grad, *inputs, opacity, under), *[None] * 4
 
 
 def _once(gradients: Callable[[], tuple[Tensor | None, ...]], *inputs: Tensor | None) -> tuple[Tensor | None, ...]:

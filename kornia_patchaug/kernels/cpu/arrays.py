@@ -54,11 +54,6 @@ def fresh(count: int, like: Reals) -> Reals:
     return np.empty(count, like.dtype)
 
 
-def rounded(sums: NDArray[np.float64], like: Reals) -> Tensor:
-    """Float64 sums as a tensor of the dtype of an array; by torch, as NumPy would warn of what is too large."""
-    return torch.from_numpy(sums).to(torch.float64 if like.dtype == np.float64 else torch.float32)
-
-
 def shaped(array: Reals, like: Tensor) -> Tensor:
     """A tensor of the dtype, shape and memory format of another; where both are NaN, with the bits of the other."""
     tensor = torch.from_numpy(array).view(like.shape)

@@ -11,7 +11,7 @@ from kornia_patchaug.kernels.cpu.arrays import contiguous, flat, fresh, shaped
 from kornia_patchaug.kernels.cpu.jit import inner, jit
 from kornia_patchaug.kernels.cpu.rows import copy, fill
 from kornia_patchaug.kernels.cpu.threads import spread
-from kornia_patchaug.plan import HEIGHT, IMAGE, LEFT, START, TOP, WIDTH, Windows, grouped
+from kornia_patchaug.plan import HEIGHT, IMAGE, LEFT, START, TOP, WIDTH, Windows
 
 if TYPE_CHECKING:
     from kornia_patchaug.kernels.cpu.rows import Integers
@@ -36,7 +36,7 @@ def canvas_of(images: Tensor, windows: Windows) -> tuple[Canvas, int]:
     """The `Canvas` that images are, and how many bands it has."""
     batch, channels, height, width = images.shape
     rows = max(1, BAND // width)
-    groups = grouped(windows.host[:, IMAGE], batch)
+    groups = windows.grouped(batch)
     canvas = Canvas(channels, height, width, windows.total, rows, windows.host, *groups)
     return canvas, batch * -(-height // rows)
 

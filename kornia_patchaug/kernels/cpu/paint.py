@@ -108,9 +108,9 @@ def paint_backward(
         arguments = place, flat(grad, like), flat(under, like), objects, job, grads, out
         spread(take_off_loop, arguments, bands, grad.numel())
         if read is Read.CANVAS and wanted.canvas:
-            add_to_source(out, False, len(source), grads, objects, job)
+            add_to_source(out, False, (place.order, place.first), grads, objects, job)
         elif wanted.source:
-            of_source = gradient_of_source(source, grads, objects, job)
+            of_source = gradient_of_source(source, plan, grads, objects, job)
         of_objects = gradients_of_objects(source, grads, objects, job, wanted)
     *others, of_opacity = of_objects
     if pixels:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Wanted
-from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, rounded
+from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of
 from kornia_patchaug.kernels.cpu.jit import inner, jit
 from kornia_patchaug.kernels.cpu.rows import (
     ABSENT,
@@ -38,12 +38,12 @@ from kornia_patchaug.kernels.cpu.rows import (
 )
 from kornia_patchaug.kernels.cpu.sample import window_tasks
 from kornia_patchaug.kernels.cpu.threads import spread, threads_for
-from kornia_patchaug.plan import HEIGHT, ORIGIN_Y, PICTURE, START, WIDTH, Plan, grouped
+from kornia_patchaug.plan import HEIGHT, ORIGIN_Y, PICTURE, START, WIDTH, Plan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Reals = NDArray[np.floating]  # of either width
+    from kornia_patchaug.kernels.cpu.rows import Integers, Reals
 
 SUMS = 13  # gradients with respect to an object's matrix (6), centre of what is read (2), box (4) and opacity
 
@@ -65,25 +65,30 @@ def sample_backward(
     values = np.zeros(job.channels * job.total, boxes.dtype) if grad_values is None else flat(grad_values, boxes)
     coverage = fresh(0, boxes) if grad_coverage is None else flat(grad_coverage, boxes)
     grads = Grads(values, coverage, fresh(0, boxes))
-    of_source = gradient_of_source(source, grads, objects, job) if wanted.source else None
+    of_source = gradient_of_source(source, plan, grads, objects, job) if wanted.source else None
     return Gradients(of_source, *gradients_of_objects(source, grads, objects, job, wanted)[:3])
 
 
-def gradient_of_source(source: Tensor, grads: Grads, objects: Objects, job: Job) -> Tensor:
+def gradient_of_source(source: Tensor, plan: Plan, grads: Grads, objects: Objects, job: Job) -> Tensor:
     """The gradient with respect to the source, contiguous."""
     added = fresh(source.numel(), objects.boxes)
-    add_to_source(added, True, len(source), grads, objects, job)
+    add_to_source(added, True, plan.reads.grouped(len(source)), grads, objects, job)
     return torch.from_numpy(added).view(source.shape).to(source.dtype)
 
 
-def add_to_source(target: Reals, clear: bool, pictures: int, grads: Grads, objects: Objects, job: Job) -> None:
-    """Add what the values read to the flat gradient of their source, which is cleared first or not."""
+def add_to_source(
+    target: Reals, clear: bool, readers: tuple[Integers, Integers], grads: Grads, objects: Objects, job: Job
+) -> None:
+    """Add what the values read to the flat gradient of their source, which is cleared first or not.
+
+    ``readers``: the objects by the picture that they read, as `plan.Table.grouped` has them.
+    """
     # As many bands as threads need to share them evenly, and no more: each band looks at all rows of its objects.
-    threads = threads_for(job.total)
+    threads, pictures = threads_for(job.total), len(readers[1]) - 1
     pieces = -(-4 * threads // max(pictures, 1)) if threads > 1 else 1
     rows = -(-job.height // pieces)
     bands = pictures * -(-job.height // rows)
-    arguments = rows, *grouped(objects.reads[:, PICTURE], pictures), grads.values, objects, job, clear, target
+    arguments = rows, *readers, grads.values, objects, job, clear, target
     spread(source_loop, arguments, bands, job.total)
 
 
@@ -103,15 +108,15 @@ def finished(
     tasks: NDArray[np.int64], sums: NDArray[np.float64], objects: Objects, job: Job, wanted: Wanted
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """The same of the sums ``(K, 13)`` of tasks ``(K, 3)``."""
-    count = len(objects.theta)
-    total, *found = (np.empty((count, size)) for size in (SUMS, 6, 4, 4))
-    finish(tasks, sums, objects, job, total, *found)
-    of_theta, of_boxes, of_source_boxes = (rounded(array, objects.boxes) for array in found)
+    count, dtype = len(objects.theta), objects.boxes.dtype
+    arrays = [np.empty((count, size), dtype) for size in (6, 4, 4, 1)]
+    finish(tasks, sums, objects, job, *arrays)
+    of_theta, of_boxes, of_source_boxes, of_opacity = arrays
     return (
-        of_theta.view(-1, 2, 3) if wanted.theta else None,
-        of_boxes if wanted.boxes else None,
-        of_source_boxes if wanted.source_boxes else None,
-        rounded(total[:, SUMS - 1 :], objects.boxes) if wanted.opacity and job.opacity_of == OBJECT else None,
+        torch.from_numpy(of_theta).view(-1, 2, 3) if wanted.theta else None,
+        torch.from_numpy(of_boxes) if wanted.boxes else None,
+        torch.from_numpy(of_source_boxes) if wanted.source_boxes else None,
+        torch.from_numpy(of_opacity) if wanted.opacity and job.opacity_of == OBJECT else None,
     )
 
 
@@ -278,16 +283,16 @@ def ends_to_sums(real, f, row, y, at, source, job, grads, opacity, add):
 
 
 @jit
-def finish(tasks, sums, objects, job, total, of_theta, of_boxes, of_source_boxes):
+def finish(tasks, sums, objects, job, of_theta, of_boxes, of_source_boxes, of_opacity):
     """Add up the tasks' sums in their order, and carry them from matrices and centres to theta and boxes."""
-    for n in range(len(total)):
-        fill(total[n], 0, SUMS, 0.0)
+    total = np.zeros((len(of_theta), SUMS))
     for k in range(len(tasks)):
         for i in range(SUMS):
             total[tasks[k, 0], i] += sums[k, i]
     double, theta, boxes = np.float64, objects.theta, objects.boxes
     for n in range(len(total)):
         grad = total[n]
+        of_opacity[n, 0] = grad[12]
         for k in range(4):
             of_boxes[n, k] = grad[8 + k]
         for k in range(2):

@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kornia_patchaug.kernels.cuda.tables import HEIGHT, LEFT, START, TOP, WIDTH, WINDOW, offsets_up_to
-from kornia_patchaug.plan import IMAGE, Windows, grouped
+from kornia_patchaug.plan import Windows
 
 # A tile of the canvas: wide, as pixels lie in memory, and small, so that few of its pixels lie outside a window that
 # it meets. With 4 channels it is 8 values for each thread of four warps.
@@ -54,7 +54,7 @@ def _group(channels: int) -> int:
 def _launch(kernel: Any, source: Tensor, target: Tensor, windows: Windows, *buffers: Tensor | None) -> None:
     """Run a kernel on tiles of the source, which it writes to the target; it reads and fills the buffers."""
     images, channels, height, width = sizes = source.shape
-    order, first = grouped(windows.host[:, IMAGE], images)
+    order, first = windows.grouped(images)
     host = torch.from_numpy(np.concatenate([first, order]))
     first, order = host.to(source.device, non_blocking=True).split([images + 1, len(windows.host)])
     farthest = (sum((n - 1) * s for n, s in zip(sizes[1:], t.stride()[1:], strict=True)) for t in (source, target))
