@@ -134,7 +134,7 @@ def lay_over(line, over, opacity):
 @inner
 def take_off_row(n, row, place, opacity, under, out, grads):
     """Take a row of a window off a gradient: store the gradients with respect to its values and, if there is room for
-    them, to its opacity, which take what was under it."""
+    them, to its opacity, which take what was under it. No ``opacity``: 1."""
     values, covers = grads
     columns, real = place.windows[n, WIDTH], out.dtype.type
     at = pixel_of(n, 0, row, place)[1]
@@ -148,5 +148,7 @@ def take_off_row(n, row, place, opacity, under, out, grads):
             for i in range(columns):
                 by_opacity[i] -= line[i] * below[i]
         copy(values, flat, out, pixel, columns)
-        for i in range(columns):
+        for i in range(len(opacity)):
             line[i] *= real(1) - opacity[i]
+        if not len(opacity):
+            fill(line, 0, columns, real(0))

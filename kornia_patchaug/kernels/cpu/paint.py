@@ -27,7 +27,9 @@ from kornia_patchaug.kernels.cpu.rows import (
     copy,
     cover,
     fill,
+    fill_with_opacity,
     frame_of,
+    is_opaque,
     multiply,
     multiply_by_reach,
     opacity_of_row,
@@ -138,8 +140,7 @@ def paint_loop(begin, end, place, source, canvas, objects, job, out, under):
             if columns == 0 or y_begin >= y_end:
                 continue
             f = frame_of(n, objects, job)
-            whole = f.x1 <= 0 and f.y1 <= 0 and f.x2 >= columns and f.y2 >= rows
-            direct = whole and not job.by_reach and job.opacity_of == NOBODY and not len(under)
+            direct = is_opaque(f, columns, rows, job) and not len(under)
             step = y_end - y_begin if direct else max(1, room // columns)
             for y0 in range(y_begin, y_end, step):
                 y1 = min(y0 + step, y_end)
@@ -157,10 +158,11 @@ def paint_loop(begin, end, place, source, canvas, objects, job, out, under):
 def paint_rows(n, y0, y1, place, objects, job, target, row, out, under):
     """Paint rows y0 .. y1 of a window; ``row`` is room for one."""
     columns = place.windows[n, WIDTH]
+    fill_with_opacity(row[:columns], n, objects, job)
     for y in range(y0, y1):
         opacity = target.coverage[(y - y0) * columns : (y - y0 + 1) * columns]
         at = place.windows[n, START] + y * columns
-        alphas = opacity_of_row(n, at, objects, job, row[:columns])
+        alphas = opacity_of_row(at, objects, job, row[:columns])
         if job.opacity_of != NOBODY:
             multiply(opacity, alphas)
         for channel in range(place.channels):
@@ -186,21 +188,24 @@ def take_off_loop(begin, end, place, grad, under, objects, job, grads, out):
             top, columns, rows = place.windows[n, TOP], place.windows[n, WIDTH], place.windows[n, HEIGHT]
             if columns == 0 or top >= row1 or top + rows <= row0:
                 continue
-            f = frame_of(n, objects, job)
+            f, opacity = frame_of(n, objects, job), coverage[:0]
+            opaque = is_opaque(f, columns, rows, job)
+            fill_with_opacity(row[:columns], n, objects, job)
             for y in range(max(row0 - top, 0), min(row1 - top, rows)):
-                opacity = opacity_row(f, n, y, objects, job, coverage[:columns], row[:columns])
+                if not opaque:
+                    opacity = opacity_row(f, n, y, objects, job, coverage[:columns], row[:columns])
                 take_off_row(n, top + y, place, opacity, under, out, (grads.values, grads.opacity))
 
 
 @inner
 def opacity_row(f, n, y, objects, job, coverage, row):
-    """All that covers the canvas in a row of a window, K A R, in ``coverage``; ``row`` is room for another."""
+    """All that covers the canvas in a row of a window, K A R, in ``coverage``; ``row`` has the A of the object."""
     columns, real = len(coverage), coverage.dtype.type
     cover(real, f, 0, columns, y, job, coverage)
     if job.by_reach:
         multiply_by_reach(real, f, row_of(real, f, y, 0, columns, False, job), job, coverage)
     if job.opacity_of != NOBODY:
-        multiply(coverage, opacity_of_row(n, objects.windows[n, START] + y * columns, objects, job, row))
+        multiply(coverage, opacity_of_row(objects.windows[n, START] + y * columns, objects, job, row))
     return coverage
 
 
@@ -235,6 +240,7 @@ def sweep_backward_loop(begin, end, place, objects, job, canvas, grads, out, sum
             n = place.order[i]
             top, columns, rows = place.windows[n, TOP], place.windows[n, WIDTH], place.windows[n, HEIGHT]
             f = frame_of(n, objects, job)
+            fill_with_opacity(row[:columns], n, objects, job)
             for y in range(rows):
                 at = place.windows[n, START] + y * columns
                 for channel in range(place.channels):

@@ -414,12 +414,22 @@ def multiply_by_reach(real, f, row, job, coverage):
 
 
 @inner
-def opacity_of_row(n, at, objects, job, row):
-    """A of the pixels of a row, whose first flat pixel is ``at``: an array, in ``row`` if it is one for the object."""
-    if job.opacity_of == PIXEL:
-        return objects.opacity[at : at + len(row)]
+def fill_with_opacity(row, n, objects, job):
+    """Fill room for a row with the opacity A of object n, or with 1 where each pixel has its own or there is none."""
     fill(row, 0, len(row), objects.opacity[n] if job.opacity_of == OBJECT else row.dtype.type(1))
-    return row
+
+
+@inner
+def opacity_of_row(at, objects, job, row):
+    """A of the pixels of a row, whose first flat pixel is ``at``; ``row`` was filled with that of the object."""
+    return objects.opacity[at : at + len(row)] if job.opacity_of == PIXEL else row
+
+
+@inner
+def is_opaque(f, columns, rows, job):
+    """Whether an object covers its window as a whole, and nothing of what was there shows."""
+    whole = f.x1 <= 0 and f.y1 <= 0 and f.x2 >= columns and f.y2 >= rows
+    return whole and not job.by_reach and job.opacity_of == NOBODY
 
 
 @inner

@@ -23,6 +23,7 @@ from kornia_patchaug.kernels.cpu.rows import (
     Job,
     Objects,
     fill,
+    fill_with_opacity,
     frame_of,
     half_size,
     narrow,
@@ -134,11 +135,12 @@ def rows_to_sums(n, y0, y1, source, objects, job, grads, add):
     """What rows of a window add to the sums ``(13,)`` of object n, in float64; their part of ``grads.of_pixels``."""
     real, f, columns = source.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
     found, room = scratch(real, min(columns, TILE)), np.empty(columns, source.dtype)
+    fill_with_opacity(room, n, objects, job)
     for left in range(0, columns, TILE):
         right = min(columns, left + TILE)
         for y in range(y0, y1):
             row, at = row_of(real, f, y, left, right, job.covered, job), objects.windows[n, START] + y * columns
-            opacity = opacity_of_row(n, at, objects, job, room)
+            opacity = opacity_of_row(at, objects, job, room)
             ends_to_sums(real, f, row, y, at, source, job, grads, opacity, add)
             if job.nearest:
                 nearest_to_opacity(real, f, row, at, source, job, grads, add)
@@ -354,12 +356,13 @@ def window_to_source(n, row0, row1, grad_values, objects, job, target):
     if columns == 0 or f.last_y < top or f.first_y >= stop:
         return
     found, room = scratch(real, columns), np.empty(columns, target.dtype)
+    fill_with_opacity(room, n, objects, job)
     first_texel = (objects.reads[n, PICTURE] * job.channels * job.height + row0) * job.width
     end_texel, one, below = first_texel + (row1 - row0) * job.width, np.uint64(1), np.uint64(job.width)
     area, total = np.uint64(job.height * job.width), np.uint64(job.total)
     for y in range(objects.windows[n, HEIGHT]):
         row, at = row_of(real, f, y, 0, columns, job.covered, job), objects.windows[n, START] + y * columns
-        opacity = opacity_of_row(n, at, objects, job, room)
+        opacity = opacity_of_row(at, objects, job, room)
         if job.nearest:
             ends_to_source(real, f, row, row.t0, row.t1, y, at, (top, stop), grad_values, opacity, job, target)
             continue
