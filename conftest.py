@@ -28,5 +28,15 @@ def both(monkeypatch):
     from kornia_patchaug import kernels
 
     backend = Both()
-    monkeypatch.setattr(kernels, "backend_of", lambda device: backend)
+    monkeypatch.setattr(kernels, "backend_of", lambda *_: backend)
     return backend
+
+
+@pytest.fixture(autouse=True, scope="session")
+def kernels_are_compiled():
+    """Before the first test, as that is said once, and in a cache that processes which tests start find."""
+    import kornia_patchaug as kp
+
+    for dtype in (torch.float32, torch.float64):
+        image, theta = torch.rand(1, 3, 8, 9, dtype=dtype), torch.eye(2, 3, dtype=dtype)[None].requires_grad_()
+        kp.affine_patches(image.requires_grad_(), torch.tensor([[1, 2, 7, 6]]), theta).sum().backward()

@@ -1,5 +1,7 @@
 """affine_patches against the scalar oracle, against torch's grid_sample on the crop, and by its laws."""
 
+import time
+
 import pytest
 import torch
 from support import oracle
@@ -7,6 +9,8 @@ from support.scenes import BOXES, CROP_PADDINGS, MODES, PADDINGS, assert_close, 
 from torch.nn.functional import affine_grid, grid_sample
 
 import kornia_patchaug as kp
+from kornia_patchaug.layers import layers
+from kornia_patchaug.plan import Beyond, Sampling, image_plan
 
 TRUTH = [False, True]
 
@@ -252,6 +256,116 @@ def test_a_pixel_that_is_nan_spoils_what_it_has_a_weight_in(padding_mode, mode):
         assert torch.equal(opaque.isnan(), expected)
         mixed = kp.affine_patches(images, boxes, theta, alpha=torch.tensor([0.5]), **options)[..., 1:8, 1:7]
         assert torch.equal(mixed.isnan(), expected | (crop == 1))
+
+
+# --- boxes without a frame, in steps ----------------------------------------------------------------------------------
+
+NO_FRAME = [
+    [3.0, 3, 4, 9],  # one pixel wide: no width under align_corners
+    [3, 3, 4, 4],
+    [3, 3, 3.0000002, 30],  # a hair
+    [5, 5, 5, 9],  # empty
+    [-9, -9, -2, -2],  # beside the image
+    [0, 0, 0, 0],  # padding, or an object that is gated off
+]
+WILD = [[0.9, 0.1, 0, -0.1, 0.9, 0], [1, 0, 3e38, 0, 1, 0], [3e38, -3e38, 3e38, 3e38, 3e38, -3e38]]
+
+
+@pytest.mark.parametrize("align_corners", TRUTH)
+@pytest.mark.parametrize("padding_mode", [p for p in PADDINGS if p != "image"])
+@pytest.mark.parametrize("box", NO_FRAME)
+def test_steps_on_a_box_without_a_frame_are_finite_and_so_are_their_gradients(box, padding_mode, align_corners):
+    options = {"padding_mode": padding_mode, "align_corners": align_corners, "patch_size": (8, 6)}
+    for row in WILD:
+        inputs = torch.rand(1, 2, 20, 30), torch.tensor([box, [3.0, 3, 20, 16]]), torch.tensor([row, WILD[0]])
+        images, boxes, theta = (t.requires_grad_() for t in inputs)
+        for sequential in TRUTH:
+            painted = kp.affine_patches(images, boxes, theta, sequential=sequential, **options)
+            gradients = torch.autograd.grad(painted.sum(), (images, boxes, theta))
+            assert painted.isfinite().all() and all(g.isfinite().all() for g in gradients)
+        if box[0] < 0 or box[0] == box[2]:
+            assert all((g[0] == 0).all() for g in gradients[1:])
+
+
+def test_a_box_of_one_pixel_is_that_pixel_in_steps_too():
+    image, box, theta = torch.rand(1, 1, 8, 9), torch.tensor([[3.0, 3, 4, 4]]), torch.tensor(WILD[:1])
+    stepped = kp.affine_patches(image, box, theta, align_corners=True, patch_size=(8, 8))
+    assert_close(stepped, image.double(), 1e-6)
+
+
+# --- infinite pixels, and bits ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernels", ["native", "reference"])
+@pytest.mark.parametrize("value", [float("inf"), -float("inf")])
+@pytest.mark.parametrize("padding_mode", CROP_PADDINGS)
+def test_an_infinite_sky_stays_infinite_as_in_grid_sample(padding_mode, value, kernels, monkeypatch):
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
+    image = scene().images[:1, :1, :6, :7].clone()
+    image[..., :3, :] = value
+    theta = torch.tensor([[[1.0, 0, 0.1], [0, 1, 0.07]]], dtype=torch.float64)
+    grid = affine_grid(theta, [1, 1, 6, 7], align_corners=False)
+    expected = grid_sample(image, grid, padding_mode=padding_mode, align_corners=False)
+    painted = kp.affine_patches(image, torch.tensor([[0, 0, 7, 6]]), theta, padding_mode=padding_mode)
+    assert not expected.isnan().any() and expected.isinf().any()
+    torch.testing.assert_close(painted, expected)
+
+
+@pytest.mark.parametrize("kernels", ["native", "reference"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -0.0])
+@pytest.mark.parametrize("padding_mode", PADDINGS)
+def test_the_identity_keeps_the_bits_of_and_beside_any_number(padding_mode, value, kernels, monkeypatch):
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
+    image = torch.ones(1, 1, 5, 6)
+    image[0, 0, 2, 2] = image[0, 0, 4, 5] = value
+    for sequential in TRUTH:
+        options = {"padding_mode": padding_mode, "sequential": sequential}
+        painted = kp.affine_patches(
+            image, torch.tensor([[0, 0, 6, 5], [1, 1, 5, 5]]), torch.eye(2, 3).expand(2, 2, 3), **options
+        )
+        assert torch.equal(painted.view(torch.int32), image.view(torch.int32))
+
+
+@pytest.mark.parametrize("kernels", ["native", "reference"])
+@pytest.mark.parametrize("alpha", [None, torch.ones(2)])
+@pytest.mark.parametrize("padding_mode", PADDINGS)
+def test_another_default_device_changes_nothing(padding_mode, alpha, kernels, monkeypatch):
+    """Every tensor names its device. Meta stands for a device where there is none."""
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
+    images, boxes = torch.rand(1, 1, 16, 16), torch.tensor([[2, 2, 9, 9], [4, 4, 12, 12]])
+    theta = torch.tensor([WILD[0]] * 2)
+
+    def results():
+        found = [
+            kp.affine_patches(images, boxes, theta, alpha=alpha, padding_mode=padding_mode, sequential=s) for s in TRUTH
+        ]
+        if padding_mode != "image":
+            found += [kp.affine_patches(images, boxes, theta, padding_mode=padding_mode, patch_size=(5, 6))]
+        return [*found, kp.crop_patches(images, boxes, size=(3, 4)), kp.warp_patches(images, theta[:1])]
+
+    expected = results()
+    torch.set_default_device("meta")
+    try:
+        actual = results()
+    finally:
+        torch.set_default_device(None)
+    assert all(a.device == images.device and torch.equal(a, e) for a, e in zip(actual, expected, strict=True))
+
+
+def test_layers_of_many_images_take_no_time():
+    """128 images of 100 objects; comparing them all took half a minute."""
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(12800, 2, generator=generator) * 230
+    boxes = (
+        torch.cat([corner, corner + 8 + 12 * torch.rand(12800, 2, generator=generator)], dim=1).round().double().numpy()
+    )
+    image = torch.arange(128).repeat_interleave(100).numpy()
+    sampling = Sampling(nearest=False, beyond=Beyond.ZERO, align_corners=False, by_reach=False)
+    plan = image_plan(boxes, image, torch.zeros(1).expand(128, 1, 256, 256), sampling, surroundings=False)
+    start = time.process_time()
+    found = layers(plan.windows, plan.windows)
+    assert time.process_time() - start < 2  # a quarter of a second, alone
+    assert sum(map(len, found)) == 12800 and len(found) < 10
 
 
 def test_no_objects_returns_the_images():

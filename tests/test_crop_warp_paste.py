@@ -76,6 +76,25 @@ def test_warp_is_grid_sample_with_a_grid_of_float32_at_least(padding_mode, mode,
     assert kp.warp_patches(patches[:0], theta[:0], **options).shape == (0, 3, 13, 17)
 
 
+HUGE = {
+    torch.float32: [[3e38, -3e38, 3e38, 3e38, 3e38, -3e38], [3e38, 3e38, 3e38, 0, 1, 0], [1, 0, -3e38, 0, 1, 3e38]],
+    torch.float64: [[1e308, -1e308, 1e308, 1e308, 1e308, -1e308], [1, 0, 1e308, 0, 1, 0]],
+}
+
+
+@pytest.mark.parametrize("align_corners", TRUTH)
+@pytest.mark.parametrize("padding_mode", CROP_PADDINGS)
+@pytest.mark.parametrize("shape", [(8, 8), (8, 1), (1, 5)])
+@pytest.mark.parametrize("dtype", HUGE)
+def test_a_huge_theta_warps_to_finite_patches_with_finite_gradients(dtype, shape, padding_mode, align_corners):
+    theta = torch.tensor(HUGE[dtype], dtype=dtype)
+    patches = torch.rand(len(theta), 2, *shape, dtype=dtype).requires_grad_()
+    warped = kp.warp_patches(patches, theta, padding_mode=padding_mode, align_corners=align_corners)
+    warped.sum().backward()
+    assert warped.isfinite().all() and patches.grad.isfinite().all()
+    assert (warped >= 0).all() and (warped <= 1).all()
+
+
 @pytest.mark.parametrize("align_corners", TRUTH)
 @pytest.mark.parametrize("kind", BOXES)
 @pytest.mark.parametrize("alpha", ["none", "number", "matte"])

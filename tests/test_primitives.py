@@ -15,6 +15,7 @@ import torch
 from support.scenes import mattes, scene
 
 import kornia_patchaug as kp
+from kornia_patchaug import kernels
 from kornia_patchaug.kernels import backend_of, cpu, reference
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +51,29 @@ def test_any_few_gradients_are_those_of_all_together(wanted):
     everything = gradients(tuple(inputs))
     for name, gradient in gradients(wanted).items():
         assert torch.equal(gradient, everything[name])
+
+
+CALLS = {
+    "affine": lambda t, images, boxes, theta: kp.affine_patches(images, boxes, theta + t),
+    "affine, images": lambda t, images, boxes, theta: kp.affine_patches(images * t, boxes, theta, sequential=True),
+    "affine, alpha": lambda t, images, boxes, theta: kp.affine_patches(
+        images, boxes, theta, alpha=t.expand(len(boxes))
+    ),
+    "crop": lambda t, images, boxes, theta: kp.crop_patches(images, boxes * t, size=(3, 4)),
+    "warp": lambda t, images, boxes, theta: kp.warp_patches(images, theta[:1] * t),
+    "paste": lambda t, images, boxes, theta: kp.paste_patches(images, images.expand(len(boxes), -1, -1, -1) * t, boxes),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's, at the first dual
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_forward_mode_is_refused_and_not_zero(name, backend, monkeypatch):
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", backend)
+    images, boxes, theta, _ = scene("fractional")
+    one = torch.ones(1, dtype=torch.float64)
+    with pytest.raises(NotImplementedError, match="forward mode"), torch.autograd.forward_ad.dual_level():
+        CALLS[name](torch.autograd.forward_ad.make_dual(one, one), images[:1], boxes, theta)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
@@ -164,6 +188,18 @@ def test_without_numba_the_reference_runs_and_says_so_once_to_who_listens():
     assert script(NO_NUMBA)["sums"] == plain["sums"]  # and prints nothing if nobody listens
 
 
+def test_without_kernels_a_call_of_many_pixels_is_told_of_once(caplog, monkeypatch):
+    monkeypatch.setattr(kernels, "_native", lambda device: (reference, "No numba."))
+    monkeypatch.delenv("KORNIA_PATCHAUG_KERNELS", raising=False)
+    kernels._warn.cache_clear()
+    heard = []
+    for side in (60, 70, 80):
+        kp.affine_patches(torch.rand(1, 1, 90, 90), torch.tensor([[2, 2, 2 + side, 2 + side]]), torch.eye(2, 3)[None])
+        heard.append([(record.levelname, record.message) for record in caplog.records])
+    assert heard == [[], [("WARNING", "No numba.")], [("WARNING", "No numba.")]]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prepare", "environment", "why"),
     [(LISTEN, {"NUMBA_DISABLE_JIT": "1"}, "NUMBA_DISABLE_JIT"), (BROKEN + LISTEN, {}, "no shared object")],
@@ -171,7 +207,7 @@ def test_without_numba_the_reference_runs_and_says_so_once_to_who_listens():
 def test_where_numba_cannot_compile_the_reference_runs_and_says_so_once(prepare, environment, why):
     found = script(prepare, **environment)
     ((_, level, message),) = found["said"]
-    assert level == "WARNING" and why in message
+    assert level == "INFO" and why in message
     assert found["sums"] == script(NO_NUMBA + LISTEN)["sums"]
 
 

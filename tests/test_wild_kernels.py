@@ -143,7 +143,7 @@ def test_any_theta_reads_within_the_source_only(matrix, padding_mode, mode):
         images, boxes, theta = squares(matrix, dtype)
         images = among_nan(images + 1)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(kernels, "backend_of", lambda device: cpu)
+            patch.setattr(kernels, "backend_of", lambda *_: cpu)
             options = {"padding_mode": padding_mode, "mode": mode}
             both_ways = with_and_without_boxes(images, boxes, theta, **options)
         for painted, of_images, *_ in both_ways:
@@ -218,5 +218,5 @@ def random_scenes(draw):
 def test_random_scenes_equal_the_reference(scene, options):
     images, boxes, theta, obj_to_img = scene
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "backend_of", lambda device: Both(slack=100))  # mirrors of positions of thousands
+        patch.setattr(kernels, "backend_of", lambda *_: Both(slack=100))  # mirrors of positions of thousands
         with_and_without_boxes(images, boxes, theta, obj_to_img, **options)

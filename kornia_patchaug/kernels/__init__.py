@@ -24,6 +24,7 @@ __all__ = ["backend_of", "composite", "is_fused", "of_pixels", "paint", "sample"
 
 log = logging.getLogger("kornia_patchaug")
 
+FEW = 4096  # pixels, which the reference paints as fast as anybody would notice
 # device -> its backend, the package that it needs, how to get that
 NATIVE = {
     "cpu": ("kornia_patchaug.kernels.cpu", "numba", "pip install 'kornia-patchaug[cpu]' gets it"),
@@ -67,7 +68,7 @@ def paint(
     ``opacity``: A, for each object ``(N, 1)`` or for each window pixel ``(P,)``. Without a source each object reads the
     canvas as those before it left it, which takes a backend that `is_fused`.
     """
-    backend = backend_of(canvas.device)
+    backend = backend_of(canvas.device, plan.windows.total)
     if hasattr(backend, "paint"):
         by_theta = plan.sampling.by_reach and theta.requires_grad
         keep = boxes.requires_grad or by_theta or (opacity is not None and opacity.requires_grad)
@@ -96,34 +97,41 @@ def is_fused(device: torch.device) -> bool:
     return hasattr(backend_of(device), "paint")
 
 
-def backend_of(device: torch.device) -> Backend:
-    """The module whose *sample* and *composite* run on a device."""
+def backend_of(device: torch.device, pixels: int = 0) -> Backend:
+    """The module whose *sample* and *composite* run on a device, for a call with so many pixels to paint."""
     if os.environ.get("KORNIA_PATCHAUG_KERNELS") == "reference":
         return reference
     if device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
         return reference  # atomic additions come in any order; torch's own are put in order, or refused
-    return _native(device.type)
+    backend, why = _native(device.type)
+    if why and pixels > FEW:
+        _warn(why)
+    return backend
 
 
 @cache  # so that it is said once
-def _native(device: str) -> Backend:
+def _native(device: str) -> tuple[Backend, str]:
+    """The kernels of a kind of device, or the reference and why it runs."""
     if device not in NATIVE:
         log.info("There are no kernels for %s: the reference runs.", device)
-        return reference
+        return reference, ""
     name, needs, remedy = NATIVE[device]
     try:
         importlib.import_module(needs)
-    except ImportError as error:
-        log.info("No %s (%s): the reference runs on %s, which is slower; %s.", needs, error, device, remedy)
-        return reference
     except Exception as error:  # a broken installation can raise anything
-        log.warning("%s cannot be used (%s): the reference runs on %s, which is slower.", needs, error, device)
-        return reference
-    try:
-        return cast("Backend", importlib.import_module(name))
-    except ImportError as error:  # of kernels/cpu/jit.py: the JIT is off, or LLVM does not know the processor
-        log.warning("%s cannot be used (%s): the reference runs on %s, which is slower.", needs, error, device)
-        return reference
+        why = f"No {needs} ({error}): the reference runs on {device}, which is slower; {remedy}."
+    else:
+        try:
+            return cast("Backend", importlib.import_module(name)), ""
+        except ImportError as error:  # of kernels/cpu/jit.py: the JIT is off, or LLVM does not know the processor
+            why = f"{needs} cannot be used ({error}): the reference runs on {device}, which is slower."
+    log.info(why)
+    return reference, why
+
+
+@cache
+def _warn(why: str) -> None:
+    log.warning(why)
 
 
 class _Sample(torch.autograd.Function):
@@ -138,7 +146,7 @@ class _Sample(torch.autograd.Function):
         varies: bool,
     ) -> tuple[Tensor, Tensor]:
         inputs = Inputs(source, theta, boxes, source_boxes)
-        values, coverage = backend_of(source.device).sample(inputs, plan)
+        values, coverage = backend_of(source.device, plan.windows.total).sample(inputs, plan)
         ctx.set_materialize_grads(False)
         if not varies:
             ctx.mark_non_differentiable(coverage)

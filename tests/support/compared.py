@@ -61,7 +61,7 @@ def paint(inputs: Inputs, canvas: Tensor, opacity: Tensor | None, plan: Plan, re
             its = opacity if opacity is None else opacity[rows] if opacity.ndim == 2 else opacity[start : start + area]
             canvas = paint(one, canvas, its, plan.rows(rows), Read.SOURCE, False)[0]
         return canvas, inputs.boxes.new_empty(0)
-    with patch.object(kernels, "backend_of", lambda device: reference):
+    with patch.object(kernels, "backend_of", lambda *_: reference):
         values, coverage = kernels.sample(inputs.source, inputs.theta, inputs.boxes, plan, inputs.source_boxes)
         if opacity is not None:
             opacity = kernels.of_pixels(opacity, plan.windows)
@@ -74,7 +74,7 @@ def paint_backward(
     grad: Tensor, under: Tensor, inputs: Inputs, opacity: Tensor | None, plan: Plan, read: Read, wanted: Wanted
 ):
     """Its gradients, by torch's differentiation of the reference."""
-    with torch.enable_grad(), patch.object(kernels, "backend_of", lambda device: reference):
+    with torch.enable_grad(), patch.object(kernels, "backend_of", lambda *_: reference):
         leaves = [t if t is None else t.detach().requires_grad_() for t in (*inputs, opacity)]
         *varied, of_opacity = leaves
         if read is Read.PAINTED:
