@@ -17,7 +17,7 @@ from benchmarks.report import document, markdown, ratio_table, summary, table
 from benchmarks.rows import Row
 from benchmarks.stages import stage_table, stage_times
 from benchmarks.start import start_rows
-from benchmarks.suite import QUICK, Settings, growth_rows, memory_rows, thread_rows, time_rows
+from benchmarks.suite import QUICK, Settings, growth_rows, memory_rows, option_rows, thread_rows, time_rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +46,8 @@ def measure(cases: Sequence[Case], settings: Settings, log: list[dict]) -> Itera
     for case in cases:
         _say(str(case))
         yield from time_rows(case, settings, log)
+        if case.name in ("M", "L") and not settings.quick:
+            yield from option_rows(case, settings)
     _say("growth with the number of objects")
     yield from growth_rows(settings, log)
     if settings.device == "cpu":

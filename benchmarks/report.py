@@ -29,8 +29,9 @@ objects. Memory is the peak of forward and backward beyond inputs and output.
 """
 RATIOS = "Times better than each, by the table of all rows; bold where we lose."
 STAGES = """Median times, and shares of the whole call's. Each stage is timed alone, on what the one before made.
-*paint* is *sample* and *composite* in one sweep; alpha, gradients to boxes and `transparent` take the two one after
-another, at the times below it. Forward runs without autograd; backward goes to images and theta.
+*paint* is *sample* and *composite* in one sweep, also with alpha, gradients to boxes and `transparent`. Crops and
+mattes take *sample* alone, `patch_size=` both, at the times below it. Forward runs without autograd; backward goes to
+images and theta.
 """
 
 

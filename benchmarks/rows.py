@@ -19,11 +19,12 @@ BOUND, ONE_THREAD, GROWTH, MEMORY, THREADS = (
 
 # The rival's time over ours, at least: (direction, rival) -> case -> bar.
 CPU_BARS = {
-    (FORWARD, A): {"S": 1.5, "M": 1.5, "L": 1.5, "XL": 1.5},
-    (BOTH, A): {"S": 2.0, "M": 8.0, "L": 100.0, "XL": 2.0},
+    (FORWARD, A): {"S": 2.5, "M": 1.5, "L": 1.5, "XL": 1.5},
+    (BOTH, A): {"S": 3.5, "M": 8.0, "L": 100.0, "XL": 2.0},
     (FORWARD, OPENCV): {"M": 1.0, "L": 1.0, "XL": 1.0},
 }
 CUDA_BARS = {(FORWARD, CLONE): {"M64": 1 / 2}, (BOTH, CLONE): {"M64": 1 / 5}}
+MIN_OPTION = 1 / 1.4  # the plain call's time over that with an option
 LANDS_AT = {OPENCV: 1 / 1.5}  # the least that may land, where that is less than the bar
 MAX_EXPONENT, MIN_MEMORY, MIN_THREADS, MIN_START = 1.05, 1.0, 1.5, 1.0
 

@@ -14,13 +14,14 @@ import torch
 from benchmarks.cases import ONE_IMAGE, Case, Scene, growing, make_scene
 from benchmarks.measure import forward, forward_and_backward, interleaved
 from benchmarks.memory import bound, measured_peak
-from benchmarks.rivals import BOTH, CLONE, CONTENDERS, FORWARD, OPENCV, opencv_loop
+from benchmarks.rivals import BOTH, CLONE, CONTENDERS, FORWARD, OPENCV, opencv_loop, option_calls
 from benchmarks.rows import (
     BOUND,
     GROWTH,
     MAX_EXPONENT,
     MEMORY,
     MIN_MEMORY,
+    MIN_OPTION,
     MIN_THREADS,
     ONE_THREAD,
     OURS,
@@ -90,6 +91,29 @@ def time_rows(case: Case, settings: Settings, log: list[dict]) -> Iterator[Row]:
         for key in ("a", "b") if settings.sequential else ():  # what sequential=True replaces
             contender = CONTENDERS["sequential"].label
             yield row(contender, CONTENDERS[key].label, times["sequential"], times[key], note=notes[key])
+
+
+def option_rows(case: Case, settings: Settings) -> Iterator[Row]:
+    """What alpha, a matte, ``transparent`` and gradients to boxes cost beside the plain call."""
+    for direction in (FORWARD, BOTH):
+        scene, weight = _inputs(case, direction, settings)
+        calls: dict[str, Callable[[], object]] = {}
+        learnable = scene if weight is None else scene.learnable()
+        for label, call in option_calls(learnable, weight is not None).items():
+            calls[label] = partial(_forward, call) if weight is None else partial(_backward, call, learnable, weight)
+        times = {label: median(taken) for label, taken in settings.interleaved(calls).items()}
+        plain = times.pop(OURS)
+        for label, taken in times.items():
+            yield Row(case.name, direction, label, OURS, "s", taken, plain, plain / taken, MIN_OPTION)
+
+
+def _forward(call: Callable[[], torch.Tensor]) -> torch.Tensor:
+    with torch.no_grad():
+        return call()
+
+
+def _backward(call: Callable[[], torch.Tensor], scene: Scene, weight: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return torch.autograd.grad(call(), (scene.images, scene.theta), weight)
 
 
 def extended(times: dict[int, float], count: int) -> float:

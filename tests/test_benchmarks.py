@@ -89,6 +89,17 @@ def test_a_slow_contender_is_marked_from_measurement_to_table(monkeypatch):
     assert f"{MISSED}: S {FORWARD}, {OURS} against {A}" in summary
 
 
+def test_options_are_held_against_the_plain_call():
+    table = list(suite.option_rows(SMALL, BRIEF))
+    assert {row.rival for row in table} == {OURS} and {row.bar for row in table} == {1 / 1.4}
+    forward = ["ours, alpha (N,)", "ours, a matte", "ours, transparent"]
+    found = [(row.measured, row.contender) for row in table]
+    assert found == [
+        *((FORWARD, name) for name in forward),
+        *((BOTH, n) for n in (*forward, "ours, gradients to boxes")),
+    ]
+
+
 VERDICTS = [  # case, direction, contender, rival, times better, verdict
     ("L", FORWARD, OURS, A, 1.5, MET),
     ("L", FORWARD, OURS, A, 1.49, MISSED),
@@ -97,7 +108,8 @@ VERDICTS = [  # case, direction, contender, rival, times better, verdict
     ("M", BOTH, OURS, A, 8, MET),
     ("M", BOTH, OURS, A, 7.9, MISSED),
     ("XL", BOTH, OURS, A, 2, MET),
-    ("S", BOTH, OURS, A, 1.9, MISSED),
+    ("S", BOTH, OURS, A, 3.4, MISSED),
+    ("S", FORWARD, OURS, A, 2.5, MET),
     ("M", FORWARD, OURS, OPENCV, 1, MET),
     ("M", FORWARD, OURS, OPENCV, 0.67, LANDS),
     ("XL", FORWARD, OURS, OPENCV, 0.66, MISSED),
