@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -74,7 +74,9 @@ def paint(
         keep = boxes.requires_grad or by_theta or (opacity is not None and opacity.requires_grad)
         read = Read.PAINTED if source is None else Read.CANVAS if source is canvas else Read.SOURCE
         given = source if read is Read.SOURCE else None, theta, boxes, source_boxes, canvas, opacity
-        painted: Tensor = _apply(_Paint, *given, plan, read, keep and torch.is_grad_enabled(), backend)
+        painted: Tensor = _apply(
+            _Paint, *given, _Way(plan, read, keep and torch.is_grad_enabled(), cast("Fused", backend))
+        )
         return painted
     assert source is not None
     values, coverage = sample(source, theta, boxes, plan, source_boxes)
@@ -209,6 +211,15 @@ class _Composite(torch.autograd.Function):
         return *_once(gradients, grad, opacity, under), None, None
 
 
+class _Way(NamedTuple):
+    """How *paint* does it."""
+
+    plan: Plan
+    read: Read
+    keep: bool  # what is under each pixel, for the gradient with respect to opacity
+    backend: Fused
+
+
 class _Paint(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -219,28 +230,25 @@ class _Paint(torch.autograd.Function):
         source_boxes: Tensor | None,
         canvas: Tensor,
         opacity: Tensor | None,
-        plan: Plan,
-        read: Read,
-        keep: bool,
-        backend: Fused,
+        way: _Way,
     ) -> Tensor:
         inputs = Inputs(canvas if source is None else source, theta, boxes, source_boxes)
-        painted, under = backend.paint(inputs, canvas, opacity, plan, read, keep)
-        ctx.plan, ctx.read, ctx.backend = plan, read, backend
+        painted, under = way.backend.paint(inputs, canvas, opacity, way.plan, way.read, way.keep)
+        ctx.way = way
         ctx.save_for_backward(*inputs, opacity, under)
         return painted
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, opacity, under = ctx.saved_tensors
-        wanted, backend = Wanted(*ctx.needs_input_grad[:6]), ctx.backend
+        wanted, way = Wanted(*ctx.needs_input_grad[:6]), ctx.way
 
         def gradients() -> tuple[Tensor | None, ...]:
-            given = grad, under, Inputs(*inputs), opacity, ctx.plan, ctx.read, wanted
-            of_inputs, of_canvas, of_opacity = backend.paint_backward(*given)
+            given = grad, under, Inputs(*inputs), opacity, way.plan, way.read, wanted
+            of_inputs, of_canvas, of_opacity = way.backend.paint_backward(*given)
             return *of_inputs, of_canvas, of_opacity
 
-        return *_once(gradients, grad, *inputs, opacity, under), *[None] * 4
+        return *_once(gradients, grad, *inputs, opacity, under), None
 
 
 def _once(gradients: Callable[[], tuple[Tensor | None, ...]], *inputs: Tensor | None) -> tuple[Tensor | None, ...]:

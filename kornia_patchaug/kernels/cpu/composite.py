@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kornia_patchaug.kernels.cpu.arrays import contiguous, flat, fresh, shaped
 from kornia_patchaug.kernels.cpu.jit import inner, jit
-from kornia_patchaug.kernels.cpu.rows import copy, fill
+from kornia_patchaug.kernels.cpu.rows import X, copy, fill
 from kornia_patchaug.kernels.cpu.threads import spread
 from kornia_patchaug.plan import HEIGHT, IMAGE, LEFT, START, TOP, WIDTH, Windows
 
@@ -57,7 +57,7 @@ def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Wi
     opacities = contiguous(opacity)
     counts = grad.numel(), place.channels * place.total, place.total if len(under) else 0
     out, grad_values, grad_opacity = (fresh(count, opacities) for count in counts)
-    arguments = place, flat(grad, out), opacities, flat(under, out), out, grad_values, grad_opacity
+    arguments = place, flat(grad, out), opacities, flat(under, out), out, (grad_values, grad_opacity)
     spread(composite_backward_loop, arguments, bands, grad.numel())
     of_values = torch.from_numpy(grad_values).view(place.channels, place.total)
     return shaped(out, grad), of_values, torch.from_numpy(grad_opacity)
@@ -84,7 +84,7 @@ def composite_loop(begin, end, place, canvas, values, opacity, out, under):
 
 
 @jit
-def composite_backward_loop(begin, end, place, grad, opacity, under, out, grad_values, grad_opacity):
+def composite_backward_loop(begin, end, place, grad, opacity, under, out, grads):
     """Each task: copy a band of rows of the gradient, and take each window off it again, the last one first."""
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
@@ -95,8 +95,8 @@ def composite_backward_loop(begin, end, place, grad, opacity, under, out, grad_v
             for row in range(
                 max(row0, place.windows[n, TOP]), min(row1, place.windows[n, TOP] + place.windows[n, HEIGHT])
             ):
-                at = pixel_of(n, 0, row, place)[1]
-                take_off_row(n, row, place, opacity[at : at + columns], under, out, (grad_values, grad_opacity))
+                at = pixel_of(n, X, row, place)[1]
+                take_off_row(n, row, place, opacity[at : at + columns], under, out, grads)
 
 
 @inner
@@ -137,7 +137,7 @@ def take_off_row(n, row, place, opacity, under, out, grads):
     them, to its opacity, which take what was under it. No ``opacity``: 1."""
     values, covers = grads
     columns, real = place.windows[n, WIDTH], out.dtype.type
-    at = pixel_of(n, 0, row, place)[1]
+    at = pixel_of(n, X, row, place)[1]
     if len(covers):
         fill(covers, at, at + columns, real(0))
     for channel in range(place.channels):
@@ -151,4 +151,4 @@ def take_off_row(n, row, place, opacity, under, out, grads):
         for i in range(len(opacity)):
             line[i] *= real(1) - opacity[i]
         if not len(opacity):
-            fill(line, 0, columns, real(0))
+            fill(line, X, columns, real(0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Read, Wanted
 from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, shaped
 from kornia_patchaug.kernels.cpu.composite import (
+    Canvas,
     band_of,
     canvas_of,
     copy_band,
@@ -24,6 +25,7 @@ from kornia_patchaug.kernels.cpu.rows import (
     PIXEL,
     Job,
     Objects,
+    X,
     copy,
     cover,
     fill,
@@ -52,6 +54,15 @@ from kornia_patchaug.plan import HEIGHT, START, TOP, WIDTH, Plan
 if TYPE_CHECKING:
     from kornia_patchaug.kernels.cpu.rows import Reals
 
+
+class Scene(NamedTuple):
+    """What all tasks of painting share."""
+
+    place: Canvas
+    objects: Objects
+    job: Job
+
+
 BLOCK = 1 << 12  # pixels sampled at a time where they are painted at once: of three channels, 64 KB with coverage
 
 
@@ -61,23 +72,21 @@ def paint(
     """As `backend.Fused.paint`."""
     objects, job = objects_of(inputs, plan, opacity), job_of(inputs.source, plan, opacity)
     keep = keep and read is not Read.PAINTED
-    out, under = _painted(inputs.source, canvas, objects, job, plan, read, keep)
+    place, bands = canvas_of(canvas, plan.windows)
+    out, under = _painted(inputs.source, canvas, Scene(place, objects, job), bands, read, keep)
     return shaped(out, canvas), torch.from_numpy(under)
 
 
-def _painted(
-    source: Tensor, canvas: Tensor, objects: Objects, job: Job, plan: Plan, read: Read, keep: bool
-) -> tuple[Reals, Reals]:
+def _painted(source: Tensor, canvas: Tensor, scene: Scene, bands: int, read: Read, keep: bool) -> tuple[Reals, Reals]:
     """The flat painted canvas, and what was under each flat pixel if it is to be kept."""
-    place, bands = canvas_of(canvas, plan.windows)
-    out = fresh(canvas.numel(), objects.boxes)
-    under = fresh(job.channels * job.total if keep else 0, out)
+    out = fresh(canvas.numel(), scene.objects.boxes)
+    under = fresh(scene.job.channels * scene.job.total if keep else 0, out)
     came = flat(canvas, out)
     if read is Read.PAINTED:  # images are independent of one another, and of one image nothing is done at once
-        spread(sweep_loop, (place, came, objects, job, out, under), len(canvas), canvas.numel())
+        spread(sweep_loop, (scene, came, out, under), len(canvas), canvas.numel())
     else:
         picture = came if source is canvas else flat(source, out)
-        spread(paint_loop, (place, picture, came, objects, job, out, under), bands, canvas.numel())
+        spread(paint_loop, (scene, picture, came, out, under), bands, canvas.numel())
     return out, under
 
 
@@ -85,48 +94,41 @@ def paint_backward(
     grad: Tensor, under: Tensor, inputs: Inputs, opacity: Tensor | None, plan: Plan, read: Read, wanted: Wanted
 ) -> tuple[Gradients, Tensor | None, Tensor | None]:
     """As `backend.Fused.paint_backward`."""
-    source, objects, job = (
-        inputs.source,
-        objects_of(inputs, plan, opacity),
-        job_of(inputs.source, plan, opacity, wanted),
-    )
-    like = objects.boxes
+    source, objects = inputs.source, objects_of(inputs, plan, opacity)
+    job, like = job_of(source, plan, opacity, wanted), objects.boxes
     covers = wanted.opacity or (wanted.boxes and job.covered) or (wanted.theta and job.by_reach)
-    pixels = job.total if wanted.opacity and job.opacity_of == PIXEL else 0
-    of_source = None
+    each = wanted.opacity and job.opacity_of == PIXEL
+    of_opacity, of_pixels = (fresh(job.total if want else 0, like) for want in (covers, each))
+    place, bands = canvas_of(grad, plan.windows)
+    scene, of_source = Scene(place, objects, job), None
     if read is Read.PAINTED:
-        painted, below = _painted(source, source, objects, job, plan, read, keep=True)
-        grads = Grads(below, fresh(job.total if covers else 0, like), fresh(pixels, like))
-        place, _ = canvas_of(grad, plan.windows)
-        out, sums = np.array(flat(grad, like)), np.empty((len(objects.theta), SUMS))
-        spread(sweep_backward_loop, (place, objects, job, painted, grads, out, sums), len(grad), grad.numel())
-        rows = np.arange(len(sums))[:, None]
-        of_objects = finished(rows, sums, objects, job, wanted)
+        painted, below = _painted(source, source, scene, bands, read, keep=True)
+        grads, sums = Grads(below, of_opacity, of_pixels), np.empty((len(objects.theta), SUMS))
+        out = np.array(flat(grad, like))
+        spread(sweep_backward_loop, (scene, painted, grads, out, sums), len(grad), grad.numel())
+        of_objects = finished(np.arange(len(sums))[:, None], sums, objects, job, wanted)
     else:
-        values = fresh(job.channels * job.total, like)
-        grads = Grads(values, fresh(job.total if covers else 0, like), fresh(pixels, like))
-        place, bands = canvas_of(grad, plan.windows)
-        out = fresh(grad.numel(), like)
-        arguments = place, flat(grad, like), flat(under, like), objects, job, grads, out
+        grads, out = Grads(fresh(job.channels * job.total, like), of_opacity, of_pixels), fresh(grad.numel(), like)
+        arguments = scene, flat(grad, like), flat(under, like), grads, out
         spread(take_off_loop, arguments, bands, grad.numel())
         if read is Read.CANVAS and wanted.canvas:
             add_to_source(out, False, (place.order, place.first), grads, objects, job)
         elif wanted.source:
             of_source = gradient_of_source(source, plan, grads, objects, job)
         of_objects = gradients_of_objects(source, grads, objects, job, wanted)
-    *others, of_opacity = of_objects
-    if pixels:
-        of_opacity = torch.from_numpy(grads.of_pixels)
-    return Gradients(of_source, *others), shaped(out, grad) if wanted.canvas else None, of_opacity
+    *others, of_each_object = of_objects
+    of_canvas = shaped(out, grad) if wanted.canvas else None
+    return Gradients(of_source, *others), of_canvas, torch.from_numpy(of_pixels) if each else of_each_object
 
 
 @jit
-def paint_loop(begin, end, place, source, canvas, objects, job, out, under):
+def paint_loop(begin, end, scene, source, canvas, out, under):
     """Each task: copy a band of rows of one image, and sample and paint what lies in it of each window, in row order.
 
     An object that covers its window as a whole is sampled into the canvas. The values of others stay in the cache, a
     few rows at a time, until they are painted.
     """
+    place, objects, job = scene
     room = max(BLOCK, place.width)
     values, coverage = np.empty(job.channels * room, out.dtype), np.empty(room, out.dtype)
     row = np.empty(place.width, out.dtype)
@@ -145,18 +147,19 @@ def paint_loop(begin, end, place, source, canvas, objects, job, out, under):
             for y0 in range(y_begin, y_end, step):
                 y1 = min(y0 + step, y_end)
                 if direct:
-                    corner, plane = pixel_of(n, 0, top + y0, place)[0], place.height * place.width
+                    corner, plane = pixel_of(n, X, top + y0, place)[0], place.height * place.width
                     target = Target(out, corner, place.width, plane, coverage, 0, False)
                 else:
                     target = Target(values, 0, columns, room, coverage, columns, job.covered)
                 rows_of(f, y0, y1, columns, source, job, target)
                 if not direct:
-                    paint_rows(n, y0, y1, place, objects, job, target, row, out, under)
+                    paint_rows(n, y0, y1, scene, target, row, out, under)
 
 
 @inner
-def paint_rows(n, y0, y1, place, objects, job, target, row, out, under):
+def paint_rows(n, y0, y1, scene, target, row, out, under):
     """Paint rows y0 .. y1 of a window; ``row`` is room for one."""
+    place, objects, job = scene
     columns = place.windows[n, WIDTH]
     fill_with_opacity(row[:columns], n, objects, job)
     for y in range(y0, y1):
@@ -177,8 +180,9 @@ def paint_rows(n, y0, y1, place, objects, job, target, row, out, under):
 
 
 @jit
-def take_off_loop(begin, end, place, grad, under, objects, job, grads, out):
+def take_off_loop(begin, end, scene, grad, under, grads, out):
     """Each task: copy a band of rows of the gradient, and take each window off it again, the last one first."""
+    place, objects, job = scene
     coverage, row = np.empty(place.width, out.dtype), np.empty(place.width, out.dtype)
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
@@ -201,18 +205,19 @@ def take_off_loop(begin, end, place, grad, under, objects, job, grads, out):
 def opacity_row(f, n, y, objects, job, coverage, row):
     """All that covers the canvas in a row of a window, K A R, in ``coverage``; ``row`` has the A of the object."""
     columns, real = len(coverage), coverage.dtype.type
-    cover(real, f, 0, columns, y, job, coverage)
+    cover(real, f, X, columns, y, job, coverage)
     if job.by_reach:
-        multiply_by_reach(real, f, row_of(real, f, y, 0, columns, False, job), job, coverage)
+        multiply_by_reach(real, f, row_of(real, f, y, X, columns, job.covered, job), job, coverage)
     if job.opacity_of != NOBODY:
         multiply(coverage, opacity_of_row(objects.windows[n, START] + y * columns, objects, job, row))
     return coverage
 
 
 @jit
-def sweep_loop(begin, end, place, canvas, objects, job, out, under):
+def sweep_loop(begin, end, scene, canvas, out, under):
     """Each task: copy an image, and sample and paint its objects in row order, each from what those before it left: a
     window as a whole, as it may read what it paints."""
+    place, objects, job = scene
     row, room = np.empty(place.width, out.dtype), 1
     for n in range(len(place.windows)):
         room = max(room, place.windows[n, WIDTH] * place.windows[n, HEIGHT])
@@ -224,16 +229,17 @@ def sweep_loop(begin, end, place, canvas, objects, job, out, under):
             columns, rows = place.windows[n, WIDTH], place.windows[n, HEIGHT]
             target = Target(values, 0, columns, room, coverage, columns, job.covered)
             rows_of(frame_of(n, objects, job), 0, rows, columns, out, job, target)
-            paint_rows(n, 0, rows, place, objects, job, target, row, out, under)
+            paint_rows(n, 0, rows, scene, target, row, out, under)
 
 
 @jit
-def sweep_backward_loop(begin, end, place, objects, job, canvas, grads, out, sums):
+def sweep_backward_loop(begin, end, scene, canvas, grads, out, sums):
     """Each task: take an image's objects off again, the last one first.
 
     ``grads.values`` holds what was under each flat pixel, which makes room for the gradient of its value. So the
     painted canvas becomes what each object read, and ``out`` the gradient with respect to that.
     """
+    place, objects, job = scene
     coverage, row = np.empty(place.width, out.dtype), np.empty(place.width, out.dtype)
     for image in range(begin, end):
         for i in range(place.first[image + 1] - 1, place.first[image] - 1, -1):

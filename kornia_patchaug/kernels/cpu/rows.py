@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
 
 ZERO, NEAREST, MIRROR = (int(beyond) for beyond in Beyond)
+X, Y = np.int64(0), np.int64(1)  # axes, and the first column; of a number in the code numba makes a type of its own
 ABSENT = -(1 << 40)  # no row or column, counted from any origin
 TILE = 128  # columns done at a time, so that the source rows which they read stay in the first-level cache
 FAR = 1 << 18  # pixels; objects that read from further are taken pixel by pixel
@@ -220,8 +221,8 @@ def axis_of(real, n, k, objects, job):
 def frame_of(n, objects, job):
     """The `Frame` of object n, as `reference.frames` defines its matrix and boxes."""
     real, reads = objects.theta.dtype.type, objects.reads[n]
-    a, b, tx, src_x, x1, x2 = axis_of(real, n, 0, objects, job)
-    d, c, ty, src_y, y1, y2 = axis_of(real, n, 1, objects, job)
+    a, b, tx, src_x, x1, x2 = axis_of(real, n, X, objects, job)
+    d, c, ty, src_y, y1, y2 = axis_of(real, n, Y, objects, job)
     left, top = reads[ORIGIN_X], reads[ORIGIN_Y]
     first_x, first_y = real(max(reads[LOW_X], -left)), real(max(reads[LOW_Y], -top))
     last_x, last_y = real(min(reads[HIGH_X], job.width - 1 - left)), real(min(reads[HIGH_Y], job.height - 1 - top))
@@ -416,7 +417,7 @@ def multiply_by_reach(real, f, row, job, coverage):
 @inner
 def fill_with_opacity(row, n, objects, job):
     """Fill room for a row with the opacity A of object n, or with 1 where each pixel has its own or there is none."""
-    fill(row, 0, len(row), objects.opacity[n] if job.opacity_of == OBJECT else row.dtype.type(1))
+    fill(row, X, len(row), objects.opacity[n] if job.opacity_of == OBJECT else row.dtype.type(1))
 
 
 @inner

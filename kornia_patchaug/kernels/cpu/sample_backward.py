@@ -22,6 +22,7 @@ from kornia_patchaug.kernels.cpu.rows import (
     TILE,
     Job,
     Objects,
+    X,
     fill,
     fill_with_opacity,
     frame_of,
@@ -141,17 +142,18 @@ def rows_to_sums(n, y0, y1, source, objects, job, grads, add):
         for y in range(y0, y1):
             row, at = row_of(real, f, y, left, right, job.covered, job), objects.windows[n, START] + y * columns
             opacity = opacity_of_row(at, objects, job, room)
-            ends_to_sums(real, f, row, y, at, source, job, grads, opacity, add)
+            ends_to_sums(f, row, y, at, source, job, grads, opacity, add)
             if job.nearest:
                 nearest_to_opacity(real, f, row, at, source, job, grads, add)
             else:
                 positions(real, f, row, row.x0, row.x1, job, found)
-                interior_to_sums(real, f, row, at, found, source, job, grads, opacity, add)
+                interior_to_sums(f, row, at, found, source, job, grads, opacity, add)
 
 
 @inner
-def interior_to_sums(real, f, row, at, found, source, job, grads, opacity, add):
+def interior_to_sums(f, row, at, found, source, job, grads, opacity, add):
     """The interior of a row: what its positions and values add."""
+    real = source.dtype.type
     texels, across, down = found
     one, width, area, total = (
         np.uint64(1),
@@ -238,8 +240,9 @@ def add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, dy, add):
 
 
 @inner
-def ends_to_sums(real, f, row, y, at, source, job, grads, opacity, add):
+def ends_to_sums(f, row, y, at, source, job, grads, opacity, add):
     """The columns of a row that are not its interior; also where nothing is read, as edges cover there."""
+    real = source.dtype.type
     t0, t1 = (row.left, row.right) if len(grads.opacity) or job.of_opacity else (row.t0, row.t1)
     for end in range(t0, t1 - (row.x1 - row.x0)):
         x = end if end < row.x0 else end + (row.x1 - row.x0)
@@ -291,7 +294,7 @@ def finish(tasks, sums, objects, job, of_theta, of_boxes, of_source_boxes, of_op
     for k in range(len(tasks)):
         for i in range(SUMS):
             total[tasks[k, 0], i] += sums[k, i]
-    double, theta, boxes = np.float64, objects.theta, objects.boxes
+    theta, boxes, real = objects.theta, objects.boxes, objects.theta.dtype.type
     for n in range(len(total)):
         grad = total[n]
         of_opacity[n, 0] = grad[12]
@@ -299,14 +302,14 @@ def finish(tasks, sums, objects, job, of_theta, of_boxes, of_source_boxes, of_op
             of_boxes[n, k] = grad[8 + k]
         for k in range(2):
             row, cross = 3 * k, 3 * k + 1 - k
-            half, growth = half_size(double, double(boxes[n, k]), double(boxes[n, 2 + k]), job.align_corners)
-            other, other_growth = half_size(double, double(boxes[n, 1 - k]), double(boxes[n, 3 - k]), job.align_corners)
-            across, by_half, by_other = ratio(double, half, other)
-            scale, by_src_half, scale_by_half, src_growth = 1.0, 0.0, 0.0, 0.0
+            half, growth = half_size(real, boxes[n, k], boxes[n, 2 + k], job.align_corners)
+            other, other_growth = half_size(real, boxes[n, 1 - k], boxes[n, 3 - k], job.align_corners)
+            across, by_half, by_other = ratio(real, half, other)
+            scale, by_src_half, scale_by_half, src_growth = real(1), real(0), real(0), real(0)
             if len(objects.source_boxes):
                 low, high = objects.source_boxes[n, k], objects.source_boxes[n, 2 + k]
-                src_half, src_growth = half_size(double, double(low), double(high), job.align_corners)
-                scale, by_src_half, scale_by_half = ratio(double, src_half, half)
+                src_half, src_growth = half_size(real, low, high, job.align_corners)
+                scale, by_src_half, scale_by_half = ratio(real, src_half, half)
             of_theta[n, row + k] = grad[row + k] * scale
             of_theta[n, cross] = grad[cross] * scale * across
             of_theta[n, row + 2] = grad[row + 2] * scale * half
@@ -361,7 +364,7 @@ def window_to_source(n, row0, row1, grad_values, objects, job, target):
     end_texel, one, below = first_texel + (row1 - row0) * job.width, np.uint64(1), np.uint64(job.width)
     area, total = np.uint64(job.height * job.width), np.uint64(job.total)
     for y in range(objects.windows[n, HEIGHT]):
-        row, at = row_of(real, f, y, 0, columns, job.covered, job), objects.windows[n, START] + y * columns
+        row, at = row_of(real, f, y, X, columns, job.covered, job), objects.windows[n, START] + y * columns
         opacity = opacity_of_row(at, objects, job, room)
         if job.nearest:
             ends_to_source(real, f, row, row.t0, row.t1, y, at, (top, stop), grad_values, opacity, job, target)
