@@ -67,7 +67,7 @@ def test_every_contender_meets_ours_in_both_directions():
     assert len(table) == len(expected)
     assert all(row.ratio == pytest.approx(row.theirs / row.ours) and row.ratio > 0 for row in table)
     with_bar = {(row.measured, row.rival): row.bar for row in table if row.bar is not None}
-    assert with_bar == {(FORWARD, A): 1.5, (BOTH, A): 2.0}
+    assert with_bar == {(FORWARD, A): 2.5, (BOTH, A): 3.5}
     in_parts = {(row.measured, row.rival) for row in table if row.note == "timed on 1 and 2 of 4 objects"}
     assert in_parts == {(d, LABELS[key]) for d in (FORWARD, BOTH) for key in "abc"} | {(BOTH, LABELS["e"])}
     assert {e["objects"] for e in log if e["contender"] == "a"} == {1, 2}
