@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import pytest
 import torch
 from support import oracle
@@ -10,7 +11,7 @@ from torch.nn.functional import affine_grid, grid_sample
 
 import kornia_patchaug as kp
 from kornia_patchaug.layers import layers
-from kornia_patchaug.plan import Beyond, Sampling, image_plan
+from kornia_patchaug.plan import LEFT, START, Beyond, Sampling, Windows, image_plan
 
 TRUTH = [False, True]
 
@@ -366,6 +367,37 @@ def test_layers_of_many_images_take_no_time():
     found = layers(plan.windows, plan.windows)
     assert time.process_time() - start < 2  # a quarter of a second, alone
     assert sum(map(len, found)) == 12800 and len(found) < 10
+
+
+def meet(a, b) -> bool:
+    """Whether rectangles ``x, y, width, height`` share a pixel."""
+    return all(max(a[k], b[k]) < min(a[k] + a[k + 2], b[k] + b[k + 2]) for k in (0, 1))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_layers_keep_the_order_in_which_rows_paint_and_read(seed):
+    """By all pairs: who reads or paints over an earlier row comes later, who paints what one reads, not earlier; and in
+    the first layer that this allows."""
+    random = np.random.default_rng(seed)
+    count = 60
+    image, corner = random.integers(0, 3, count), random.integers(0, 30, (count, 2))
+    size = random.integers(0, 9, (count, 2))
+    first = np.maximum(corner - random.integers(0, 6, (count, 2)), 0)  # what is read goes beyond what is painted
+    windows, areas = Windows.of(image, corner, corner + size), Windows.of(image, first, corner + size + 3)
+    layer = np.full(count, -1)
+    for k, rows in enumerate(layers(windows, areas)):
+        layer[rows] = k
+    painted, read = windows.host[:, LEFT:START].tolist(), areas.host[:, LEFT:START].tolist()
+    for j in range(count):
+        if windows.areas[j] == 0:
+            assert layer[j] == -1
+            continue
+        least = 0
+        for i in range(j):
+            if image[i] == image[j] and windows.areas[i]:
+                later = meet(painted[i], read[j]) or meet(painted[i], painted[j])
+                least = max(least, layer[i] + 1 if later else layer[i] if meet(read[i], painted[j]) else 0)
+        assert layer[j] == least
 
 
 def test_no_objects_returns_the_images():
