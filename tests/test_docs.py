@@ -12,7 +12,7 @@ import torch
 import yaml
 
 import kornia_patchaug as kp
-from benchmarks.rivals import FORWARD, OPENCV
+from benchmarks.rivals import BOTH, FORWARD, OPENCV
 from benchmarks.rows import LOST, MISSED, OURS
 
 ROOT = Path(__file__).parents[1]
@@ -110,6 +110,15 @@ def section(text: str, title: str) -> str:
     return found[1]
 
 
+# The bars that are open: case, direction, contender. A row leaves when its bar is met, and none may join unseen.
+OPEN = {
+    *(("S", direction, OURS) for direction in (FORWARD, BOTH)),
+    *((case, direction, "ours, a matte") for case in ("M", "L") for direction in (FORWARD, BOTH)),
+    *(("1", direction, OURS) for direction in (FORWARD, BOTH)),  # 1.45 and 1.32 of 1.5 in that run
+    ("first call of a process", "later processes", OURS),  # 0.516 s of 0.5 in that run
+}
+
+
 def test_the_published_table_loses_where_the_page_says():
     """docs/performance.md names every row that loses, and the table it takes has one for every case."""
     text = (ROOT / "benchmarks/results-cpu.md").read_text("utf-8")
@@ -118,8 +127,9 @@ def test_the_published_table_loses_where_the_page_says():
     assert lost == [("S", FORWARD, OURS, OPENCV)]
     lost_section = (ROOT / "docs/performance.md").read_text("utf-8").split("## Where we lose")[1].split("\n## ")[0]
     assert "On *S*" in lost_section and "OpenCV" in lost_section
-    missed = [(case, contender) for case, _, contender, *_, verdict, _ in rows if verdict == MISSED]
-    assert all(f"*{case}*" in lost_section or f"*{contender}*" in lost_section for case, contender in missed), missed
+    missed = {(case, measured, ours) for case, measured, ours, *_, verdict, _ in rows if verdict == MISSED}
+    assert missed == OPEN
+    assert all(f"*{case}*" in lost_section or f"*{ours}*" in lost_section for case, _, ours in missed)
 
 
 def test_hooks_and_workflows_run_what_make_does():
