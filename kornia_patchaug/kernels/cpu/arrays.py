@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Inputs, Wanted
-from kornia_patchaug.kernels.cpu.rows import NOBODY, OBJECT, PIXEL, Job, Objects
+from kornia_patchaug.kernels.cpu.rows import NOBODY, OBJECT, PIXEL, TILE, Job, Objects, Room
 from kornia_patchaug.plan import Plan
 
 if TYPE_CHECKING:
@@ -36,6 +36,13 @@ def job_of(source: Tensor, plan: Plan, opacity: Tensor | None = None, wanted: Wa
     options = nearest, int(beyond), align_corners, by_reach, plan.box_coverage, opacity_of
     _, channels, height, width = source.shape
     return Job(channels, height, width, plan.windows.total, *options, wanted.boxes, wanted.opacity)
+
+
+def room_of(like: Reals, window: int = 0) -> tuple[Room]:
+    """What one thread works in; with room for so many numbers of a window."""
+    reals = fresh(3 * TILE + window, like)
+    parts = (reals[i : i + TILE] for i in range(0, 3 * TILE, TILE))
+    return (Room(np.empty(TILE, np.int64), *parts, reals[3 * TILE :]),)
 
 
 def contiguous(tensor: Tensor) -> NDArray[Any]:

@@ -71,16 +71,10 @@ def composite_loop(begin, end, place, canvas, values, opacity, out, under):
         copy_band(image, row0, row1, place, canvas, out)
         for i in range(place.first[image], place.first[image + 1]):
             n = place.order[i]
-            columns = place.windows[n, WIDTH]
-            for row in range(
-                max(row0, place.windows[n, TOP]), min(row1, place.windows[n, TOP] + place.windows[n, HEIGHT])
-            ):
-                for channel in range(place.channels):
-                    pixel, at = pixel_of(n, channel, row, place)
-                    if len(under):
-                        copy(under, channel * place.total + at, out, pixel, columns)
-                    over = values[channel * place.total + at : channel * place.total + at + columns]
-                    lay_over(out[pixel : pixel + columns], over, opacity[at : at + columns])
+            y0, y1 = rows_in(n, row0, row1, place)
+            for y in range(y0, y1):
+                at = place.windows[n, START] + y * place.windows[n, WIDTH]
+                lay_row(n, y, place, values, place.total, at, opacity[at : at + place.windows[n, WIDTH]], under, out)
 
 
 @jit
@@ -91,12 +85,10 @@ def composite_backward_loop(begin, end, place, grad, opacity, under, out, grads)
         copy_band(image, row0, row1, place, grad, out)
         for i in range(place.first[image + 1] - 1, place.first[image] - 1, -1):
             n = place.order[i]
-            columns = place.windows[n, WIDTH]
-            for row in range(
-                max(row0, place.windows[n, TOP]), min(row1, place.windows[n, TOP] + place.windows[n, HEIGHT])
-            ):
-                at = pixel_of(n, X, row, place)[1]
-                take_off_row(n, row, place, opacity[at : at + columns], under, out, grads)
+            columns, (y0, y1) = place.windows[n, WIDTH], rows_in(n, row0, row1, place)
+            for y in range(y0, y1):
+                at = place.windows[n, START] + y * columns
+                take_off_row(n, y, X, columns, place, opacity[at : at + columns], under, out, grads)
 
 
 @inner
@@ -115,40 +107,53 @@ def copy_band(image, row0, row1, place, source, target):
 
 
 @inner
-def pixel_of(n, channel, row, place):
-    """Where the first pixel of a window's row lies in the flat canvas, and in the flat buffers, without the channel."""
+def rows_in(n, row0, row1, place):
+    """Which rows of a window lie between two rows of its image; none if it has no columns."""
+    top, rows = place.windows[n, TOP], place.windows[n, HEIGHT]
+    return max(row0 - top, 0), min(row1 - top, rows) if place.windows[n, WIDTH] else X
+
+
+@inner
+def pixel_of(n, channel, y, place):
+    """Where the first pixel of row y of a window lies in the flat canvas, and in the flat buffers, without the channel."""
     window = place.windows[n]
-    line = (window[IMAGE] * place.channels + channel) * place.height + row
-    return line * place.width + window[LEFT], window[START] + (row - window[TOP]) * window[WIDTH]
+    line = (window[IMAGE] * place.channels + channel) * place.height + window[TOP] + y
+    return line * place.width + window[LEFT], window[START] + y * window[WIDTH]
 
 
 @inner
-def lay_over(line, over, opacity):
-    """Paint a row: where opacity is 1 what was there is gone, even if it was not a number."""
-    one = line.dtype.type(1)
-    for i in range(len(line)):
-        keeps = one - opacity[i]
-        line[i] = over[i] if keeps == 0 else keeps * line[i] + over[i]
+def lay_row(n, y, place, values, plane, first, opacity, under, out):
+    """Paint row y of a window with ``values[first:]``, of which each channel lies a ``plane`` further; where opacity is
+    1 what was there is gone, even if it was not a number."""
+    columns, one = len(opacity), out.dtype.type(1)
+    for channel in range(place.channels):
+        pixel, at = pixel_of(n, channel, y, place)
+        if len(under):
+            copy(under, channel * place.total + at, out, pixel, columns)
+        line, over = out[pixel : pixel + columns], values[channel * plane + first : channel * plane + first + columns]
+        for i in range(columns):
+            keeps = one - opacity[i]
+            line[i] = over[i] if keeps == 0 else keeps * line[i] + over[i]
 
 
 @inner
-def take_off_row(n, row, place, opacity, under, out, grads):
-    """Take a row of a window off a gradient: store the gradients with respect to its values and, if there is room for
-    them, to its opacity, which take what was under it. No ``opacity``: 1."""
+def take_off_row(n, y, left, right, place, opacity, under, out, grads):
+    """Take columns left .. right of row y of a window off a gradient: store the gradients with respect to its values
+    and, if there is room for them, to its opacity, which take what was under it. No ``opacity``: 1."""
     values, covers = grads
-    columns, real = place.windows[n, WIDTH], out.dtype.type
-    at = pixel_of(n, X, row, place)[1]
+    columns, real = right - left, out.dtype.type
+    at = pixel_of(n, X, y, place)[1] + left
     if len(covers):
         fill(covers, at, at + columns, real(0))
     for channel in range(place.channels):
-        pixel, flat = pixel_of(n, channel, row, place)[0], channel * place.total + at
+        pixel, flat = pixel_of(n, channel, y, place)[0] + left, channel * place.total + at
         line = out[pixel : pixel + columns]
         if len(covers):
             below, by_opacity = under[flat : flat + columns], covers[at : at + columns]
             for i in range(columns):
                 by_opacity[i] -= line[i] * below[i]
         copy(values, flat, out, pixel, columns)
-        for i in range(len(opacity)):
-            line[i] *= real(1) - opacity[i]
         if not len(opacity):
             fill(line, X, columns, real(0))
+        for i in range(len(opacity)):
+            line[i] *= real(1) - opacity[i]

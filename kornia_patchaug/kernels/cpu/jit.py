@@ -199,7 +199,7 @@ def fused(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _dispatcher(kind: type[CPUDispatcher], function: Callable[..., Any], **options: Any) -> Any:
-    always = {"nopython": True, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+    always = {"nopython": True, "_nrt": False, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
     return kind(function, targetoptions={**always, **options})
 
 

@@ -9,35 +9,33 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Read, Wanted
-from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, shaped
+from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, room_of, shaped
 from kornia_patchaug.kernels.cpu.composite import (
     Canvas,
     band_of,
     canvas_of,
     copy_band,
-    lay_over,
+    lay_row,
     pixel_of,
+    rows_in,
     take_off_row,
 )
 from kornia_patchaug.kernels.cpu.jit import inner, jit
 from kornia_patchaug.kernels.cpu.rows import (
-    NOBODY,
     PIXEL,
+    TILE,
     Job,
     Objects,
     X,
     copy,
-    cover,
     fill,
-    fill_with_opacity,
     frame_of,
     is_opaque,
-    multiply,
     multiply_by_reach,
-    opacity_of_row,
+    opacities,
     row_of,
 )
-from kornia_patchaug.kernels.cpu.sample import Target, rows_of
+from kornia_patchaug.kernels.cpu.sample import Target, pieces_of, rows_of
 from kornia_patchaug.kernels.cpu.sample_backward import (
     SUMS,
     Grads,
@@ -49,7 +47,7 @@ from kornia_patchaug.kernels.cpu.sample_backward import (
     window_to_source,
 )
 from kornia_patchaug.kernels.cpu.threads import spread
-from kornia_patchaug.plan import HEIGHT, START, TOP, WIDTH, Plan
+from kornia_patchaug.plan import HEIGHT, START, WIDTH, Plan
 
 if TYPE_CHECKING:
     from kornia_patchaug.kernels.cpu.rows import Reals
@@ -61,9 +59,6 @@ class Scene(NamedTuple):
     place: Canvas
     objects: Objects
     job: Job
-
-
-BLOCK = 1 << 12  # pixels sampled at a time where they are painted at once: of three channels, 64 KB with coverage
 
 
 def paint(
@@ -83,10 +78,12 @@ def _painted(source: Tensor, canvas: Tensor, scene: Scene, bands: int, read: Rea
     under = fresh(scene.job.channels * scene.job.total if keep else 0, out)
     came = flat(canvas, out)
     if read is Read.PAINTED:  # images are independent of one another, and of one image nothing is done at once
-        spread(sweep_loop, (scene, came, out, under), len(canvas), canvas.numel())
+        sides = scene.place.windows[:, WIDTH:START]
+        window = (scene.job.channels + 1) * int(sides.prod(1).max(initial=0))
+        spread(sweep_loop, (scene, came, out, under), len(canvas), canvas.numel(), lambda: room_of(out, window))
     else:
         picture = came if source is canvas else flat(source, out)
-        spread(paint_loop, (scene, picture, came, out, under), bands, canvas.numel())
+        spread(paint_loop, (scene, picture, came, out, under), bands, canvas.numel(), lambda: room_of(out))
     return out, under
 
 
@@ -105,155 +102,104 @@ def paint_backward(
         painted, below = _painted(source, source, scene, bands, read, keep=True)
         grads, sums = Grads(below, of_opacity, of_pixels), np.empty((len(objects.theta), SUMS))
         out = np.array(flat(grad, like))
-        spread(sweep_backward_loop, (scene, painted, grads, out, sums), len(grad), grad.numel())
-        of_objects = finished(np.arange(len(sums))[:, None], sums, objects, job, wanted)
+        arguments = scene, painted, grads, out, sums
+        spread(sweep_backward_loop, arguments, len(grad), grad.numel(), lambda: room_of(like))
+        of_objects = finished(sums, objects, job, wanted)
     else:
         grads, out = Grads(fresh(job.channels * job.total, like), of_opacity, of_pixels), fresh(grad.numel(), like)
         arguments = scene, flat(grad, like), flat(under, like), grads, out
-        spread(take_off_loop, arguments, bands, grad.numel())
+        spread(take_off_loop, arguments, bands, grad.numel(), lambda: room_of(like))
         if read is Read.CANVAS and wanted.canvas:
             add_to_source(out, False, (place.order, place.first), grads, objects, job)
         elif wanted.source:
             of_source = gradient_of_source(source, plan, grads, objects, job)
-        of_objects = gradients_of_objects(source, grads, objects, job, wanted)
+        of_objects = gradients_of_objects(source, grads, objects, job, wanted, pieces_of(plan.windows))
     *others, of_each_object = of_objects
     of_canvas = shaped(out, grad) if wanted.canvas else None
     return Gradients(of_source, *others), of_canvas, torch.from_numpy(of_pixels) if each else of_each_object
 
 
 @jit
-def paint_loop(begin, end, scene, source, canvas, out, under):
-    """Each task: copy a band of rows of one image, and sample and paint what lies in it of each window, in row order.
-
-    An object that covers its window as a whole is sampled into the canvas. The values of others stay in the cache, a
-    few rows at a time, until they are painted.
-    """
+def paint_loop(begin, end, scene, source, canvas, out, under, room):
+    """Each task: copy a band of rows of one image, and sample and paint what lies in it of each window, in row order."""
     place, objects, job = scene
-    room = max(BLOCK, place.width)
-    values, coverage = np.empty(job.channels * room, out.dtype), np.empty(room, out.dtype)
-    row = np.empty(place.width, out.dtype)
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
         copy_band(image, row0, row1, place, canvas, out)
         for i in range(place.first[image], place.first[image + 1]):
             n = place.order[i]
-            top, columns, rows = place.windows[n, TOP], place.windows[n, WIDTH], place.windows[n, HEIGHT]
-            y_begin, y_end = max(row0 - top, 0), min(row1 - top, rows)
-            if columns == 0 or y_begin >= y_end:
-                continue
-            f = frame_of(n, objects, job)
-            direct = is_opaque(f, columns, rows, job) and not len(under)
-            step = y_end - y_begin if direct else max(1, room // columns)
-            for y0 in range(y_begin, y_end, step):
-                y1 = min(y0 + step, y_end)
-                if direct:
-                    corner, plane = pixel_of(n, X, top + y0, place)[0], place.height * place.width
-                    target = Target(out, corner, place.width, plane, coverage, 0, False)
-                else:
-                    target = Target(values, 0, columns, room, coverage, columns, job.covered)
-                rows_of(f, y0, y1, columns, source, job, target)
-                if not direct:
-                    paint_rows(n, y0, y1, scene, target, row, out, under)
-
-
-@inner
-def paint_rows(n, y0, y1, scene, target, row, out, under):
-    """Paint rows y0 .. y1 of a window; ``row`` is room for one."""
-    place, objects, job = scene
-    columns = place.windows[n, WIDTH]
-    fill_with_opacity(row[:columns], n, objects, job)
-    for y in range(y0, y1):
-        opacity = target.coverage[(y - y0) * columns : (y - y0 + 1) * columns]
-        at = place.windows[n, START] + y * columns
-        alphas = opacity_of_row(at, objects, job, row[:columns])
-        if job.opacity_of != NOBODY:
-            multiply(opacity, alphas)
-        for channel in range(place.channels):
-            pixel = pixel_of(n, channel, place.windows[n, TOP] + y, place)[0]
-            flat = channel * target.plane + (y - y0) * columns
-            over = target.values[flat : flat + columns]
-            if job.opacity_of != NOBODY:
-                multiply(over, alphas)
-            if len(under):
-                copy(under, channel * place.total + at, out, pixel, columns)
-            lay_over(out[pixel : pixel + columns], over, opacity)
+            y0, y1 = rows_in(n, row0, row1, place)
+            if y0 < y1:
+                corner, plane = pixel_of(n, X, X, place)[0], place.height * place.width
+                target = Target(out, corner, place.width, plane, True, under, out[:0])
+                rows_of(n, y0, y1, source, objects, job, target, room)
 
 
 @jit
-def take_off_loop(begin, end, scene, grad, under, grads, out):
+def take_off_loop(begin, end, scene, grad, under, grads, out, room):
     """Each task: copy a band of rows of the gradient, and take each window off it again, the last one first."""
-    place, objects, job = scene
-    coverage, row = np.empty(place.width, out.dtype), np.empty(place.width, out.dtype)
+    place = scene.place
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
         copy_band(image, row0, row1, place, grad, out)
         for i in range(place.first[image + 1] - 1, place.first[image] - 1, -1):
             n = place.order[i]
-            top, columns, rows = place.windows[n, TOP], place.windows[n, WIDTH], place.windows[n, HEIGHT]
-            if columns == 0 or top >= row1 or top + rows <= row0:
-                continue
-            f, opacity = frame_of(n, objects, job), coverage[:0]
-            opaque = is_opaque(f, columns, rows, job)
-            fill_with_opacity(row[:columns], n, objects, job)
-            for y in range(max(row0 - top, 0), min(row1 - top, rows)):
-                if not opaque:
-                    opacity = opacity_row(f, n, y, objects, job, coverage[:columns], row[:columns])
-                take_off_row(n, top + y, place, opacity, under, out, (grads.values, grads.opacity))
+            y0, y1 = rows_in(n, row0, row1, place)
+            take_off(n, y0, y1, scene, under, grads, out, room)
 
 
 @inner
-def opacity_row(f, n, y, objects, job, coverage, row):
-    """All that covers the canvas in a row of a window, K A R, in ``coverage``; ``row`` has the A of the object."""
-    columns, real = len(coverage), coverage.dtype.type
-    cover(real, f, X, columns, y, job, coverage)
-    if job.by_reach:
-        multiply_by_reach(real, f, row_of(real, f, y, X, columns, job.covered, job), job, coverage)
-    if job.opacity_of != NOBODY:
-        multiply(coverage, opacity_of_row(objects.windows[n, START] + y * columns, objects, job, row))
-    return coverage
+def take_off(n, y0, y1, scene, under, grads, out, room):
+    """Take rows y0 .. y1 of a window off a gradient."""
+    place, objects, job = scene
+    real, f, columns = out.dtype.type, frame_of(n, objects, job), place.windows[n, WIDTH]
+    opaque = is_opaque(f, n, objects, job)
+    for left in range(0, columns, TILE):
+        right = min(columns, left + TILE)
+        for y in range(y0, y1):
+            if not opaque:
+                row = row_of(real, f, y, left, right, job.covered, job)
+                opacities(f, n, y, row, objects, job, room.shares)
+                if job.by_reach:
+                    multiply_by_reach(real, f, row, job, room.shares)
+            opacity = room.shares[: 0 if opaque else right - left]
+            take_off_row(n, y, left, right, place, opacity, under, out, (grads.values, grads.opacity))
 
 
 @jit
-def sweep_loop(begin, end, scene, canvas, out, under):
+def sweep_loop(begin, end, scene, canvas, out, under, room):
     """Each task: copy an image, and sample and paint its objects in row order, each from what those before it left: a
     window as a whole, as it may read what it paints."""
     place, objects, job = scene
-    row, room = np.empty(place.width, out.dtype), 1
-    for n in range(len(place.windows)):
-        room = max(room, place.windows[n, WIDTH] * place.windows[n, HEIGHT])
-    values, coverage = np.empty(job.channels * room, out.dtype), np.empty(room, out.dtype)
+    plane = len(room.window) // (job.channels + 1)
+    values, coverage = room.window[: job.channels * plane], room.window[job.channels * plane :]
     for image in range(begin, end):
         copy_band(image, 0, place.height, place, canvas, out)
         for i in range(place.first[image], place.first[image + 1]):
             n = place.order[i]
             columns, rows = place.windows[n, WIDTH], place.windows[n, HEIGHT]
-            target = Target(values, 0, columns, room, coverage, columns, job.covered)
-            rows_of(frame_of(n, objects, job), 0, rows, columns, out, job, target)
-            paint_rows(n, 0, rows, scene, target, row, out, under)
+            rows_of(n, 0, rows, out, objects, job, Target(values, 0, columns, plane, False, values[:0], coverage), room)
+            for y in range(rows):
+                lay_row(n, y, place, values, plane, y * columns, coverage[y * columns : (y + 1) * columns], under, out)
 
 
 @jit
-def sweep_backward_loop(begin, end, scene, canvas, grads, out, sums):
+def sweep_backward_loop(begin, end, scene, canvas, grads, out, sums, room):
     """Each task: take an image's objects off again, the last one first.
 
     ``grads.values`` holds what was under each flat pixel, which makes room for the gradient of its value. So the
     painted canvas becomes what each object read, and ``out`` the gradient with respect to that.
     """
     place, objects, job = scene
-    coverage, row = np.empty(place.width, out.dtype), np.empty(place.width, out.dtype)
     for image in range(begin, end):
         for i in range(place.first[image + 1] - 1, place.first[image] - 1, -1):
             n = place.order[i]
-            top, columns, rows = place.windows[n, TOP], place.windows[n, WIDTH], place.windows[n, HEIGHT]
-            f = frame_of(n, objects, job)
-            fill_with_opacity(row[:columns], n, objects, job)
+            columns, rows = place.windows[n, WIDTH], place.windows[n, HEIGHT]
             for y in range(rows):
-                at = place.windows[n, START] + y * columns
                 for channel in range(place.channels):
-                    pixel = pixel_of(n, channel, top + y, place)[0]
+                    pixel, at = pixel_of(n, channel, y, place)
                     copy(canvas, pixel, grads.values, channel * place.total + at, columns)
-                opacity = opacity_row(f, n, y, objects, job, coverage[:columns], row[:columns])
-                take_off_row(n, top + y, place, opacity, grads.values, out, (grads.values, grads.opacity))
+            take_off(n, 0, rows, scene, grads.values, grads, out, room)
             fill(sums[n], 0, SUMS, 0.0)
-            rows_to_sums(n, 0, rows, canvas, objects, job, grads, sums[n])
-            window_to_source(n, 0, job.height, grads.values, objects, job, out)
+            rows_to_sums(n, 0, rows, canvas, objects, job, grads, sums[n], room)
+            window_to_source(n, 0, job.height, grads.values, objects, job, out, room)

@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 
 from kornia_patchaug.kernels.cpu.jit import fused, inner
 from kornia_patchaug.plan import (
+    HEIGHT,
     HIGH_X,
     HIGH_Y,
     LEFT,
@@ -25,7 +26,9 @@ from kornia_patchaug.plan import (
     ORIGIN_X,
     ORIGIN_Y,
     PICTURE,
+    START,
     TOP,
+    WIDTH,
     Beyond,
 )
 
@@ -102,6 +105,16 @@ class Frame(NamedTuple):
     high_x: int
     high_y: int
     base: int  # where the origin lies in the flat source
+
+
+class Room(NamedTuple):
+    """What one thread works in, made for it as loops allocate nothing: reference counts take long to compile."""
+
+    texels: Integers  # (TILE,), filled by `positions`, as the next two
+    across: Reals
+    down: Reals
+    shares: Reals  # (TILE,) the opacity of columns
+    window: Reals  # the values and coverage of one window, or (0,)
 
 
 class Row(NamedTuple):
@@ -278,6 +291,12 @@ def row_of(real, f, y, left, right, covered, job):
 
 
 @inner
+def all_ends(row):
+    """A row without an interior."""
+    return Row(row.left, row.t0, row.t1, row.t1, row.t1, row.right, row.x, row.y, row.dy)
+
+
+@inner
 def readable(real, f, x, qx, qy):
     """Whether all four taps of column x can be read."""
     dx = real(x) + (real(0.5) - f.centre_x)
@@ -391,65 +410,59 @@ def share(real, x, low, high):
 
 
 @inner
-def cover(real, f, left, right, y, job, coverage):
-    """The coverage K of columns left .. right of a row, in a loop that can be vectorised."""
-    if not job.covered or (y >= f.y1 and y + 1 <= f.y2 and left >= f.x1 and right <= f.x2):
-        fill(coverage, left, right, real(1))
-        return
-    part = share(real, y, f.y1, f.y2)[0]
-    for x in range(left, right):
-        before_stop, after_start = f.x2 - real(x), real(x) + real(1) - f.x1
-        across = min(max(before_stop, real(0)), real(1)) + min(max(after_start, real(0)), real(1)) - real(1)
-        coverage[x] = part * across
+def alphas(n, at, count, objects, job, shares):
+    """Fill ``shares`` with the opacity A of so many pixels of object n, the first of which is flat pixel ``at``."""
+    if job.opacity_of == PIXEL:
+        copy(shares, X, objects.opacity, at, count)
+    else:
+        fill(shares, X, count, objects.opacity[n] if job.opacity_of == OBJECT else shares.dtype.type(1))
 
 
 @inner
-def multiply_by_reach(real, f, row, job, coverage):
-    """Coverage times the reach R, the sum of the weights of the taps that exist."""
-    fill(coverage, row.left, row.t0, real(0))
-    fill(coverage, row.t1, row.right, real(0))
+def alpha(real, n, at, objects, job):
+    """The opacity A of flat pixel ``at`` of object n."""
+    if job.opacity_of == PIXEL:
+        return objects.opacity[at]
+    return objects.opacity[n] if job.opacity_of == OBJECT else real(1)
+
+
+@inner
+def opacities(f, n, y, row, objects, job, shares):
+    """Fill ``shares`` with K A, the share inside the box times the opacity, of a row of object n."""
+    real, (left, right) = shares.dtype.type, (row.left, row.right)
+    alphas(n, objects.windows[n, START] + y * objects.windows[n, WIDTH] + left, right - left, objects, job, shares)
+    if job.covered and not (y >= f.y1 and y + 1 <= f.y2 and left >= f.x1 and right <= f.x2):
+        part = share(real, y, f.y1, f.y2)[0]
+        for k in range(right - left):
+            before_stop, after_start = f.x2 - real(left + k), real(left + k) + real(1) - f.x1
+            across = min(max(before_stop, real(0)), real(1)) + min(max(after_start, real(0)), real(1)) - real(1)
+            shares[k] *= part * across
+
+
+@inner
+def multiply_by_reach(real, f, row, job, shares):
+    """Opacity times the reach R, the sum of the weights of the taps that exist."""
+    fill(shares, X, row.t0 - row.left, real(0))
+    fill(shares, row.t1 - row.left, row.right - row.left, real(0))
     for end in range(row.t0, row.t1 - (row.x1 - row.x0)):
         x = end if end < row.x0 else end + (row.x1 - row.x0)
         across, down = taps_of(real, f, row, x, job)
-        coverage[x] *= (across.weight + across.other_weight) * (down.weight + down.other_weight)
+        shares[x - row.left] *= (across.weight + across.other_weight) * (down.weight + down.other_weight)
 
 
 @inner
-def fill_with_opacity(row, n, objects, job):
-    """Fill room for a row with the opacity A of object n, or with 1 where each pixel has its own or there is none."""
-    fill(row, X, len(row), objects.opacity[n] if job.opacity_of == OBJECT else row.dtype.type(1))
-
-
-@inner
-def opacity_of_row(at, objects, job, row):
-    """A of the pixels of a row, whose first flat pixel is ``at``; ``row`` was filled with that of the object."""
-    return objects.opacity[at : at + len(row)] if job.opacity_of == PIXEL else row
-
-
-@inner
-def is_opaque(f, columns, rows, job):
-    """Whether an object covers its window as a whole, and nothing of what was there shows."""
-    whole = f.x1 <= 0 and f.y1 <= 0 and f.x2 >= columns and f.y2 >= rows
+def is_opaque(f, n, objects, job):
+    """Whether object n covers its window as a whole, and nothing of what was there shows."""
+    whole = f.x1 <= 0 and f.y1 <= 0 and f.x2 >= objects.windows[n, WIDTH] and f.y2 >= objects.windows[n, HEIGHT]
     return whole and not job.by_reach and job.opacity_of == NOBODY
 
 
 @inner
-def multiply(row, by):
-    for i in range(len(row)):
-        row[i] *= by[i]
-
-
-@inner
-def scratch(real, columns):
-    """What `positions` fills for so many pixels."""
-    return np.empty(columns, np.int64), np.empty(columns, real), np.empty(columns, real)
-
-
-@inner
-def positions(real, f, row, x0, x1, job, found):
+def positions(real, f, row, x0, x1, job, room):
     """Of columns x0 .. x1 of an interior: the texel above left, counted from ``f.base``, and how far beyond its centre
-    the position lies, across and down. In a loop of its own, as this one is vectorised."""
-    texels, across, down = found
+    the position lies, across and down; whether any of them is a texel's. In a loop of its own, as it is vectorised."""
+    weightless = False
+    texels, across, down = room.texels, room.across, room.down
     off, width = real(0.5) - f.centre_x, job.width
     for k in range(x1 - x0):
         dx = real(x0 + k) + off
@@ -458,6 +471,8 @@ def positions(real, f, row, x0, x1, job, found):
         column, line = min(np.floor(px), f.last_x - real(1)), min(np.floor(py), f.last_y - real(1))
         across[k], down[k] = px - column, py - line
         texels[k] = int(line) * width + int(column)
+        weightless |= across[k] * (real(1) - across[k]) * (down[k] * (real(1) - down[k])) == 0
+    return weightless
 
 
 @fused

@@ -9,36 +9,50 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Inputs
-from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of
+from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, room_of
 from kornia_patchaug.kernels.cpu.jit import inner, jit
 from kornia_patchaug.kernels.cpu.rows import (
+    NOBODY,
     TILE,
+    X,
     blend,
-    cover,
+    copy,
     fill,
     frame_of,
-    multiply_by_reach,
+    is_opaque,
     one_by_one,
+    opacities,
     positions,
     prefetch,
     row_of,
-    scratch,
     start_of_row,
     taps_of,
     texels_of,
     weighted,
 )
 from kornia_patchaug.kernels.cpu.threads import spread
-from kornia_patchaug.plan import HEIGHT, START, WIDTH, Plan
+from kornia_patchaug.plan import HEIGHT, START, WIDTH, Plan, Windows
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from kornia_patchaug.kernels.cpu.rows import Reals
 
-    Reals = NDArray[np.floating]  # of either width
-
-WINDOW_TASK = 1 << 14  # pixels: few enough to share the work evenly, many enough not to notice that it is handed out
+PIECE = 1 << 14  # pixels: few enough to share the work evenly, many enough not to notice that it is handed out
+PIECES = 1 << 12  # of all windows together, as there are sums of each; more if there are more windows
 AHEAD = 8  # rows: what one reads is asked for while those before it are computed
 LINE = 16  # pixels in a cache line, of float32
+
+
+class Target(NamedTuple):
+    """Where rows go: column x of row y of a window to ``pixels[start + y pitch + x]``, and to a ``plane`` further for
+    each further channel."""
+
+    pixels: Reals
+    start: int
+    pitch: int
+    plane: int
+    paints: bool  # over what is there, as far as it is opaque; else K A V is stored
+    under: Reals  # (C P) what was there, to be filled, or (0,)
+    coverage: Reals  # the opacity K A R, to be filled at the same places as the first channel, or (0,)
 
 
 def sample(inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
@@ -46,60 +60,41 @@ def sample(inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
     objects, job = objects_of(inputs, plan), job_of(inputs.source, plan)
     values = fresh(job.channels * job.total, objects.boxes)
     coverage = fresh(job.total if job.covered or job.by_reach else 0, objects.boxes)
-    tasks = window_tasks(objects.windows)
-    spread(sample_loop, (tasks, flat(inputs.source, values), objects, job, values, coverage), len(tasks), job.total)
+    pieces = pieces_of(plan.windows)
+    arguments = pieces, flat(inputs.source, values), objects, job, values, coverage
+    spread(sample_loop, arguments, len(objects.windows) * pieces, job.total, lambda: room_of(values))
     return torch.from_numpy(values).view(job.channels, job.total), torch.from_numpy(coverage)
 
 
-@jit
-def window_tasks(windows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """``(K, 3)``: object, first row, one past the last row of its window."""
-    count = 0
-    for n in range(len(windows)):
-        count += -(-windows[n, HEIGHT] // max(WINDOW_TASK // max(windows[n, WIDTH], 1), 1))
-    tasks, k = np.empty((count, 3), np.int64), 0
-    for n in range(len(windows)):
-        step = max(WINDOW_TASK // max(windows[n, WIDTH], 1), 1)
-        for row in range(0, windows[n, HEIGHT], step):
-            tasks[k, 0], tasks[k, 1], tasks[k, 2] = n, row, min(row + step, windows[n, HEIGHT])
-            k += 1
-    return tasks
-
-
-@jit
-def sample_loop(begin, end, tasks, source, objects, job, values, coverage):
-    """Each task: some rows of one window."""
-    shares, pitch = np.empty(0, values.dtype), 0
-    for k in range(begin, end):
-        n, y0, y1 = tasks[k]
-        columns = objects.windows[n, WIDTH]
-        start = objects.windows[n, START] + y0 * columns
-        if len(coverage):
-            shares, pitch = coverage[start:], columns
-        elif len(shares) < columns:
-            shares = np.empty(columns, values.dtype)
-        target = Target(values, start, columns, job.total, shares, pitch, job.covered)
-        rows_of(frame_of(n, objects, job), y0, y1, columns, source, job, target)
-
-
-class Target(NamedTuple):
-    """Where rows that are sampled go: the value at column x of row k to ``values[start + k pitch + x]``, those of the
-    next channels a ``plane`` further each; its coverage to ``coverage[k coverage_pitch + x]``."""
-
-    values: Reals
-    start: int
-    pitch: int
-    plane: int
-    coverage: Reals
-    coverage_pitch: int
-    covered: bool  # values are times the coverage K
+def pieces_of(windows: Windows) -> int:
+    """Into how many pieces each window is cut: for all the same number, as many as the largest is worth."""
+    most = PIECES // max(len(windows.areas), 1)
+    return max(1, min(-(-int(windows.areas.max(initial=0)) // PIECE), most))
 
 
 @inner
-def rows_of(f, y0, y1, columns, source, job, target):
-    """Sample rows y0 .. y1 of an object's window."""
-    real, values, plane = target.values.dtype.type, target.values, target.plane
-    found = scratch(real, min(columns, TILE))
+def piece_of(k, pieces, windows):
+    """The object of piece k, its first row, and one past its last row."""
+    n, piece = k // pieces, k % pieces
+    rows = windows[n, HEIGHT]
+    return n, rows * piece // pieces, rows * (piece + 1) // pieces
+
+
+@jit
+def sample_loop(begin, end, pieces, source, objects, job, values, coverage, room):
+    """Each task: a piece of one window."""
+    for k in range(begin, end):
+        n, y0, y1 = piece_of(k, pieces, objects.windows)
+        start, columns = objects.windows[n, START], objects.windows[n, WIDTH]
+        target = Target(values, start, columns, job.total, False, values[:0], coverage)
+        rows_of(n, y0, y1, source, objects, job, target, room)
+
+
+@inner
+def rows_of(n, y0, y1, source, objects, job, target, room):
+    """Sample rows y0 .. y1 of the window of object n, and paint them if that is what the target is for."""
+    real, f, columns = source.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
+    opaque = is_opaque(f, n, objects, job)
     for left in range(0, columns, TILE):
         right = min(columns, left + TILE)
         for y in range(y0 - AHEAD, y1):
@@ -107,20 +102,27 @@ def rows_of(f, y0, y1, columns, source, job, target):
                 ask_for_row(real, f, y + AHEAD, left, right, source, job)
             if y < y0:
                 continue
-            row, at = row_of(real, f, y, left, right, target.covered, job), target.start + (y - y0) * target.pitch
-            shares = target.coverage[(y - y0) * target.coverage_pitch :]
-            cover(real, f, left, right, y, job, shares)
-            sample_ends(real, f, row, at, source, job, target, shares)
-            if job.by_reach:
-                multiply_by_reach(real, f, row, job, shares)
-            for channel in range(job.channels):  # nothing to read
-                fill(values, channel * plane + at + left, channel * plane + at + row.t0, real(0))
-                fill(values, channel * plane + at + row.t1, channel * plane + at + right, real(0))
+            row, at = row_of(real, f, y, left, right, job.covered and not opaque, job), target.start + y * target.pitch
+            opacities(f, n, y, row, objects, job, room.shares)
+            if len(target.under):
+                for channel in range(job.channels):
+                    flat_pixel = channel * job.total + objects.windows[n, START] + y * columns + left
+                    copy(target.under, flat_pixel, target.pixels, channel * target.plane + at + left, right - left)
+            for channel in range(job.channels):
+                first = channel * target.plane + at
+                if opaque:
+                    fill(target.pixels, first + row.left, first + row.t0, real(0))
+                    fill(target.pixels, first + row.t1, first + row.right, real(0))
+                else:
+                    lay_nothing(real, row.left, row.t0, row.left, first, job, target, room.shares)
+                    lay_nothing(real, row.t1, row.right, row.left, first, job, target, room.shares)
+            sample_ends(real, f, row, at, source, job, target, room.shares)
             if job.nearest:
-                nearest(real, f, row, at, source, job, target)
+                nearest(real, f, row, at, source, job, target, room.shares)
             else:
-                positions(real, f, row, row.x0, row.x1, job, found)
-                bilinear(real, f, row.x1 - row.x0, at + row.x0, found, source, job, target)
+                bilinear(real, f, row, at, source, job, target, room)
+            if len(target.coverage):
+                copy(target.coverage, at + left, room.shares, X, right - left)
 
 
 @inner
@@ -136,7 +138,24 @@ def ask_for_row(real, f, y, left, right, source, job):
 
 
 @inner
-def nearest(real, f, row, at, source, job, target):
+def put(real, target, i, over, opacity):
+    """Store a value times its opacity, or paint with it: where opacity is 1 what was there is gone, even if it was not
+    a number."""
+    keeps = real(1) - opacity
+    target.pixels[i] = keeps * target.pixels[i] + over if target.paints and keeps != 0 else over
+
+
+@inner
+def lay_nothing(real, begin, end, left, first, job, target, shares):
+    """Columns of which nothing can be read: black, or what was there if reach is part of opacity."""
+    if job.by_reach:
+        fill(shares, begin - left, end - left, real(0))
+    for i in range(np.uint64(begin), np.uint64(max(begin, end))):
+        put(real, target, np.uint64(first) + i, real(0), shares[i - np.uint64(left)])
+
+
+@inner
+def nearest(real, f, row, at, source, job, target, shares):
     """The interior of a row."""
     for x in range(row.x0, row.x1):
         dx = real(x) + (real(0.5) - f.centre_x)
@@ -145,60 +164,94 @@ def nearest(real, f, row, at, source, job, target):
         column, line = int(np.rint(px - real(f.low_x))) + f.low_x, int(np.rint(py - real(f.low_y))) + f.low_y
         for channel in range(job.channels):
             one_by_one()
-            texel = f.base + (channel * job.height + line) * job.width + column
-            target.values[channel * target.plane + at + x] = source[texel]
+            value = source[f.base + (channel * job.height + line) * job.width + column]
+            put(real, target, channel * target.plane + at + x, shares[x - row.left] * value, shares[x - row.left])
 
 
 @inner
-def bilinear(real, f, count, at, found, source, job, target):
-    """The first ``count`` of the positions, from ``values[at]`` on."""
-    texels, across, down = found
-    values = target.values
-    width, area, step, one = (
-        np.uint64(job.width),
-        np.uint64(job.height * job.width),
-        np.uint64(target.plane),
-        np.uint64(1),
-    )
-    for k in range(count):
-        wx, wy, i, o = across[k], down[k], np.uint64(f.base + texels[k]), np.uint64(at + k)
-        ux, uy = real(1) - wx, real(1) - wy
+def bilinear(real, f, row, at, source, job, target, room):
+    """The interior of a row."""
+    weightless = positions(real, f, row, row.x0, row.x1, job, room)
+    k, one, count, left = np.uint64(0), np.uint64(1), np.uint64(row.x1 - row.x0), np.uint64(row.x0 - row.left)
+    base, first, step = np.uint64(f.base), np.uint64(at + row.x0), np.uint64(target.plane)
+    area, width, pixels = np.uint64(job.height * job.width), np.uint64(job.width), target.pixels
+    if job.opacity_of == NOBODY and job.channels == 1:  # as those of mattes
+        while k < count:
+            one_by_one()
+            i = base + np.uint64(room.texels[k])
+            pixels[first + k] = between(source, i, width, weights_of(real, k, room))
+            k += one
+    elif job.opacity_of == NOBODY and job.channels == 3:  # as those of most pictures
+        while k < count:
+            one_by_one()
+            i, o, weights = base + np.uint64(room.texels[k]), first + k, weights_of(real, k, room)
+            pixels[o] = between(source, i, width, weights)
+            pixels[o + step] = between(source, i + area, width, weights)
+            pixels[o + step + step] = between(source, i + area + area, width, weights)
+            k += one
+    if k > 0:
+        if not weightless or not is_odd(real, pixels, first, count, step, job):
+            return
+        k = np.uint64(0)
+    while k < count:
         one_by_one()
-        if wx * ux * (wy * uy) == 0:  # one test for four
+        i, o, weights = base + np.uint64(room.texels[k]), first + k, weights_of(real, k, room)
+        opacity = real(1) if job.opacity_of == NOBODY else room.shares[left + k]
+        k += one
+        if weightless and weights[0] * weights[1] * (weights[2] * weights[3]) == 0:
             for _ in range(job.channels):
                 one_by_one()
-                above = weighted(real, source[i], source[i + one], ux, wx)
-                below = weighted(real, source[i + width], source[i + width + one], ux, wx)
-                values[o] = weighted(real, above, below, uy, wy)
+                put(real, target, o, opacity * careful(real, source, i, width, weights), opacity)
                 i, o = i + area, o + step
-        elif job.channels == 1:  # mattes
-            values[o] = between(source, i, width, ux, wx, uy, wy)
-        elif job.channels == 3:  # written out, as most pictures have three
-            values[o] = between(source, i, width, ux, wx, uy, wy)
-            values[o + step] = between(source, i + area, width, ux, wx, uy, wy)
-            values[o + step + step] = between(source, i + area + area, width, ux, wx, uy, wy)
         else:
             for _ in range(job.channels):
                 one_by_one()
-                values[o] = between(source, i, width, ux, wx, uy, wy)
+                put(real, target, o, opacity * between(source, i, width, weights), opacity)
                 i, o = i + area, o + step
 
 
 @inner
-def between(source, i, width, ux, wx, uy, wy):
+def weights_of(real, k, room):
+    """The weights of the texels left and right, and above and below."""
+    return real(1) - room.across[k], room.across[k], real(1) - room.down[k], room.down[k]
+
+
+@inner
+def is_odd(real, pixels, first, count, step, job):
+    """Whether a value of a row is 0, where its sign may depend on texels that have no weight, or is not finite."""
+    odd = False
+    for channel in range(job.channels):
+        for o in range(first + np.uint64(channel) * step, first + np.uint64(channel) * step + count):
+            odd |= (pixels[o] == 0) | (pixels[o] - pixels[o] != 0)
+    return odd
+
+
+@inner
+def between(source, i, width, weights):
     """Bilinear interpolation from texel i, to its right, and below."""
-    j, one = i + width, np.uint64(1)
+    j, one, (ux, wx, uy, wy) = i + width, np.uint64(1), weights
     above, below = blend(source[i], source[i + one], ux, wx), blend(source[j], source[j + one], ux, wx)
     return blend(above, below, uy, wy)
 
 
 @inner
-def sample_ends(real, f, row, at, source, job, target, coverage):
+def careful(real, source, i, width, weights):
+    """The same, but that a weight of 0 takes no part, as a texel may be infinite."""
+    j, one, (ux, wx, uy, wy) = i + width, np.uint64(1), weights
+    above = weighted(real, source[i], source[i + one], ux, wx)
+    below = weighted(real, source[j], source[j + one], ux, wx)
+    return weighted(real, above, below, uy, wy)
+
+
+@inner
+def sample_ends(real, f, row, at, source, job, target, shares):
     """What lies before x0 and from x1 on, with all the care that borders and edges need."""
     for end in range(row.t0, row.t1 - (row.x1 - row.x0)):
         x = end if end < row.x0 else end + (row.x1 - row.x0)
         across, down = taps_of(real, f, row, x, job)
-        part = coverage[x] if target.covered else real(1)
+        part = shares[x - row.left]
+        if job.by_reach:
+            shares[x - row.left] *= (across.weight + across.other_weight) * (down.weight + down.other_weight)
         for channel in range(job.channels):
             one_by_one()
             first = f.base + channel * job.height * job.width
@@ -206,4 +259,4 @@ def sample_ends(real, f, row, at, source, job, target, coverage):
             above = weighted(real, t00, t01, across.weight, across.other_weight)
             below = weighted(real, t10, t11, across.weight, across.other_weight)
             value = weighted(real, above, below, down.weight, down.other_weight)
-            target.values[channel * target.plane + at + x] = part * value
+            put(real, target, channel * target.plane + at + x, part * value, shares[x - row.left])

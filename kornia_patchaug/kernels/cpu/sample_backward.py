@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Wanted
-from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of
+from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, room_of
 from kornia_patchaug.kernels.cpu.jit import inner, jit
 from kornia_patchaug.kernels.cpu.rows import (
     ABSENT,
@@ -22,25 +22,24 @@ from kornia_patchaug.kernels.cpu.rows import (
     TILE,
     Job,
     Objects,
-    X,
+    all_ends,
+    alpha,
+    alphas,
     fill,
-    fill_with_opacity,
     frame_of,
     half_size,
     narrow,
     one_by_one,
-    opacity_of_row,
     positions,
     ratio,
     row_of,
-    scratch,
     share,
     taps_of,
     texels_of,
 )
-from kornia_patchaug.kernels.cpu.sample import window_tasks
+from kornia_patchaug.kernels.cpu.sample import piece_of, pieces_of
 from kornia_patchaug.kernels.cpu.threads import spread, threads_for
-from kornia_patchaug.plan import HEIGHT, ORIGIN_Y, PICTURE, START, WIDTH, Plan
+from kornia_patchaug.plan import HEIGHT, ORIGIN_X, ORIGIN_Y, START, WIDTH, Plan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,7 +67,7 @@ def sample_backward(
     coverage = fresh(0, boxes) if grad_coverage is None else flat(grad_coverage, boxes)
     grads = Grads(values, coverage, fresh(0, boxes))
     of_source = gradient_of_source(source, plan, grads, objects, job) if wanted.source else None
-    return Gradients(of_source, *gradients_of_objects(source, grads, objects, job, wanted)[:3])
+    return Gradients(of_source, *gradients_of_objects(source, grads, objects, job, wanted, pieces_of(plan.windows))[:3])
 
 
 def gradient_of_source(source: Tensor, plan: Plan, grads: Grads, objects: Objects, job: Job) -> Tensor:
@@ -91,28 +90,28 @@ def add_to_source(
     rows = -(-job.height // pieces)
     bands = pictures * -(-job.height // rows)
     arguments = rows, *readers, grads.values, objects, job, clear, target
-    spread(source_loop, arguments, bands, job.total)
+    spread(source_loop, arguments, bands, job.total, lambda: room_of(target))
 
 
 def gradients_of_objects(
-    source: Tensor, grads: Grads, objects: Objects, job: Job, wanted: Wanted
+    source: Tensor, grads: Grads, objects: Objects, job: Job, wanted: Wanted, pieces: int
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
     """The gradients with respect to theta, boxes, source boxes and the objects' opacity, None where not wanted."""
     if not (wanted.theta or wanted.boxes or wanted.source_boxes or wanted.opacity):
         return None, None, None, None
-    tasks = window_tasks(objects.windows)
-    sums = np.empty((len(tasks), SUMS))
-    spread(sums_loop, (tasks, flat(source, objects.boxes), objects, job, grads, sums), len(tasks), job.total)
-    return finished(tasks, sums, objects, job, wanted)
+    sums = np.empty((len(objects.theta) * pieces, SUMS))
+    arguments = pieces, flat(source, objects.boxes), objects, job, grads, sums
+    spread(sums_loop, arguments, len(sums), job.total, lambda: room_of(objects.boxes))
+    return finished(sums, objects, job, wanted)
 
 
 def finished(
-    tasks: NDArray[np.int64], sums: NDArray[np.float64], objects: Objects, job: Job, wanted: Wanted
+    sums: NDArray[np.float64], objects: Objects, job: Job, wanted: Wanted
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
-    """The same of the sums ``(K, 13)`` of tasks ``(K, 3)``."""
+    """The same of sums ``(K, 13)``, those of the pieces of each object one after another."""
     count, dtype = len(objects.theta), objects.boxes.dtype
     arrays = [np.empty((count, size), dtype) for size in (6, 4, 4, 1)]
-    finish(tasks, sums, objects, job, *arrays)
+    finish(sums, objects, job, *arrays)
     of_theta, of_boxes, of_source_boxes, of_opacity = arrays
     return (
         torch.from_numpy(of_theta).view(-1, 2, 3) if wanted.theta else None,
@@ -123,38 +122,35 @@ def finished(
 
 
 @jit
-def sums_loop(begin, end, tasks, source, objects, job, grads, sums):
-    """Each task: what some rows of one window add to the sums of their object."""
+def sums_loop(begin, end, pieces, source, objects, job, grads, sums, room):
+    """Each task: what a piece of one window adds to the sums of its object."""
     for k in range(begin, end):
-        n, y0, y1 = tasks[k]
+        n, y0, y1 = piece_of(k, pieces, objects.windows)
         fill(sums[k], 0, SUMS, 0.0)
-        rows_to_sums(n, y0, y1, source, objects, job, grads, sums[k])
+        rows_to_sums(n, y0, y1, source, objects, job, grads, sums[k], room)
 
 
 @inner
-def rows_to_sums(n, y0, y1, source, objects, job, grads, add):
+def rows_to_sums(n, y0, y1, source, objects, job, grads, add, room):
     """What rows of a window add to the sums ``(13,)`` of object n, in float64; their part of ``grads.of_pixels``."""
     real, f, columns = source.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
-    found, room = scratch(real, min(columns, TILE)), np.empty(columns, source.dtype)
-    fill_with_opacity(room, n, objects, job)
     for left in range(0, columns, TILE):
         right = min(columns, left + TILE)
         for y in range(y0, y1):
             row, at = row_of(real, f, y, left, right, job.covered, job), objects.windows[n, START] + y * columns
-            opacity = opacity_of_row(at, objects, job, room)
-            ends_to_sums(f, row, y, at, source, job, grads, opacity, add)
-            if job.nearest:
-                nearest_to_opacity(real, f, row, at, source, job, grads, add)
-            else:
-                positions(real, f, row, row.x0, row.x1, job, found)
-                interior_to_sums(f, row, at, found, source, job, grads, opacity, add)
+            if job.nearest and job.of_opacity:
+                row = all_ends(row)
+            ends_to_sums(f, n, row, y, at, source, objects, job, grads, add)
+            if not job.nearest:
+                positions(real, f, row, row.x0, row.x1, job, room)
+                alphas(n, at + row.x0, row.x1 - row.x0, objects, job, room.shares)
+                interior_to_sums(f, row, at, source, job, grads, add, room)
 
 
 @inner
-def interior_to_sums(f, row, at, found, source, job, grads, opacity, add):
+def interior_to_sums(f, row, at, source, job, grads, add, room):
     """The interior of a row: what its positions and values add."""
     real = source.dtype.type
-    texels, across, down = found
     one, width, area, total = (
         np.uint64(1),
         np.uint64(job.width),
@@ -163,9 +159,9 @@ def interior_to_sums(f, row, at, found, source, job, grads, opacity, add):
     )
     sum_x, sum_x_dx, sum_y, sum_y_dx, sum_value = real(0), real(0), real(0), real(0), real(0)
     begin, end = at + row.x0, at + row.x1
-    shares, covers, of_pixels = opacity[row.x0 : row.x1], grads.opacity[begin:end], grads.of_pixels[begin:end]
+    covers, of_pixels = grads.opacity[begin:end], grads.of_pixels[begin:end]
     for k in range(row.x1 - row.x0):
-        wx, wy, i, o = across[k], down[k], np.uint64(f.base + texels[k]), np.uint64(at + row.x0 + k)
+        wx, wy, i, o = room.across[k], room.down[k], np.uint64(f.base + room.texels[k]), np.uint64(at + row.x0 + k)
         dx, by_x, by_y, by_value = real(row.x0 + k) + (real(0.5) - f.centre_x), real(0), real(0), real(0)
         for _ in range(job.channels):
             one_by_one()
@@ -187,27 +183,13 @@ def interior_to_sums(f, row, at, found, source, job, grads, opacity, add):
         # Where a position was brought back to what can be read, it does not move what is read.
         moves_x = f.first_x <= f.a * dx + row.x < f.last_x
         moves_y = f.first_y <= f.c * dx + row.y < f.last_y
-        by_x, by_y = by_x * shares[k] if moves_x else real(0), by_y * shares[k] if moves_y else real(0)
+        by_x, by_y = by_x * room.shares[k] if moves_x else real(0), by_y * room.shares[k] if moves_y else real(0)
         sum_x += by_x
         sum_x_dx += by_x * dx
         sum_y += by_y
         sum_y_dx += by_y * dx
     add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, row.dy, add)
     add[12] += sum_value
-
-
-@inner
-def nearest_to_opacity(real, f, row, at, source, job, grads, add):
-    """The interior of a row under nearest: positions have no gradient."""
-    if not job.of_opacity:
-        return
-    for x in range(row.x0, row.x1):
-        across, down = taps_of(real, f, row, x, job)
-        by_value = real(0)
-        for channel in range(job.channels):
-            texel = f.base + (channel * job.height + down.one) * job.width + across.one
-            by_value += grads.values[channel * job.total + at + x] * source[texel]
-        to_opacity(by_value, at + x, job, grads, real(1), real(1), add)
 
 
 @inner
@@ -240,7 +222,7 @@ def add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, dy, add):
 
 
 @inner
-def ends_to_sums(f, row, y, at, source, job, grads, opacity, add):
+def ends_to_sums(f, n, row, y, at, source, objects, job, grads, add):
     """The columns of a row that are not its interior; also where nothing is read, as edges cover there."""
     real = source.dtype.type
     t0, t1 = (row.left, row.right) if len(grads.opacity) or job.of_opacity else (row.t0, row.t1)
@@ -273,10 +255,12 @@ def ends_to_sums(f, row, y, at, source, job, grads, opacity, add):
                 by_y += grad * (u0 + u1) * (real(down.other != ABSENT) - real(down.one != ABSENT))
         if job.of_opacity:
             to_opacity(by_value, at + x, job, grads, part_x * part_y, reach, add)
-        scale = part_x * part_y * opacity[x]
-        by_x, by_y = by_x * scale * across.slope, by_y * scale * down.slope
+        opacity = alpha(real, n, at + x, objects, job)
+        scale = part_x * part_y * opacity
+        by_x = by_x * scale * across.slope if across.slope != 0 else real(0)
+        by_y = by_y * scale * down.slope if down.slope != 0 else real(0)
         add_position(f, by_x, by_x * dx, by_y, by_y * dx, row.dy, add)
-        by_share *= opacity[x]
+        by_share *= opacity
         for side, slope, other in (
             (8, x_by_low, part_y),
             (9, y_by_low, part_x),
@@ -288,15 +272,15 @@ def ends_to_sums(f, row, y, at, source, job, grads, opacity, add):
 
 
 @jit
-def finish(tasks, sums, objects, job, of_theta, of_boxes, of_source_boxes, of_opacity):
-    """Add up the tasks' sums in their order, and carry them from matrices and centres to theta and boxes."""
-    total = np.zeros((len(of_theta), SUMS))
-    for k in range(len(tasks)):
-        for i in range(SUMS):
-            total[tasks[k, 0], i] += sums[k, i]
+def finish(sums, objects, job, of_theta, of_boxes, of_source_boxes, of_opacity):
+    """Add up the sums of each object in their order, and carry them from matrices and centres to theta and boxes."""
     theta, boxes, real = objects.theta, objects.boxes, objects.theta.dtype.type
-    for n in range(len(total)):
-        grad = total[n]
+    pieces = len(sums) // max(len(theta), 1)
+    for n in range(len(theta)):
+        grad = sums[n * pieces]
+        for k in range(1, pieces):
+            for i in range(SUMS):
+                grad[i] += sums[n * pieces + k, i]
         of_opacity[n, 0] = grad[12]
         for k in range(4):
             of_boxes[n, k] = grad[8 + k]
@@ -337,7 +321,7 @@ def grow(of_boxes, n, k, of_size):
 
 
 @jit
-def source_loop(begin, end, rows, order, first, grad_values, objects, job, clear, target):
+def source_loop(begin, end, rows, order, first, grad_values, objects, job, clear, target, room):
     """Each task: a band of ``rows`` rows of one picture, to whose gradient every object that reads it adds, in turn."""
     real, bands = target.dtype.type, -(-job.height // rows)
     for k in range(begin, end):
@@ -348,64 +332,70 @@ def source_loop(begin, end, rows, order, first, grad_values, objects, job, clear
                 plane = (picture * job.channels + channel) * job.height
                 fill(target, (plane + row0) * job.width, (plane + row1) * job.width, real(0))
         for i in range(first[picture], first[picture + 1]):
-            window_to_source(order[i], row0, row1, grad_values, objects, job, target)
+            window_to_source(order[i], row0, row1, grad_values, objects, job, target, room)
 
 
 @inner
-def window_to_source(n, row0, row1, grad_values, objects, job, target):
+def window_to_source(n, row0, row1, grad_values, objects, job, target, room):
     """What object n adds to the gradient of rows row0 .. row1 of the picture that it reads."""
     real, f, columns = target.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
     top, stop = row0 - objects.reads[n, ORIGIN_Y], row1 - objects.reads[n, ORIGIN_Y]  # the rows as the object counts
-    if columns == 0 or f.last_y < top or f.first_y >= stop:
+    if f.last_y < top or f.first_y >= stop:
         return
-    found, room = scratch(real, columns), np.empty(columns, target.dtype)
-    fill_with_opacity(room, n, objects, job)
-    first_texel = (objects.reads[n, PICTURE] * job.channels * job.height + row0) * job.width
-    end_texel, one, below = first_texel + (row1 - row0) * job.width, np.uint64(1), np.uint64(job.width)
-    area, total = np.uint64(job.height * job.width), np.uint64(job.total)
-    for y in range(objects.windows[n, HEIGHT]):
-        row, at = row_of(real, f, y, X, columns, job.covered, job), objects.windows[n, START] + y * columns
-        opacity = opacity_of_row(at, objects, job, room)
-        if job.nearest:
-            ends_to_source(real, f, row, row.t0, row.t1, y, at, (top, stop), grad_values, opacity, job, target)
-            continue
-        ends_to_source(real, f, row, row.t0, row.x0, y, at, (top, stop), grad_values, opacity, job, target)
-        # Those that may touch the band, with half a pixel more on both sides, as rounding moves positions; beyond what
-        # can be read, all that are brought back to it.
-        low = real(top) - real(1.5) if f.first_y < top else real(-np.inf)
-        high = real(stop) + real(0.5) if f.last_y >= stop else real(np.inf)
-        begin, end = narrow(real, row.x0, row.x1, f.per_y, row.y + f.c * (real(0.5) - f.centre_x), low, high)
-        positions(real, f, row, begin, end, job, found)
-        texels, across, down = found
-        shares = opacity[begin:end]
-        for k in range(end - begin):
-            wx, wy, i = across[k], down[k], f.base + texels[k]
-            above_in, below_in = first_texel <= i < end_texel, first_texel <= i + job.width < end_texel
-            above, under = (real(1) - wy) * shares[k], wy * shares[k]
-            w00, w01, w10, w11 = above * (real(1) - wx), above * wx, under * (real(1) - wx), under * wx
-            g, o = np.uint64(at + begin + k), np.uint64(i)
-            for _ in range(job.channels):
-                one_by_one()
-                grad = grad_values[g]
-                if above_in:
-                    target[o] += grad * w00
-                    target[o + one] += grad * w01
-                if below_in:
-                    target[o + below] += grad * w10
-                    target[o + below + one] += grad * w11
-                g, o = g + total, o + area
-        ends_to_source(real, f, row, row.x1, row.t1, y, at, (top, stop), grad_values, opacity, job, target)
+    # Those that may touch the band, with half a pixel more on both sides, as rounding moves positions; beyond what can
+    # be read, all that are brought back to it.
+    low = real(top) - real(1.5) if f.first_y < top else real(-np.inf)
+    high = real(stop) + real(0.5) if f.last_y >= stop else real(np.inf)
+    for left in range(0, columns, TILE):
+        right = min(columns, left + TILE)
+        for y in range(objects.windows[n, HEIGHT]):
+            row, at = row_of(real, f, y, left, right, job.covered, job), objects.windows[n, START] + y * columns
+            if job.nearest:
+                row = all_ends(row)
+            ends_to_source(f, n, row, y, at, (top, stop), grad_values, objects, job, target)
+            begin, end = narrow(real, row.x0, row.x1, f.per_y, row.y + f.c * (real(0.5) - f.centre_x), low, high)
+            if begin < end:
+                positions(real, f, row, begin, end, job, room)
+                alphas(n, at + begin, end - begin, objects, job, room.shares)
+                first = f.base - objects.reads[n, ORIGIN_X] + top * job.width
+                band = first, first + (stop - top) * job.width
+                interior_to_source(f, end - begin, at + begin, band, grad_values, job, target, room)
 
 
 @inner
-def ends_to_source(real, f, row, begin, end, y, at, band, grad_values, opacity, job, target):
-    """Columns begin .. end of a row, with all the care that borders and edges need."""
-    top, stop = band
-    for x in range(begin, end):
+def interior_to_source(f, count, at, band, grad_values, job, target, room):
+    """What pixels ``at .. at + count`` add, whose positions the room holds, to texels of a band of the first channel."""
+    real, (first, end) = target.dtype.type, band
+    one, below = np.uint64(1), np.uint64(job.width)
+    area, total = np.uint64(job.height * job.width), np.uint64(job.total)
+    for k in range(count):
+        wx, wy, i = room.across[k], room.down[k], f.base + room.texels[k]
+        above_in, below_in = first <= i < end, first <= i + job.width < end
+        above, under = (real(1) - wy) * room.shares[k], wy * room.shares[k]
+        w00, w01, w10, w11 = above * (real(1) - wx), above * wx, under * (real(1) - wx), under * wx
+        g, o = np.uint64(at + k), np.uint64(i)
+        for _ in range(job.channels):
+            one_by_one()
+            grad = grad_values[g]
+            if above_in:
+                target[o] += grad * w00
+                target[o + one] += grad * w01
+            if below_in:
+                target[o + below] += grad * w10
+                target[o + below + one] += grad * w11
+            g, o = g + total, o + area
+
+
+@inner
+def ends_to_source(f, n, row, y, at, band, grad_values, objects, job, target):
+    """What the columns of a row that are not its interior add, with all the care that borders and edges need."""
+    real, (top, stop) = target.dtype.type, band
+    for end in range(row.t0, row.t1 - (row.x1 - row.x0)):
+        x = end if end < row.x0 else end + (row.x1 - row.x0)
         across, down = taps_of(real, f, row, x, job)
         if not (top <= down.one < stop or top <= down.other < stop):
             continue
-        part = opacity[x]
+        part = alpha(real, n, at + x, objects, job)
         if job.covered:
             part *= share(real, x, f.x1, f.x2)[0] * share(real, y, f.y1, f.y2)[0]
         for channel in range(job.channels):

@@ -22,23 +22,31 @@ def threads_for(pixels: int) -> int:
     return min(torch.get_num_threads(), 1 + pixels // WORTH_A_THREAD)
 
 
-def spread(loop: Callable[..., None], arguments: tuple[Any, ...], count: int, pixels: int) -> None:
-    """Have ``loop(begin, end, *arguments)`` do tasks 0 .. count, on as many threads as torch uses and they are worth.
+def spread(
+    loop: Callable[..., None],
+    arguments: tuple[Any, ...],
+    count: int,
+    pixels: int,
+    room: Callable[[], tuple[Any, ...]] = tuple,
+) -> None:
+    """Have ``loop(begin, end, *arguments, *room())`` do tasks 0 .. count, on as many threads as torch uses and they are
+    worth, each of which has a room of its own.
 
     The loop must let go of the interpreter's lock. Whoever is free takes the next tasks.
     """
     threads = min(threads_for(pixels), count)
     if threads <= 1:
-        loop(0, count, *arguments)
+        loop(0, count, *arguments, *room())
         return
     step = max(1, count // (threads * TURNS))
     left = itertools.count(0, step)  # next() on it is one step of the interpreter: no two threads get the same
 
     def take() -> None:
+        own = room()
         for begin in left:
             if begin >= count:
                 return
-            loop(begin, min(begin + step, count), *arguments)
+            loop(begin, min(begin + step, count), *arguments, *own)
 
     futures = []
     try:
