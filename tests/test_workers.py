@@ -89,12 +89,12 @@ def once(x):
 
 @inner
 def span(x):
-    return np.ptp(x)
+    return x[np.argmax(x)] - x[np.argmin(x)]
 
 @inner
 def check(x):
     if x > 1:
-        raise ValueError("too much", x)
+        raise ValueError("too much", 1)
     return x
 """
 
@@ -148,13 +148,13 @@ def test_work_is_shared_among_threads_and_small_work_is_not():
         still_alone = pool_threads()
 
         by, lock, spread = [], threading.Lock(), running.spread
-        def watched(work, arguments, count, pixels):
+        def watched(work, arguments, count, pixels, room=tuple):
             done = []
             def noted(begin, end, *arguments):
                 done.append((begin, end, threading.current_thread().name))
                 work(begin, end, *arguments)
                 time.sleep(0.001)  # time enough for the others to wake
-            spread(noted, arguments, count, pixels)
+            spread(noted, arguments, count, pixels, room)
             with lock:
                 by.append([count, pixels, done])
         import importlib
@@ -443,7 +443,7 @@ def test_processes_that_compile_for_two_dtypes_at_once_leave_each_other_their_co
     load, folder = fresh
 
     def run(dtype):
-        assert load()(np.ones(3, dtype)).dtype == dtype
+        assert load()(np.dtype(dtype).type(1)) == 2
         return {path: path.read_bytes() for path in (folder / "cache").rglob("*.nb?")}
 
     first = run("float64")
@@ -576,7 +576,7 @@ def test_what_a_part_raises_reaches_the_caller(fresh):
         assert checked(1) == 1
         with pytest.raises(ValueError, match="too much") as caught:
             checked(3)
-        assert caught.value.args == ("too much", 3)
+        assert caught.value.args == ("too much", 1)
     assert sum(checked.stats.cache_hits.values()) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
@@ -51,6 +52,11 @@ class Library(JITCodeLibrary):
 
     def _optimize_functions(self, module: Any) -> None:
         module.data_layout = self._codegen._data_layout  # numba's passes here are among those of the whole module
+
+    def _optimize_final_module(self) -> None:
+        """All passes, once: numba runs them before and after it removes reference counts, of which there are none."""
+        passes, builder = self._codegen._module_pass_manager()
+        passes.run(self._final_module, builder)
 
     def add_linking_library(self, library: Any) -> None:
         """As numba does, but without finalising it."""
@@ -166,10 +172,14 @@ class Entry(CPUDispatcher):
     def compile(self, signature: Any) -> Any:
         with global_compiler_lock:
             before, CODEGEN._library_class = CODEGEN._library_class, Library
+            collects = gc.isenabled()
+            gc.disable()  # which would take an eighth of the time: a compiler makes many objects and little garbage
             try:
                 return super().compile(signature)
             finally:
                 CODEGEN._library_class = before
+                if collects:
+                    gc.enable()
 
 
 class Inner(CPUDispatcher):
