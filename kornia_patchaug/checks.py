@@ -164,13 +164,8 @@ def check_values(
 ) -> None:
     """The checks of boxes ``(N, 4)``, theta ``(N, 2, 3)`` and image indices ``(N,)`` on the host, all at a glance."""
     within = (image >= 0) & (image < batch_size)
-    fine = (
-        abs(boxes) <= MAX_COORDINATE,
-        boxes[:, 2:] >= boxes[:, :2],
-        np.isfinite(theta).reshape(-1, 6),
-        within[:, None],
-    )
-    if not np.concatenate(fine, axis=1).all():
+    parts = abs(boxes) <= MAX_COORDINATE, boxes[:, 2:] >= boxes[:, :2], np.isfinite(theta).reshape(-1, 6)
+    if not np.concatenate((*parts, within[:, None]), axis=1).all():
         check_box_values(boxes)
         check_index_values("obj_to_img", image, batch_size)
         check_theta_values(theta)

@@ -56,7 +56,7 @@ def painted_pixels(boxes: Corners, height: int, width: int) -> Corners:
     has_side = boxes[:, 2:] > boxes[:, :2]  # across, down
     has_area = has_side[:, :1] & has_side[:, 1:]
     if isinstance(boxes, np.ndarray):
-        painted = np.maximum(np.minimum(whole_pixels(boxes), np.array((width, height) * 2, np.float64)), 0)
+        painted = np.minimum(np.maximum(whole_pixels(boxes), 0), (width, height, width, height))
         np.copyto(painted[:, 2:], painted[:, :2], where=~has_area)
         return painted
     painted = whole_pixels(boxes).minimum(boxes.new_tensor((width, height) * 2)).clamp(min=0)

@@ -92,8 +92,8 @@ def _to(value: Tensor, dtype: torch.dtype) -> Tensor:
 
 def on_host(*tensors: Tensor) -> list[NDArray[np.float64]]:
     """Float64 copies of tensors ``(N, ...)`` of one device on the host, with one transfer."""
-    if tensors[0].is_cpu:
-        return [tensor.numpy(force=True).astype(np.float64) for tensor in tensors]
+    if tensors[0].is_cpu:  # column by column: NumPy is slow with slices of short rows
+        return [tensor.numpy(force=True).astype(np.float64, order="F") for tensor in tensors]
     return packed_on_host(*tensors)
 
 

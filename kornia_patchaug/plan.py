@@ -110,8 +110,9 @@ class Windows(Table):
     def __init__(self, host: NDArray[np.int64]) -> None:
         super().__init__(host)
         self.areas = host[:, WIDTH] * host[:, HEIGHT]  # (N,) pixels of each window
-        host[:, START] = self.areas.cumsum() - self.areas
-        self.total = int(host[-1, START] + self.areas[-1]) if len(host) else 0  # P
+        stops = self.areas.cumsum()
+        host[:, START] = stops - self.areas
+        self.total = int(stops[-1]) if len(host) else 0  # P
 
     @classmethod
     def of(cls, image: NDArray[np.int64], first: NDArray[np.number], stop: NDArray[np.number]) -> Windows:
@@ -169,10 +170,11 @@ def image_plan(
 ) -> Plan:
     """Objects that read the place that they paint: the whole pixels of their box, or with ``surroundings`` any."""
     height, width = images.shape[2:]
+
     painted = painted_pixels(boxes, height, width)
     first, stop = painted[:, :2], painted[:, 2:]
-    limits = last_pixels(images) if surroundings else whole_pixels(boxes) - (0, 0, 1, 1)
-    reads = Reads.of(image, first, limits - np.concatenate((first, first), axis=1))
+    limits = (0, 0, width, height) if surroundings else whole_pixels(boxes)
+    reads = Reads.of(image, first, limits - np.concatenate((first, first + 1), axis=1))
     return Plan(reads, Windows.of(image, first, stop), sampling, box_coverage=True)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Inputs, Wanted
-from kornia_patchaug.kernels.cpu.rows import NOBODY, OBJECT, PIXEL, TILE, Job, Objects, Room
+from kornia_patchaug.kernels.cpu.rows import NOBODY, OBJECT, PIXEL, TILE, Job, Objects
 from kornia_patchaug.plan import Plan
 
 if TYPE_CHECKING:
@@ -38,11 +38,10 @@ def job_of(source: Tensor, plan: Plan, opacity: Tensor | None = None, wanted: Wa
     return Job(channels, height, width, plan.windows.total, *options, wanted.boxes, wanted.opacity)
 
 
-def room_of(like: Reals, window: int = 0) -> tuple[Room]:
-    """What one thread works in; with room for so many numbers of a window."""
-    reals = fresh(3 * TILE + window, like)
-    parts = (reals[i : i + TILE] for i in range(0, 3 * TILE, TILE))
-    return (Room(np.empty(TILE, np.int64), *parts, reals[3 * TILE :]),)
+def room_of(like: Reals, window: int = 0) -> tuple[tuple[Any, ...]]:
+    """What one thread works in, the fields of a `Room`; with room for so many numbers of a window."""
+    across, down, shares = (np.empty(TILE, like.dtype) for _ in range(3))
+    return ((np.empty(TILE, np.int64), across, down, shares, np.empty(window, like.dtype)),)
 
 
 def contiguous(tensor: Tensor) -> NDArray[Any]:
@@ -63,7 +62,7 @@ def fresh(count: int, like: Reals) -> Reals:
 
 def shaped(array: Reals, like: Tensor) -> Tensor:
     """A tensor of the dtype, shape and memory format of another; where both are NaN, with the bits of the other."""
-    tensor = torch.from_numpy(array).view(like.shape)
+    tensor = torch.from_numpy(array.reshape(like.shape))
     if tensor.dtype == like.dtype and like.is_contiguous():
         return tensor
     result = torch.empty_like(like).copy_(tensor)

@@ -66,6 +66,7 @@ def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Wi
 @jit
 def composite_loop(begin, end, place, canvas, values, opacity, out, under):
     """Each task: copy a band of rows of one image, and paint what lies in it of each of its windows, in row order."""
+    place = Canvas(*place)
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
         copy_band(image, row0, row1, place, canvas, out)
@@ -80,6 +81,7 @@ def composite_loop(begin, end, place, canvas, values, opacity, out, under):
 @jit
 def composite_backward_loop(begin, end, place, grad, opacity, under, out, grads):
     """Each task: copy a band of rows of the gradient, and take each window off it again, the last one first."""
+    place = Canvas(*place)
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
         copy_band(image, row0, row1, place, grad, out)
@@ -115,7 +117,7 @@ def rows_in(n, row0, row1, place):
 
 @inner
 def pixel_of(n, channel, y, place):
-    """Where the first pixel of row y of a window lies in the flat canvas, and in the flat buffers, without the channel."""
+    """Where row y of a window begins in the flat canvas, and in the flat buffers, without the channel."""
     window = place.windows[n]
     line = (window[IMAGE] * place.channels + channel) * place.height + window[TOP] + y
     return line * place.width + window[LEFT], window[START] + y * window[WIDTH]

@@ -26,6 +26,7 @@ from kornia_patchaug.kernels.cpu.rows import (
     TILE,
     Job,
     Objects,
+    Room,
     X,
     copy,
     fill,
@@ -76,14 +77,14 @@ def _painted(source: Tensor, canvas: Tensor, scene: Scene, bands: int, read: Rea
     """The flat painted canvas, and what was under each flat pixel if it is to be kept."""
     out = fresh(canvas.numel(), scene.objects.boxes)
     under = fresh(scene.job.channels * scene.job.total if keep else 0, out)
-    came = flat(canvas, out)
+    came, bare = flat(canvas, out), tuple(map(tuple, scene))
     if read is Read.PAINTED:  # images are independent of one another, and of one image nothing is done at once
         sides = scene.place.windows[:, WIDTH:START]
         window = (scene.job.channels + 1) * int(sides.prod(1).max(initial=0))
-        spread(sweep_loop, (scene, came, out, under), len(canvas), canvas.numel(), lambda: room_of(out, window))
+        spread(sweep_loop, (bare, came, out, under), len(canvas), canvas.numel(), lambda: room_of(out, window))
     else:
         picture = came if source is canvas else flat(source, out)
-        spread(paint_loop, (scene, picture, came, out, under), bands, canvas.numel(), lambda: room_of(out))
+        spread(paint_loop, (bare, picture, came, out, under), bands, canvas.numel(), lambda: room_of(out))
     return out, under
 
 
@@ -98,16 +99,17 @@ def paint_backward(
     of_opacity, of_pixels = (fresh(job.total if want else 0, like) for want in (covers, each))
     place, bands = canvas_of(grad, plan.windows)
     scene, of_source = Scene(place, objects, job), None
+    bare = tuple(map(tuple, scene))
     if read is Read.PAINTED:
         painted, below = _painted(source, source, scene, bands, read, keep=True)
         grads, sums = Grads(below, of_opacity, of_pixels), np.empty((len(objects.theta), SUMS))
         out = np.array(flat(grad, like))
-        arguments = scene, painted, grads, out, sums
+        arguments = bare, painted, grads, out, sums
         spread(sweep_backward_loop, arguments, len(grad), grad.numel(), lambda: room_of(like))
         of_objects = finished(sums, objects, job, wanted)
     else:
         grads, out = Grads(fresh(job.channels * job.total, like), of_opacity, of_pixels), fresh(grad.numel(), like)
-        arguments = scene, flat(grad, like), flat(under, like), grads, out
+        arguments = bare, flat(grad, like), flat(under, like), grads, out
         spread(take_off_loop, arguments, bands, grad.numel(), lambda: room_of(like))
         if read is Read.CANVAS and wanted.canvas:
             add_to_source(out, False, (place.order, place.first), grads, objects, job)
@@ -119,10 +121,17 @@ def paint_backward(
     return Gradients(of_source, *others), of_canvas, torch.from_numpy(of_pixels) if each else of_each_object
 
 
+@inner
+def scene_of(scene):
+    """A `Scene` of tuples."""
+    place, objects, job = scene
+    return Scene(Canvas(*place), Objects(*objects), Job(*job))
+
+
 @jit
 def paint_loop(begin, end, scene, source, canvas, out, under, room):
-    """Each task: copy a band of rows of one image, and sample and paint what lies in it of each window, in row order."""
-    place, objects, job = scene
+    """Each task: copy a band of rows of one image, and sample and paint what its windows have there, in row order."""
+    (place, objects, job), room = scene_of(scene), Room(*room)
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
         copy_band(image, row0, row1, place, canvas, out)
@@ -138,6 +147,7 @@ def paint_loop(begin, end, scene, source, canvas, out, under, room):
 @jit
 def take_off_loop(begin, end, scene, grad, under, grads, out, room):
     """Each task: copy a band of rows of the gradient, and take each window off it again, the last one first."""
+    scene, grads, room = scene_of(scene), Grads(*grads), Room(*room)
     place = scene.place
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
@@ -170,7 +180,7 @@ def take_off(n, y0, y1, scene, under, grads, out, room):
 def sweep_loop(begin, end, scene, canvas, out, under, room):
     """Each task: copy an image, and sample and paint its objects in row order, each from what those before it left: a
     window as a whole, as it may read what it paints."""
-    place, objects, job = scene
+    (place, objects, job), room = scene_of(scene), Room(*room)
     plane = len(room.window) // (job.channels + 1)
     values, coverage = room.window[: job.channels * plane], room.window[job.channels * plane :]
     for image in range(begin, end):
@@ -190,6 +200,7 @@ def sweep_backward_loop(begin, end, scene, canvas, grads, out, sums, room):
     ``grads.values`` holds what was under each flat pixel, which makes room for the gradient of its value. So the
     painted canvas becomes what each object read, and ``out`` the gradient with respect to that.
     """
+    scene, grads, room = scene_of(scene), Grads(*grads), Room(*room)
     place, objects, job = scene
     for image in range(begin, end):
         for i in range(place.first[image + 1] - 1, place.first[image] - 1, -1):

@@ -14,6 +14,9 @@ from kornia_patchaug.kernels.cpu.jit import inner, jit
 from kornia_patchaug.kernels.cpu.rows import (
     NOBODY,
     TILE,
+    Job,
+    Objects,
+    Room,
     X,
     blend,
     copy,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 14  # pixels: few enough to share the work evenly, many enough not to notice that it is handed out
 PIECES = 1 << 12  # of all windows together, as there are sums of each; more if there are more windows
+NEAR = 1 << 17  # numbers of a source that a second-level cache holds
 AHEAD = 8  # rows: what one reads is asked for while those before it are computed
 LINE = 16  # pixels in a cache line, of float32
 
@@ -83,6 +87,7 @@ def piece_of(k, pieces, windows):
 @jit
 def sample_loop(begin, end, pieces, source, objects, job, values, coverage, room):
     """Each task: a piece of one window."""
+    objects, job, room = Objects(*objects), Job(*job), Room(*room)
     for k in range(begin, end):
         n, y0, y1 = piece_of(k, pieces, objects.windows)
         start, columns = objects.windows[n, START], objects.windows[n, WIDTH]
@@ -94,21 +99,23 @@ def sample_loop(begin, end, pieces, source, objects, job, values, coverage, room
 def rows_of(n, y0, y1, source, objects, job, target, room):
     """Sample rows y0 .. y1 of the window of object n, and paint them if that is what the target is for."""
     real, f, columns = source.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
-    opaque = is_opaque(f, n, objects, job)
+    opaque, far = is_opaque(f, n, objects, job), len(source) > NEAR
+    fill(room.shares, X, TILE, real(1))
     for left in range(0, columns, TILE):
         right = min(columns, left + TILE)
         for y in range(y0 - AHEAD, y1):
-            if y + AHEAD < y1:
+            if far and y + AHEAD < y1:
                 ask_for_row(real, f, y + AHEAD, left, right, source, job)
             if y < y0:
                 continue
             row, at = row_of(real, f, y, left, right, job.covered and not opaque, job), target.start + y * target.pitch
-            opacities(f, n, y, row, objects, job, room.shares)
+            if not opaque:
+                opacities(f, n, y, row, objects, job, room.shares)
             if len(target.under):
                 for channel in range(job.channels):
                     flat_pixel = channel * job.total + objects.windows[n, START] + y * columns + left
                     copy(target.under, flat_pixel, target.pixels, channel * target.plane + at + left, right - left)
-            for channel in range(job.channels):
+            for channel in range(job.channels if row.left < row.t0 or row.t1 < row.right else X):
                 first = channel * target.plane + at
                 if opaque:
                     fill(target.pixels, first + row.left, first + row.t0, real(0))
@@ -250,8 +257,10 @@ def sample_ends(real, f, row, at, source, job, target, shares):
         x = end if end < row.x0 else end + (row.x1 - row.x0)
         across, down = taps_of(real, f, row, x, job)
         part = shares[x - row.left]
+        opacity = part
         if job.by_reach:
-            shares[x - row.left] *= (across.weight + across.other_weight) * (down.weight + down.other_weight)
+            opacity *= (across.weight + across.other_weight) * (down.weight + down.other_weight)
+            shares[x - row.left] = opacity
         for channel in range(job.channels):
             one_by_one()
             first = f.base + channel * job.height * job.width
@@ -259,4 +268,4 @@ def sample_ends(real, f, row, at, source, job, target, shares):
             above = weighted(real, t00, t01, across.weight, across.other_weight)
             below = weighted(real, t10, t11, across.weight, across.other_weight)
             value = weighted(real, above, below, down.weight, down.other_weight)
-            put(real, target, channel * target.plane + at + x, part * value, shares[x - row.left])
+            put(real, target, channel * target.plane + at + x, part * value, opacity)

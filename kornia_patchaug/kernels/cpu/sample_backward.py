@@ -14,14 +14,16 @@ from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Wanted
 from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, room_of
-from kornia_patchaug.kernels.cpu.jit import inner, jit
+from kornia_patchaug.kernels.cpu.jit import fused, inner, jit
 from kornia_patchaug.kernels.cpu.rows import (
     ABSENT,
+    NEAREST,
     OBJECT,
     PIXEL,
     TILE,
     Job,
     Objects,
+    Room,
     all_ends,
     alpha,
     alphas,
@@ -111,10 +113,10 @@ def finished(
     """The same of sums ``(K, 13)``, those of the pieces of each object one after another."""
     count, dtype = len(objects.theta), objects.boxes.dtype
     arrays = [np.empty((count, size), dtype) for size in (6, 4, 4, 1)]
-    finish(sums, objects, job, *arrays)
+    finish(sums, tuple(objects), tuple(job), *arrays)
     of_theta, of_boxes, of_source_boxes, of_opacity = arrays
     return (
-        torch.from_numpy(of_theta).view(-1, 2, 3) if wanted.theta else None,
+        torch.from_numpy(of_theta.reshape(-1, 2, 3)) if wanted.theta else None,
         torch.from_numpy(of_boxes) if wanted.boxes else None,
         torch.from_numpy(of_source_boxes) if wanted.source_boxes else None,
         torch.from_numpy(of_opacity) if wanted.opacity and job.opacity_of == OBJECT else None,
@@ -124,6 +126,7 @@ def finished(
 @jit
 def sums_loop(begin, end, pieces, source, objects, job, grads, sums, room):
     """Each task: what a piece of one window adds to the sums of its object."""
+    objects, job, grads, room = Objects(*objects), Job(*job), Grads(*grads), Room(*room)
     for k in range(begin, end):
         n, y0, y1 = piece_of(k, pieces, objects.windows)
         fill(sums[k], 0, SUMS, 0.0)
@@ -150,46 +153,47 @@ def rows_to_sums(n, y0, y1, source, objects, job, grads, add, room):
 @inner
 def interior_to_sums(f, row, at, source, job, grads, add, room):
     """The interior of a row: what its positions and values add."""
-    real = source.dtype.type
-    one, width, area, total = (
-        np.uint64(1),
-        np.uint64(job.width),
-        np.uint64(job.height * job.width),
-        np.uint64(job.total),
-    )
+    real, values, clamped = source.dtype.type, grads.values, job.beyond == NEAREST
     sum_x, sum_x_dx, sum_y, sum_y_dx, sum_value = real(0), real(0), real(0), real(0), real(0)
-    begin, end = at + row.x0, at + row.x1
-    covers, of_pixels = grads.opacity[begin:end], grads.of_pixels[begin:end]
-    for k in range(row.x1 - row.x0):
-        wx, wy, i, o = room.across[k], room.down[k], np.uint64(f.base + room.texels[k]), np.uint64(at + row.x0 + k)
-        dx, by_x, by_y, by_value = real(row.x0 + k) + (real(0.5) - f.centre_x), real(0), real(0), real(0)
+    k, one, count, first = np.uint64(0), np.uint64(1), np.uint64(row.x1 - row.x0), np.uint64(at + row.x0)
+    width, area, total = np.uint64(job.width), np.uint64(job.height * job.width), np.uint64(job.total)
+    while k < count:
+        i, o, weights = np.uint64(f.base + room.texels[k]), first + k, (room.across[k], room.down[k])
+        by_x, by_y, by_value = real(0), real(0), real(0)
         for _ in range(job.channels):
             one_by_one()
-            t00, to_right = source[i], source[i + one] - source[i]
-            t10, to_right_below = source[i + width], source[i + width + one] - source[i + width]
-            slope = t10 + wx * to_right_below - t00 - wx * to_right
-            by_x += grads.values[o] * (to_right + wy * (to_right_below - to_right))
-            by_y += grads.values[o] * slope
+            by_x, by_y, value = to_position(values[o], source, i, width, weights, by_x, by_y)
             if job.of_opacity:
-                by_value += grads.values[o] * (t00 + wx * to_right + wy * slope)
-            i += area
-            o += total
+                by_value += value
+            i, o = i + area, o + total
         if job.of_opacity:
-            if len(covers):
-                by_value += covers[k]
+            if len(grads.opacity):
+                by_value += grads.opacity[first + k]
             if job.opacity_of == PIXEL:
-                of_pixels[k] = by_value
+                grads.of_pixels[first + k] = by_value
             sum_value += by_value
-        # Where a position was brought back to what can be read, it does not move what is read.
-        moves_x = f.first_x <= f.a * dx + row.x < f.last_x
-        moves_y = f.first_y <= f.c * dx + row.y < f.last_y
-        by_x, by_y = by_x * room.shares[k] if moves_x else real(0), by_y * room.shares[k] if moves_y else real(0)
+        dx = real(row.x0 + np.int64(k)) + (real(0.5) - f.centre_x)
+        if clamped:  # where a position was brought back to what can be read, it does not move what is read
+            by_x = by_x if f.first_x <= f.a * dx + row.x < f.last_x else real(0)
+            by_y = by_y if f.first_y <= f.c * dx + row.y < f.last_y else real(0)
+        by_x, by_y = by_x * room.shares[k], by_y * room.shares[k]
         sum_x += by_x
         sum_x_dx += by_x * dx
         sum_y += by_y
         sum_y_dx += by_y * dx
+        k += one
     add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, row.dy, add)
     add[12] += sum_value
+
+
+@fused
+def to_position(grad, source, i, width, weights, by_x, by_y):
+    """The gradient of a value to the position, across and down, that is added up; and the value times its gradient."""
+    j, one, (wx, wy) = i + width, np.uint64(1), weights
+    right, below_right, below = source[i + one] - source[i], source[j + one] - source[j], source[j] - source[i]
+    twist = below_right - right
+    down = below + wx * twist
+    return by_x + grad * (right + wy * twist), by_y + grad * down, grad * (source[i] + wx * right + wy * down)
 
 
 @inner
@@ -226,6 +230,7 @@ def ends_to_sums(f, n, row, y, at, source, objects, job, grads, add):
     """The columns of a row that are not its interior; also where nothing is read, as edges cover there."""
     real = source.dtype.type
     t0, t1 = (row.left, row.right) if len(grads.opacity) or job.of_opacity else (row.t0, row.t1)
+    sum_x, sum_x_dx, sum_y, sum_y_dx = real(0), real(0), real(0), real(0)
     for end in range(t0, t1 - (row.x1 - row.x0)):
         x = end if end < row.x0 else end + (row.x1 - row.x0)
         dx = real(x) + (real(0.5) - f.centre_x)
@@ -259,21 +264,29 @@ def ends_to_sums(f, n, row, y, at, source, objects, job, grads, add):
         scale = part_x * part_y * opacity
         by_x = by_x * scale * across.slope if across.slope != 0 else real(0)
         by_y = by_y * scale * down.slope if down.slope != 0 else real(0)
-        add_position(f, by_x, by_x * dx, by_y, by_y * dx, row.dy, add)
-        by_share *= opacity
-        for side, slope, other in (
-            (8, x_by_low, part_y),
-            (9, y_by_low, part_x),
-            (10, x_by_high, part_y),
-            (11, y_by_high, part_x),
-        ):
-            if slope != 0:  # an edge that moves nothing has no part in what is not a number
-                add[side] += by_share * slope * other
+        sum_x += by_x
+        sum_x_dx += by_x * dx
+        sum_y += by_y
+        sum_y_dx += by_y * dx
+        if job.of_boxes:
+            move_edge(add, 8, by_share * opacity, x_by_low, part_y)
+            move_edge(add, 9, by_share * opacity, y_by_low, part_x)
+            move_edge(add, 10, by_share * opacity, x_by_high, part_y)
+            move_edge(add, 11, by_share * opacity, y_by_high, part_x)
+    add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, row.dy, add)
+
+
+@inner
+def move_edge(add, side, by_share, slope, other):
+    """The gradient with respect to an edge; one that moves nothing has no part in what is not a number."""
+    if slope != 0:
+        add[side] += by_share * slope * other
 
 
 @jit
 def finish(sums, objects, job, of_theta, of_boxes, of_source_boxes, of_opacity):
     """Add up the sums of each object in their order, and carry them from matrices and centres to theta and boxes."""
+    objects, job = Objects(*objects), Job(*job)
     theta, boxes, real = objects.theta, objects.boxes, objects.theta.dtype.type
     pieces = len(sums) // max(len(theta), 1)
     for n in range(len(theta)):
@@ -323,6 +336,7 @@ def grow(of_boxes, n, k, of_size):
 @jit
 def source_loop(begin, end, rows, order, first, grad_values, objects, job, clear, target, room):
     """Each task: a band of ``rows`` rows of one picture, to whose gradient every object that reads it adds, in turn."""
+    objects, job, room = Objects(*objects), Job(*job), Room(*room)
     real, bands = target.dtype.type, -(-job.height // rows)
     for k in range(begin, end):
         picture, row0 = k // bands, k % bands * rows
@@ -364,26 +378,27 @@ def window_to_source(n, row0, row1, grad_values, objects, job, target, room):
 
 @inner
 def interior_to_source(f, count, at, band, grad_values, job, target, room):
-    """What pixels ``at .. at + count`` add, whose positions the room holds, to texels of a band of the first channel."""
+    """What pixels ``at .. at + count`` add, whose positions the room holds; ``band``: texels of the first channel."""
     real, (first, end) = target.dtype.type, band
-    one, below = np.uint64(1), np.uint64(job.width)
-    area, total = np.uint64(job.height * job.width), np.uint64(job.total)
-    for k in range(count):
-        wx, wy, i = room.across[k], room.down[k], f.base + room.texels[k]
+    k, one, below, total = np.uint64(0), np.uint64(1), np.uint64(job.width), np.uint64(job.total)
+    area = np.uint64(job.height * job.width)
+    while k < np.uint64(count):
+        i = f.base + room.texels[k]
         above_in, below_in = first <= i < end, first <= i + job.width < end
-        above, under = (real(1) - wy) * room.shares[k], wy * room.shares[k]
-        w00, w01, w10, w11 = above * (real(1) - wx), above * wx, under * (real(1) - wx), under * wx
-        g, o = np.uint64(at + k), np.uint64(i)
+        above, under = (real(1) - room.down[k]) * room.shares[k], room.down[k] * room.shares[k]
+        right, left = room.across[k], real(1) - room.across[k]
+        g, o = np.uint64(at) + k, np.uint64(i)
         for _ in range(job.channels):
             one_by_one()
             grad = grad_values[g]
             if above_in:
-                target[o] += grad * w00
-                target[o + one] += grad * w01
+                target[o] += grad * (above * left)
+                target[o + one] += grad * (above * right)
             if below_in:
-                target[o + below] += grad * w10
-                target[o + below + one] += grad * w11
+                target[o + below] += grad * (under * left)
+                target[o + below + one] += grad * (under * right)
             g, o = g + total, o + area
+        k += one
 
 
 @inner
@@ -393,18 +408,25 @@ def ends_to_source(f, n, row, y, at, band, grad_values, objects, job, target):
     for end in range(row.t0, row.t1 - (row.x1 - row.x0)):
         x = end if end < row.x0 else end + (row.x1 - row.x0)
         across, down = taps_of(real, f, row, x, job)
-        if not (top <= down.one < stop or top <= down.other < stop):
+        above_in, below_in = top <= down.one < stop, top <= down.other < stop
+        if not (above_in or below_in):
             continue
         part = alpha(real, n, at + x, objects, job)
         if job.covered:
             part *= share(real, x, f.x1, f.x2)[0] * share(real, y, f.y1, f.y2)[0]
         for channel in range(job.channels):
             one_by_one()
-            grad = grad_values[channel * job.total + at + x] * part
-            for j, v in ((down.one, down.weight), (down.other, down.other_weight)):
-                if j != ABSENT and top <= j < stop:
-                    first = f.base + (channel * job.height + j) * job.width
-                    if across.one != ABSENT:
-                        target[first + across.one] += grad * across.weight * v
-                    if across.other != ABSENT:
-                        target[first + across.other] += grad * across.other_weight * v
+            grad, first = grad_values[channel * job.total + at + x] * part, f.base + channel * job.height * job.width
+            if above_in:
+                line_to_source(grad * down.weight, first + down.one * job.width, across, target)
+            if below_in:
+                line_to_source(grad * down.other_weight, first + down.other * job.width, across, target)
+
+
+@inner
+def line_to_source(grad, first, across, target):
+    """What a pixel adds to the texels of one line."""
+    if across.one != ABSENT:
+        target[first + across.one] += grad * across.weight
+    if across.other != ABSENT:
+        target[first + across.other] += grad * across.other_weight
