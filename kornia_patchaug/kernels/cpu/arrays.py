@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Reals = NDArray[np.floating]  # of either width
     Integers = NDArray[np.int64]
 
+HUGE = 1 << 22  # bytes from which on NumPy asks for huge pages
 NOTHING = Wanted(source=False, theta=False, boxes=False)
 
 
@@ -56,8 +57,10 @@ def flat(tensor: Tensor, like: Reals) -> Reals:
 
 
 def fresh(count: int, like: Reals) -> Reals:
-    """Memory from NumPy: it asks for huge pages, where torch's comes at the price of a page fault every 4 KB."""
-    return np.empty(count, like.dtype)
+    """Memory from NumPy: from 4 MB on it asks for huge pages, where torch's comes at the price of a page fault every
+    4 KB. So do we for half of that; what is not touched is not there."""
+    least = HUGE // like.itemsize
+    return np.empty(count if count < least // 2 else max(count, least), like.dtype)[:count]
 
 
 def shaped(array: Reals, like: Tensor) -> Tensor:

@@ -104,8 +104,7 @@ def paint_backward(
         painted, below = _painted(source, source, scene, bands, read, keep=True)
         grads, sums = Grads(below, of_opacity, of_pixels), np.empty((len(objects.theta), SUMS))
         out = np.array(flat(grad, like))
-        arguments = bare, painted, grads, out, sums
-        spread(sweep_backward_loop, arguments, len(grad), grad.numel(), lambda: room_of(like))
+        spread(sweep_backward_loop, (bare, painted, grads, out, sums), len(grad), grad.numel(), lambda: room_of(like))
         of_objects = finished(sums, objects, job, wanted)
     else:
         grads, out = Grads(fresh(job.channels * job.total, like), of_opacity, of_pixels), fresh(grad.numel(), like)
