@@ -139,13 +139,7 @@ def _warn(why: str) -> None:
 class _Sample(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        source: Tensor,
-        theta: Tensor,
-        boxes: Tensor,
-        source_boxes: Tensor | None,
-        plan: Plan,
-        varies: bool,
+        ctx: Any, source: Tensor, theta: Tensor, boxes: Tensor, source_boxes: Tensor | None, plan: Plan, varies: bool
     ) -> tuple[Tensor, Tensor]:
         inputs = Inputs(source, theta, boxes, source_boxes)
         values, coverage = backend_of(source.device, plan.windows.total).sample(inputs, plan)
@@ -179,9 +173,8 @@ def _apply(function: type[torch.autograd.Function], *args: Any) -> Any:
 class _Forgetful:
     """Stands for the context of an autograd function where no gradient is recorded."""
 
-    def save_for_backward(self, *tensors: Tensor | None) -> None: ...
-    def mark_non_differentiable(self, *tensors: Tensor) -> None: ...
-    def set_materialize_grads(self, value: bool) -> None: ...
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: None
 
 
 def _needed(source: Tensor, plan: Plan) -> Tensor:
@@ -232,17 +225,10 @@ class _Way(NamedTuple):
 
 class _Paint(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        source: Tensor | None,
-        theta: Tensor,
-        boxes: Tensor,
-        source_boxes: Tensor | None,
-        canvas: Tensor,
-        opacity: Tensor | None,
-        way: _Way,
-    ) -> Tensor:
+    def forward(ctx: Any, source: Tensor | None, *others: Any) -> Tensor:
+        theta, boxes, source_boxes, canvas, opacity, way = others
         inputs = Inputs(canvas if source is None else source, theta, boxes, source_boxes)
+        painted: Tensor
         painted, under = way.backend.paint(inputs, canvas, opacity, way.plan, way.read, way.keep)
         ctx.way = way
         ctx.save_for_backward(*inputs, opacity, under)

@@ -75,7 +75,8 @@ def composite_loop(begin, end, place, canvas, values, opacity, out, under):
             y0, y1 = rows_in(n, row0, row1, place)
             for y in range(y0, y1):
                 at = place.windows[n, START] + y * place.windows[n, WIDTH]
-                lay_row(n, y, place, values, place.total, at, opacity[at : at + place.windows[n, WIDTH]], under, out)
+                over = values, place.total, at
+                lay_row(n, y, place, over, opacity[at : at + place.windows[n, WIDTH]], under, out)
 
 
 @jit
@@ -90,7 +91,7 @@ def composite_backward_loop(begin, end, place, grad, opacity, under, out, grads)
             columns, (y0, y1) = place.windows[n, WIDTH], rows_in(n, row0, row1, place)
             for y in range(y0, y1):
                 at = place.windows[n, START] + y * columns
-                take_off_row(n, y, X, columns, place, opacity[at : at + columns], under, out, grads)
+                take_off_row(n, y, (X, columns), place, opacity[at : at + columns], under, out, grads)
 
 
 @inner
@@ -124,26 +125,26 @@ def pixel_of(n, channel, y, place):
 
 
 @inner
-def lay_row(n, y, place, values, plane, first, opacity, under, out):
+def lay_row(n, y, place, over, opacity, under, out):
     """Paint row y of a window with ``values[first:]``, of which each channel lies a ``plane`` further; where opacity is
     1 what was there is gone, even if it was not a number."""
-    columns, one = len(opacity), out.dtype.type(1)
+    (values, plane, first), columns, one = over, len(opacity), out.dtype.type(1)
     for channel in range(place.channels):
         pixel, at = pixel_of(n, channel, y, place)
         if len(under):
             copy(under, channel * place.total + at, out, pixel, columns)
-        line, over = out[pixel : pixel + columns], values[channel * plane + first : channel * plane + first + columns]
+        line, new = out[pixel : pixel + columns], values[channel * plane + first : channel * plane + first + columns]
         for i in range(columns):
             keeps = one - opacity[i]
-            line[i] = over[i] if keeps == 0 else keeps * line[i] + over[i]
+            line[i] = new[i] if keeps == 0 else keeps * line[i] + new[i]
 
 
 @inner
-def take_off_row(n, y, left, right, place, opacity, under, out, grads):
-    """Take columns left .. right of row y of a window off a gradient: store the gradients with respect to its values
+def take_off_row(n, y, some, place, opacity, under, out, grads):
+    """Take some columns of row y of a window off a gradient: store the gradients with respect to its values
     and, if there is room for them, to its opacity, which take what was under it. No ``opacity``: 1."""
-    values, covers = grads
-    columns, real = right - left, out.dtype.type
+    (values, covers), (left, right), real = grads, some, out.dtype.type
+    columns = right - left
     at = pixel_of(n, X, y, place)[1] + left
     if len(covers):
         fill(covers, at, at + columns, real(0))

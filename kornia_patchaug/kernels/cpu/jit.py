@@ -56,8 +56,9 @@ class Library(JITCodeLibrary):
 
     def _optimize_final_module(self) -> None:
         """All passes, once: numba runs them before and after it removes reference counts, of which there are none."""
-        passes, builder = self._codegen._module_pass_manager()
-        passes.run(self._final_module, builder)
+        made = self._codegen._module_pass_manager()  # and LLVM's builder, with LLVM 20 and later
+        passes, *builder = made if isinstance(made, tuple) else (made,)
+        passes.run(self._final_module, *builder)
 
     def add_linking_library(self, library: Any) -> None:
         """As numba does, but without finalising it."""
@@ -177,8 +178,8 @@ class Entry(CPUDispatcher):
 
 @contextmanager
 def our_way() -> Iterator[None]:
-    """Compile with a `Library` each, without looking up an operator twice, and without collecting garbage, which takes
-    an eighth of the time: a compiler makes many objects, of which it keeps most."""
+    """Compile with a `Library` each, without looking up an operator twice, and without collecting garbage: a
+    compiler makes many objects, of which it keeps most."""
     typing, before, collects = cpu_target.typing_context, CODEGEN._library_class, gc.isenabled()
     CODEGEN._library_class, typing.resolve_function_type = Library, resolved
     gc.disable()

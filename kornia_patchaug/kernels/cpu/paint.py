@@ -167,12 +167,12 @@ def take_off(n, y0, y1, scene, under, grads, out, room):
         right = min(columns, left + TILE)
         for y in range(y0, y1):
             if not opaque:
-                row = row_of(real, f, y, left, right, job.covered, job)
-                opacities(f, n, y, row, objects, job, room.shares)
+                row = row_of(real, f, n, y, left, right, job.covered, job)
+                opacities(f, row, objects, job, room.shares)
                 if job.by_reach:
                     multiply_by_reach(real, f, row, job, room.shares)
             opacity = room.shares[: 0 if opaque else right - left]
-            take_off_row(n, y, left, right, place, opacity, under, out, (grads.values, grads.opacity))
+            take_off_row(n, y, (left, right), place, opacity, under, out, (grads.values, grads.opacity))
 
 
 @jit
@@ -189,7 +189,8 @@ def sweep_loop(begin, end, scene, canvas, out, under, room):
             columns, rows = place.windows[n, WIDTH], place.windows[n, HEIGHT]
             rows_of(n, 0, rows, out, objects, job, Target(values, 0, columns, plane, False, values[:0], coverage), room)
             for y in range(rows):
-                lay_row(n, y, place, values, plane, y * columns, coverage[y * columns : (y + 1) * columns], under, out)
+                over = values, plane, y * columns
+                lay_row(n, y, place, over, coverage[y * columns : (y + 1) * columns], under, out)
 
 
 @jit
@@ -211,5 +212,5 @@ def sweep_backward_loop(begin, end, scene, canvas, grads, out, sums, room):
                     copy(canvas, pixel, grads.values, channel * place.total + at, columns)
             take_off(n, 0, rows, scene, grads.values, grads, out, room)
             fill(sums[n], 0, SUMS, 0.0)
-            rows_to_sums(n, 0, rows, canvas, objects, job, grads, sums[n], room)
+            rows_to_sums(n, (X, rows), canvas, objects, job, grads, sums[n], room)
             window_to_source(n, 0, job.height, grads.values, objects, job, out, room)

@@ -118,13 +118,15 @@ class Room(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Where columns left .. right of a row of an object's window are read.
+    """Where columns left .. right of row ``line`` of the window of ``object`` are read.
 
     ``left <= t0 <= x0 <= x1 <= t1 <= right``: from x0 to x1 every tap can be read, where need be after the position was
     brought back to what can be read, and the pixel lies in the box as a whole, so that no care for borders is needed.
     Before t0 and from t1 on nothing can be read under ZERO.
     """
 
+    object: int
+    line: int
     left: int
     t0: int
     x0: int
@@ -267,7 +269,7 @@ def narrow(real, begin, end, inverse, start, low, high):
 
 
 @inner
-def row_of(real, f, y, left, right, covered, job):
+def row_of(real, f, n, y, left, right, covered, job):
     """The `Row` of columns left .. right; ``covered`` if the box's edges matter."""
     qx, qy, dy = start_of_row(real, f, y)
     off = real(0.5) - f.centre_x
@@ -287,13 +289,13 @@ def row_of(real, f, y, left, right, covered, job):
             x1 -= 1
     if not f.tame or x0 >= x1:
         x0, x1 = t1, t1
-    return Row(left, t0, x0, x1, t1, right, qx, qy, dy)
+    return Row(n, y, left, t0, x0, x1, t1, right, qx, qy, dy)
 
 
 @inner
 def all_ends(row):
     """A row without an interior."""
-    return Row(row.left, row.t0, row.t1, row.t1, row.t1, row.right, row.x, row.y, row.dy)
+    return Row(row.object, row.line, row.left, row.t0, row.t1, row.t1, row.t1, row.right, row.x, row.y, row.dy)
 
 
 @inner
@@ -427,9 +429,9 @@ def alpha(real, n, at, objects, job):
 
 
 @inner
-def opacities(f, n, y, row, objects, job, shares):
-    """Fill ``shares`` with K A, the share inside the box times the opacity, of a row of object n."""
-    real, (left, right) = shares.dtype.type, (row.left, row.right)
+def opacities(f, row, objects, job, shares):
+    """Fill ``shares`` with K A, the share inside the box times the opacity, of a row."""
+    real, n, y, left, right = shares.dtype.type, row.object, row.line, row.left, row.right
     alphas(n, objects.windows[n, START] + y * objects.windows[n, WIDTH] + left, right - left, objects, job, shares)
     if job.covered and not (y >= f.y1 and y + 1 <= f.y2 and left >= f.x1 and right <= f.x2):
         part = share(real, y, f.y1, f.y2)[0]

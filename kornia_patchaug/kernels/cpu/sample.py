@@ -65,7 +65,7 @@ def sample(inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
     values = fresh(job.channels * job.total, objects.boxes)
     coverage = fresh(job.total if job.covered or job.by_reach else 0, objects.boxes)
     pieces = pieces_of(plan.windows)
-    arguments = pieces, flat(inputs.source, values), objects, job, values, coverage
+    arguments = pieces, flat(inputs.source, values), objects, job, (values, coverage)
     spread(sample_loop, arguments, len(objects.windows) * pieces, job.total, lambda: room_of(values))
     return torch.from_numpy(values).view(job.channels, job.total), torch.from_numpy(coverage)
 
@@ -85,9 +85,10 @@ def piece_of(k, pieces, windows):
 
 
 @jit
-def sample_loop(begin, end, pieces, source, objects, job, values, coverage, room):
-    """Each task: a piece of one window."""
+def sample_loop(begin, end, pieces, source, objects, job, sampled, room):
+    """Each task: a piece of one window; ``sampled``: the values and the coverage."""
     objects, job, room = Objects(*objects), Job(*job), Room(*room)
+    values, coverage = sampled
     for k in range(begin, end):
         n, y0, y1 = piece_of(k, pieces, objects.windows)
         start, columns = objects.windows[n, START], objects.windows[n, WIDTH]
@@ -108,9 +109,12 @@ def rows_of(n, y0, y1, source, objects, job, target, room):
                 ask_for_row(real, f, y + AHEAD, left, right, source, job)
             if y < y0:
                 continue
-            row, at = row_of(real, f, y, left, right, job.covered and not opaque, job), target.start + y * target.pitch
+            row, at = (
+                row_of(real, f, n, y, left, right, job.covered and not opaque, job),
+                target.start + y * target.pitch,
+            )
             if not opaque:
-                opacities(f, n, y, row, objects, job, room.shares)
+                opacities(f, row, objects, job, room.shares)
             if len(target.under):
                 for channel in range(job.channels):
                     flat_pixel = channel * job.total + objects.windows[n, START] + y * columns + left

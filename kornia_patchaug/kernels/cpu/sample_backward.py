@@ -102,7 +102,7 @@ def gradients_of_objects(
     if not (wanted.theta or wanted.boxes or wanted.source_boxes or wanted.opacity):
         return None, None, None, None
     sums = np.empty((len(objects.theta) * pieces, SUMS))
-    arguments = pieces, flat(source, objects.boxes), objects, job, grads, sums
+    arguments = flat(source, objects.boxes), objects, job, grads, sums
     spread(sums_loop, arguments, len(sums), job.total, lambda: room_of(objects.boxes))
     return finished(sums, objects, job, wanted)
 
@@ -124,26 +124,26 @@ def finished(
 
 
 @jit
-def sums_loop(begin, end, pieces, source, objects, job, grads, sums, room):
+def sums_loop(begin, end, source, objects, job, grads, sums, room):
     """Each task: what a piece of one window adds to the sums of its object."""
     objects, job, grads, room = Objects(*objects), Job(*job), Grads(*grads), Room(*room)
     for k in range(begin, end):
-        n, y0, y1 = piece_of(k, pieces, objects.windows)
+        n, y0, y1 = piece_of(k, len(sums) // len(objects.windows), objects.windows)
         fill(sums[k], 0, SUMS, 0.0)
-        rows_to_sums(n, y0, y1, source, objects, job, grads, sums[k], room)
+        rows_to_sums(n, (y0, y1), source, objects, job, grads, sums[k], room)
 
 
 @inner
-def rows_to_sums(n, y0, y1, source, objects, job, grads, add, room):
-    """What rows of a window add to the sums ``(13,)`` of object n, in float64; their part of ``grads.of_pixels``."""
+def rows_to_sums(n, rows, source, objects, job, grads, add, room):
+    """What some rows of a window add to the sums ``(13,)`` of object n, in float64; their ``grads.of_pixels``."""
     real, f, columns = source.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
     for left in range(0, columns, TILE):
         right = min(columns, left + TILE)
-        for y in range(y0, y1):
-            row, at = row_of(real, f, y, left, right, job.covered, job), objects.windows[n, START] + y * columns
+        for y in range(rows[0], rows[1]):
+            row, at = row_of(real, f, n, y, left, right, job.covered, job), objects.windows[n, START] + y * columns
             if job.nearest and job.of_opacity:
                 row = all_ends(row)
-            ends_to_sums(f, n, row, y, at, source, objects, job, grads, add)
+            ends_to_sums(f, row, at, source, objects, job, grads, add)
             if not job.nearest:
                 positions(real, f, row, row.x0, row.x1, job, room)
                 alphas(n, at + row.x0, row.x1 - row.x0, objects, job, room.shares)
@@ -226,7 +226,7 @@ def add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, dy, add):
 
 
 @inner
-def ends_to_sums(f, n, row, y, at, source, objects, job, grads, add):
+def ends_to_sums(f, row, at, source, objects, job, grads, add):
     """The columns of a row that are not its interior; also where nothing is read, as edges cover there."""
     real = source.dtype.type
     t0, t1 = (row.left, row.right) if len(grads.opacity) or job.of_opacity else (row.t0, row.t1)
@@ -240,7 +240,7 @@ def ends_to_sums(f, n, row, y, at, source, objects, job, grads, add):
         x_by_low, x_by_high, y_by_low, y_by_high = real(0), real(0), real(0), real(0)
         if job.covered:
             part_x, x_by_low, x_by_high = share(real, x, f.x1, f.x2)
-            part_y, y_by_low, y_by_high = share(real, y, f.y1, f.y2)
+            part_y, y_by_low, y_by_high = share(real, row.line, f.y1, f.y2)
         by_x, by_y, by_value = real(0), real(0), real(0)
         for channel in range(job.channels):
             one_by_one()
@@ -260,7 +260,7 @@ def ends_to_sums(f, n, row, y, at, source, objects, job, grads, add):
                 by_y += grad * (u0 + u1) * (real(down.other != ABSENT) - real(down.one != ABSENT))
         if job.of_opacity:
             to_opacity(by_value, at + x, job, grads, part_x * part_y, reach, add)
-        opacity = alpha(real, n, at + x, objects, job)
+        opacity = alpha(real, row.object, at + x, objects, job)
         scale = part_x * part_y * opacity
         by_x = by_x * scale * across.slope if across.slope != 0 else real(0)
         by_y = by_y * scale * down.slope if down.slope != 0 else real(0)
@@ -363,10 +363,10 @@ def window_to_source(n, row0, row1, grad_values, objects, job, target, room):
     for left in range(0, columns, TILE):
         right = min(columns, left + TILE)
         for y in range(objects.windows[n, HEIGHT]):
-            row, at = row_of(real, f, y, left, right, job.covered, job), objects.windows[n, START] + y * columns
+            row, at = row_of(real, f, n, y, left, right, job.covered, job), objects.windows[n, START] + y * columns
             if job.nearest:
                 row = all_ends(row)
-            ends_to_source(f, n, row, y, at, (top, stop), grad_values, objects, job, target)
+            ends_to_source(f, row, at, (top, stop), grad_values, objects, job, target)
             begin, end = narrow(real, row.x0, row.x1, f.per_y, row.y + f.c * (real(0.5) - f.centre_x), low, high)
             if begin < end:
                 positions(real, f, row, begin, end, job, room)
@@ -402,7 +402,7 @@ def interior_to_source(f, count, at, band, grad_values, job, target, room):
 
 
 @inner
-def ends_to_source(f, n, row, y, at, band, grad_values, objects, job, target):
+def ends_to_source(f, row, at, band, grad_values, objects, job, target):
     """What the columns of a row that are not its interior add, with all the care that borders and edges need."""
     real, (top, stop) = target.dtype.type, band
     for end in range(row.t0, row.t1 - (row.x1 - row.x0)):
@@ -411,9 +411,9 @@ def ends_to_source(f, n, row, y, at, band, grad_values, objects, job, target):
         above_in, below_in = top <= down.one < stop, top <= down.other < stop
         if not (above_in or below_in):
             continue
-        part = alpha(real, n, at + x, objects, job)
+        part = alpha(real, row.object, at + x, objects, job)
         if job.covered:
-            part *= share(real, x, f.x1, f.x2)[0] * share(real, y, f.y1, f.y2)[0]
+            part *= share(real, x, f.x1, f.x2)[0] * share(real, row.line, f.y1, f.y2)[0]
         for channel in range(job.channels):
             one_by_one()
             grad, first = grad_values[channel * job.total + at + x] * part, f.base + channel * job.height * job.width

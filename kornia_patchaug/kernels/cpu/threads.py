@@ -14,6 +14,8 @@ import torch
 TURNS = 16  # of each thread: few handovers, and little to wait for at the end
 WORTH_A_THREAD = 1 << 15  # pixels: below, waking a thread takes longer than the work
 
+Arguments = tuple[Any, ...]
+
 _pool: ThreadPoolExecutor | None = None
 
 
@@ -23,17 +25,13 @@ def threads_for(pixels: int) -> int:
 
 
 def spread(
-    loop: Callable[..., None],
-    arguments: tuple[Any, ...],
-    count: int,
-    pixels: int,
-    room: Callable[[], tuple[Any, ...]] = tuple,
+    loop: Callable[..., None], arguments: Arguments, count: int, pixels: int, room: Callable[[], Arguments] = tuple
 ) -> None:
     """Have ``loop(begin, end, *arguments, *room())`` do tasks 0 .. count, on as many threads as torch uses and they are
     worth, each of which has a room of its own.
 
     The loop must let go of the interpreter's lock. Whoever is free takes the next tasks. Named tuples come as plain
-    ones: numba takes 3 microseconds a call to look at their names.
+    ones: numba looks at their names at every call, which shows in a small one.
     """
     threads = min(threads_for(pixels), count)
     arguments = tuple([tuple(value) if isinstance(value, tuple) else value for value in arguments])
