@@ -68,11 +68,16 @@ CALLS = {
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's, at the first dual
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("backend", ["native", "reference"])
-def test_forward_mode_is_refused_and_not_zero(name, backend, monkeypatch):
+@pytest.mark.parametrize("recording", [True, False])
+def test_forward_mode_is_refused_and_not_zero(name, backend, recording, monkeypatch):
     monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", backend)
     images, boxes, theta, _ = scene("fractional")
     one = torch.ones(1, dtype=torch.float64)
-    with pytest.raises(NotImplementedError, match="forward mode"), torch.autograd.forward_ad.dual_level():
+    with (
+        pytest.raises(NotImplementedError, match="forward mode"),
+        torch.autograd.forward_ad.dual_level(),
+        torch.set_grad_enabled(recording),
+    ):
         CALLS[name](torch.autograd.forward_ad.make_dual(one, one), images[:1], boxes, theta)
 
 

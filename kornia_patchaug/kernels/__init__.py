@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 import kornia_patchaug.kernels.reference as reference
 from kornia_patchaug.kernels.backend import Backend, Fused, Inputs, Read, Wanted
@@ -165,8 +166,10 @@ class _Sample(torch.autograd.Function):
 
 
 def _apply(function: type[torch.autograd.Function], *args: Any) -> Any:
-    if torch.is_grad_enabled():
-        return function.apply(*args)
+    if torch.is_grad_enabled() or any(
+        [isinstance(arg, Tensor) and unpack_dual(arg).tangent is not None for arg in args]
+    ):
+        return function.apply(*args)  # which refuses forward mode
     return function.forward(_Forgetful(), *args)  # in a fraction of the time of a small call
 
 

@@ -109,10 +109,8 @@ def rows_of(n, y0, y1, source, objects, job, target, room):
                 ask_for_row(real, f, y + AHEAD, left, right, source, job)
             if y < y0:
                 continue
-            row, at = (
-                row_of(real, f, n, y, left, right, job.covered and not opaque, job),
-                target.start + y * target.pitch,
-            )
+            row = row_of(real, f, n, y, left, right, job.covered and not opaque, job)
+            at = target.start + y * target.pitch
             if not opaque:
                 opacities(f, row, objects, job, room.shares)
             if len(target.under):
