@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
 # float32 cannot tell neighbouring pixels apart beyond this coordinate.
 MAX_COORDINATE = 2.0**24
-_unwrapped = getattr(torch.func, "debug_unwrap", lambda value, recurse: value)  # torch 2.6 has none
 COUNTED = {"obj_to_img": "an image index", "classes": "a class index"}
+
+
+def _is_wrapped(value: Tensor) -> bool:
+    """Whether a tensor is inside a transform of torch.func."""
+    if hasattr(torch.func, "debug_unwrap"):
+        return torch.func.debug_unwrap(value, recurse=False) is not value
+    return torch._C._functorch.is_functorch_wrapped_tensor(value)  # torch 2.6
 
 
 def check_images(name: str, images: Tensor) -> None:
@@ -46,7 +52,7 @@ def check_readable(name: str, value: Tensor) -> None:
             f"{name}: expected a tensor with values, got one on the device meta. Sizes of windows follow from values: "
             "move the tensors to a device that holds them. torch.compile needs no meta tensors from you."
         )
-    if _unwrapped(value, recurse=False) is not value:
+    if _is_wrapped(value):
         raise TypeError(
             f"{name}: expected a tensor whose values can be read, got one inside a transform of torch.func (grad, vjp, "
             "jvp, vmap, ...), which this function cannot be in: sizes of windows follow from values. For gradients use "

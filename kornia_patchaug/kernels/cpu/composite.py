@@ -111,9 +111,9 @@ def copy_band(image, row0, row1, place, source, target):
 
 @inner
 def rows_in(n, row0, row1, place):
-    """Which rows of a window lie between two rows of its image; none if it has no columns."""
+    """Which rows of a window lie between two rows of its image."""
     top, rows = place.windows[n, TOP], place.windows[n, HEIGHT]
-    return max(row0 - top, 0), min(row1 - top, rows) if place.windows[n, WIDTH] else X
+    return max(row0 - top, 0), min(row1 - top, rows)
 
 
 @inner
