@@ -170,7 +170,6 @@ def image_plan(
 ) -> Plan:
     """Objects that read the place that they paint: the whole pixels of their box, or with ``surroundings`` any."""
     height, width = images.shape[2:]
-
     painted = painted_pixels(boxes, height, width)
     first, stop = painted[:, :2], painted[:, 2:]
     limits = (0, 0, width, height) if surroundings else whole_pixels(boxes)
