@@ -30,19 +30,22 @@ def objects_of(inputs: Inputs, plan: Plan, opacity: Tensor | None = None) -> Obj
     return Objects(theta, boxes, source_boxes, plan.reads.host, plan.windows.host, opacities)
 
 
-def job_of(source: Tensor, plan: Plan, opacity: Tensor | None = None, wanted: Wanted = NOTHING) -> Job:
+def job_of(
+    source: Tensor, plan: Plan, opacity: Tensor | None = None, wanted: Wanted = NOTHING, differences: bool = False
+) -> Job:
     """What all tasks of a call share, of which some gradients are wanted."""
     nearest, beyond, align_corners, by_reach = plan.sampling
     opacity_of = NOBODY if opacity is None else OBJECT if opacity.ndim == 2 else PIXEL
     options = nearest, int(beyond), align_corners, by_reach, plan.box_coverage, opacity_of
     _, channels, height, width = source.shape
-    return Job(channels, height, width, plan.windows.total, *options, wanted.boxes, wanted.opacity)
+    return Job(channels, height, width, plan.windows.total, *options, wanted.boxes, wanted.opacity, differences)
 
 
-def room_of(like: Reals, window: int = 0) -> tuple[tuple[Any, ...]]:
-    """What one thread works in, the fields of a `Room`; with room for so many numbers of a window."""
-    across, down, shares = (np.empty(TILE, like.dtype) for _ in range(3))
-    return ((np.empty(TILE, np.int64), across, down, shares, np.empty(window, like.dtype)),)
+def room_of(like: Reals, channels: int = 0, window: int = 0) -> tuple[tuple[Any, ...]]:
+    """What one thread works in, the fields of a `Room`: for values of so many channels, and so many numbers of a
+    window."""
+    sizes = TILE, TILE, TILE, TILE, channels * TILE, window
+    return ((np.empty(TILE, np.int64), *[np.empty(size, like.dtype) for size in sizes]),)
 
 
 def contiguous(tensor: Tensor) -> NDArray[Any]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kornia_patchaug.kernels.cpu.arrays import contiguous, flat, fresh, shaped
 from kornia_patchaug.kernels.cpu.jit import inner, jit
-from kornia_patchaug.kernels.cpu.rows import X, copy, fill
+from kornia_patchaug.kernels.cpu.rows import X, copy, fill, lay
 from kornia_patchaug.kernels.cpu.threads import spread
 from kornia_patchaug.plan import HEIGHT, IMAGE, LEFT, START, TOP, WIDTH, Windows
 
@@ -126,17 +126,14 @@ def pixel_of(n, channel, y, place):
 
 @inner
 def lay_row(n, y, place, over, opacity, under, out):
-    """Paint row y of a window with ``values[first:]``, of which each channel lies a ``plane`` further; where opacity is
-    1 what was there is gone, even if it was not a number."""
-    (values, plane, first), columns, one = over, len(opacity), out.dtype.type(1)
+    """Paint row y of a window with ``values[first:]``, of which each channel lies a ``plane`` further."""
+    (values, plane, first), columns = over, len(opacity)
     for channel in range(place.channels):
         pixel, at = pixel_of(n, channel, y, place)
         if len(under):
             copy(under, channel * place.total + at, out, pixel, columns)
-        line, new = out[pixel : pixel + columns], values[channel * plane + first : channel * plane + first + columns]
-        for i in range(columns):
-            keeps = one - opacity[i]
-            line[i] = new[i] if keeps == 0 else keeps * line[i] + new[i]
+        new = values[channel * plane + first : channel * plane + first + columns]
+        lay(new, opacity, out[pixel : pixel + columns])
 
 
 @inner

@@ -66,11 +66,18 @@ def paint(
     inputs: Inputs, canvas: Tensor, opacity: Tensor | None, plan: Plan, read: Read, keep: bool
 ) -> tuple[Tensor, Tensor]:
     """As `backend.Fused.paint`."""
-    objects, job = objects_of(inputs, plan, opacity), job_of(inputs.source, plan, opacity)
+    objects = objects_of(inputs, plan, opacity)
+    job = job_of(inputs.source, plan, opacity, differences=keeps_differences(plan, read))
     keep = keep and read is not Read.PAINTED
     place, bands = canvas_of(canvas, plan.windows)
     out, under = _painted(inputs.source, canvas, Scene(place, objects, job), bands, read, keep)
     return shaped(out, canvas), torch.from_numpy(under)
+
+
+def keeps_differences(plan: Plan, read: Read) -> bool:
+    """Whether what is kept of a painted pixel is what was under it less its value: all that its opacity changes. Not
+    where the reach has a gradient of its own, nor where the canvas is to be what it was."""
+    return read is not Read.PAINTED and not plan.sampling.by_reach
 
 
 def _painted(source: Tensor, canvas: Tensor, scene: Scene, bands: int, read: Read, keep: bool) -> tuple[Reals, Reals]:
@@ -81,10 +88,10 @@ def _painted(source: Tensor, canvas: Tensor, scene: Scene, bands: int, read: Rea
     if read is Read.PAINTED:  # images are independent of one another, and of one image nothing is done at once
         sides = scene.place.windows[:, WIDTH:START]
         window = (scene.job.channels + 1) * int(sides.prod(1).max(initial=0))
-        spread(sweep_loop, (bare, came, out, under), len(canvas), canvas.numel(), lambda: room_of(out, window))
+        spread(sweep_loop, (bare, came, out, under), len(canvas), canvas.numel(), lambda: room_of(out, scene.job.channels, window))
     else:
         picture = came if source is canvas else flat(source, out)
-        spread(paint_loop, (bare, picture, came, out, under), bands, canvas.numel(), lambda: room_of(out))
+        spread(paint_loop, (bare, picture, came, out, under), bands, canvas.numel(), lambda: room_of(out, scene.job.channels))
     return out, under
 
 
@@ -93,10 +100,11 @@ def paint_backward(
 ) -> tuple[Gradients, Tensor | None, Tensor | None]:
     """As `backend.Fused.paint_backward`."""
     source, objects = inputs.source, objects_of(inputs, plan, opacity)
-    job, like = job_of(source, plan, opacity, wanted), objects.boxes
+    job, like = job_of(source, plan, opacity, wanted, keeps_differences(plan, read)), objects.boxes
     covers = wanted.opacity or (wanted.boxes and job.covered) or (wanted.theta and job.by_reach)
     each = wanted.opacity and job.opacity_of == PIXEL
-    of_opacity, of_pixels = (fresh(job.total if want else 0, like) for want in (covers, each))
+    of_opacity = fresh(job.total if covers else 0, like)
+    of_pixels = of_opacity if job.differences else fresh(job.total if each else 0, like)
     place, bands = canvas_of(grad, plan.windows)
     scene, of_source = Scene(place, objects, job), None
     bare = tuple(map(tuple, scene))

@@ -71,6 +71,7 @@ class Job(NamedTuple):
     opacity_of: int  # NOBODY, OBJECT or PIXEL
     of_boxes: bool  # a gradient with respect to boxes is wanted: pixels beside an edge count as cut by it
     of_opacity: bool  # a gradient with respect to opacity is wanted
+    differences: bool  # what is kept of a pixel that is painted is what was there less its value, not what was there
 
 
 NOBODY, OBJECT, PIXEL = range(3)
@@ -113,7 +114,9 @@ class Room(NamedTuple):
     texels: Integers  # (TILE,), filled by `positions`, as the next two
     across: Reals
     down: Reals
-    shares: Reals  # (TILE,) the opacity of columns
+    shares: Reals  # (TILE,) the opacity K A of columns
+    opacity: Reals  # (TILE,) K A R
+    values: Reals  # (C TILE) the values of columns, or (0,)
     window: Reals  # the values and coverage of one window, or (0,)
 
 
@@ -431,8 +434,16 @@ def alpha(real, n, at, objects, job):
 @inner
 def opacities(f, row, objects, job, shares):
     """Fill ``shares`` with K A, the share inside the box times the opacity, of a row."""
-    real, n, y, left, right = shares.dtype.type, row.object, row.line, row.left, row.right
-    alphas(n, objects.windows[n, START] + y * objects.windows[n, WIDTH] + left, right - left, objects, job, shares)
+    n, left, count = row.object, row.left, row.right - row.left
+    at = objects.windows[n, START] + row.line * objects.windows[n, WIDTH] + left
+    alphas(n, at, count, objects, job, shares)
+    multiply_by_coverage(f, row, job, shares)
+
+
+@inner
+def multiply_by_coverage(f, row, job, shares):
+    """Opacity times the coverage K of a row."""
+    real, y, left, right = shares.dtype.type, row.line, row.left, row.right
     if job.covered and not (y >= f.y1 and y + 1 <= f.y2 and left >= f.x1 and right <= f.x2):
         part = share(real, y, f.y1, f.y2)[0]
         for k in range(right - left):
@@ -450,6 +461,16 @@ def multiply_by_reach(real, f, row, job, shares):
         x = end if end < row.x0 else end + (row.x1 - row.x0)
         across, down = taps_of(real, f, row, x, job)
         shares[x - row.left] *= (across.weight + across.other_weight) * (down.weight + down.other_weight)
+
+
+@inner
+def lay(values, opacity, line):
+    """Paint a line with values, premultiplied; where opacity is 1 what was there is gone, even if it was not a
+    number."""
+    one = line.dtype.type(1)
+    for i in range(len(line)):
+        keeps = one - opacity[i]
+        line[i] = values[i] if keeps == 0 else keeps * line[i] + values[i]
 
 
 @inner

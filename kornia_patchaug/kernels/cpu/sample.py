@@ -12,7 +12,6 @@ from kornia_patchaug.kernels.backend import Inputs
 from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, room_of
 from kornia_patchaug.kernels.cpu.jit import inner, jit
 from kornia_patchaug.kernels.cpu.rows import (
-    NOBODY,
     TILE,
     Job,
     Objects,
@@ -23,6 +22,8 @@ from kornia_patchaug.kernels.cpu.rows import (
     fill,
     frame_of,
     is_opaque,
+    lay,
+    multiply_by_reach,
     one_by_one,
     opacities,
     positions,
@@ -55,7 +56,7 @@ class Target(NamedTuple):
     pitch: int
     plane: int
     paints: bool  # over what is there, as far as it is opaque; else K A V is stored
-    under: Reals  # (C P) what was there, to be filled, or (0,)
+    kept: Reals  # (C P) what was there, less V if the job wants ``differences``, to be filled; or (0,)
     coverage: Reals  # the opacity K A R, to be filled at the same places as the first channel, or (0,)
 
 
@@ -66,7 +67,7 @@ def sample(inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
     coverage = fresh(job.total if job.covered or job.by_reach else 0, objects.boxes)
     pieces = pieces_of(plan.windows)
     arguments = pieces, flat(inputs.source, values), objects, job, (values, coverage)
-    spread(sample_loop, arguments, len(objects.windows) * pieces, job.total, lambda: room_of(values))
+    spread(sample_loop, arguments, len(objects.windows) * pieces, job.total, lambda: room_of(values, job.channels))
     return torch.from_numpy(values).view(job.channels, job.total), torch.from_numpy(coverage)
 
 
@@ -98,9 +99,12 @@ def sample_loop(begin, end, pieces, source, objects, job, sampled, room):
 
 @inner
 def rows_of(n, y0, y1, source, objects, job, target, room):
-    """Sample rows y0 .. y1 of the window of object n, and paint them if that is what the target is for."""
+    """Sample rows y0 .. y1 of the window of object n: to the target as they are, or to the room, and from there over
+    the target."""
     real, f, columns = source.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
     opaque, far = is_opaque(f, n, objects, job), len(source) > NEAR
+    as_they_are = opaque and not len(target.kept)
+    pixels, plane = (target.pixels, target.plane) if as_they_are else (room.values, TILE)
     fill(room.shares, X, TILE, real(1))
     for left in range(0, columns, TILE):
         right = min(columns, left + TILE)
@@ -110,28 +114,55 @@ def rows_of(n, y0, y1, source, objects, job, target, room):
             if y < y0:
                 continue
             row = row_of(real, f, n, y, left, right, job.covered and not opaque, job)
-            at = target.start + y * target.pitch
+            first = target.start + y * target.pitch + left if as_they_are else X
+            for channel in range(job.channels if row.left < row.t0 or row.t1 < row.right else X):
+                fill(pixels, first + channel * plane, first + channel * plane + row.t0 - left, real(0))
+                fill(pixels, first + channel * plane + row.t1 - left, first + channel * plane + right - left, real(0))
+            sample_ends(real, f, row, first - left, plane, source, job, pixels)
+            if job.nearest:
+                nearest(real, f, row, first - left, plane, source, job, pixels)
+            else:
+                bilinear(real, f, row, first - left, plane, source, job, pixels, room)
             if not opaque:
                 opacities(f, row, objects, job, room.shares)
-            if len(target.under):
-                for channel in range(job.channels):
-                    flat_pixel = channel * job.total + objects.windows[n, START] + y * columns + left
-                    copy(target.under, flat_pixel, target.pixels, channel * target.plane + at + left, right - left)
-            for channel in range(job.channels if row.left < row.t0 or row.t1 < row.right else X):
-                first = channel * target.plane + at
-                if opaque:
-                    fill(target.pixels, first + row.left, first + row.t0, real(0))
-                    fill(target.pixels, first + row.t1, first + row.right, real(0))
-                else:
-                    lay_nothing(real, row.left, row.t0, row.left, first, job, target, room.shares)
-                    lay_nothing(real, row.t1, row.right, row.left, first, job, target, room.shares)
-            sample_ends(real, f, row, at, source, job, target, room.shares)
-            if job.nearest:
-                nearest(real, f, row, at, source, job, target, room.shares)
-            else:
-                bilinear(real, f, row, at, source, job, target, room)
-            if len(target.coverage):
-                copy(target.coverage, at + left, room.shares, X, right - left)
+            if not as_they_are:
+                lay_over(f, row, objects, job, target, room)
+
+
+@inner
+def lay_over(f, row, objects, job, target, room):
+    """The values of a row in the room over its target; what is to be kept of them."""
+    real, n, count, opacity = room.shares.dtype.type, row.object, row.right - row.left, room.shares
+    if job.by_reach:
+        copy(room.opacity, X, room.shares, X, count)
+        opacity = room.opacity
+        multiply_by_reach(real, f, row, job, opacity)
+    at = target.start + row.line * target.pitch + row.left
+    flat_pixel = objects.windows[n, START] + row.line * objects.windows[n, WIDTH] + row.left
+    if len(target.coverage):
+        copy(target.coverage, at, opacity, X, count)
+    for channel in range(job.channels):
+        line = target.pixels[at + channel * target.plane : at + channel * target.plane + count]
+        values = room.values[channel * TILE : channel * TILE + count]
+        if len(target.kept):
+            kept = target.kept[flat_pixel + channel * job.total : flat_pixel + channel * job.total + count]
+            keep(line, values, job.differences, kept)
+        for i in range(count):
+            values[i] *= room.shares[i]
+        if target.paints:
+            lay(values, opacity, line)
+        else:
+            copy(line, X, values, X, count)
+
+
+@inner
+def keep(line, values, differences, kept):
+    """What is kept of a line that is about to be painted."""
+    if not differences:
+        copy(kept, X, line, X, len(kept))
+        return
+    for i in range(len(kept)):
+        kept[i] = line[i] - values[i]
 
 
 @inner
@@ -147,24 +178,7 @@ def ask_for_row(real, f, y, left, right, source, job):
 
 
 @inner
-def put(real, target, i, over, opacity):
-    """Store a value times its opacity, or paint with it: where opacity is 1 what was there is gone, even if it was not
-    a number."""
-    keeps = real(1) - opacity
-    target.pixels[i] = keeps * target.pixels[i] + over if target.paints and keeps != 0 else over
-
-
-@inner
-def lay_nothing(real, begin, end, left, first, job, target, shares):
-    """Columns of which nothing can be read: black, or what was there if reach is part of opacity."""
-    if job.by_reach:
-        fill(shares, begin - left, end - left, real(0))
-    for i in range(np.uint64(begin), np.uint64(max(begin, end))):
-        put(real, target, np.uint64(first) + i, real(0), shares[i - np.uint64(left)])
-
-
-@inner
-def nearest(real, f, row, at, source, job, target, shares):
+def nearest(real, f, row, at, plane, source, job, pixels):
     """The interior of a row."""
     for x in range(row.x0, row.x1):
         dx = real(x) + (real(0.5) - f.centre_x)
@@ -174,23 +188,22 @@ def nearest(real, f, row, at, source, job, target, shares):
         for channel in range(job.channels):
             one_by_one()
             value = source[f.base + (channel * job.height + line) * job.width + column]
-            put(real, target, channel * target.plane + at + x, shares[x - row.left] * value, shares[x - row.left])
+            pixels[channel * plane + at + x] = value
 
 
 @inner
-def bilinear(real, f, row, at, source, job, target, room):
+def bilinear(real, f, row, at, plane, source, job, pixels, room):
     """The interior of a row."""
     weightless = positions(real, f, row, row.x0, row.x1, job, room)
-    k, one, count, left = np.uint64(0), np.uint64(1), np.uint64(row.x1 - row.x0), np.uint64(row.x0 - row.left)
-    base, first, step = np.uint64(f.base), np.uint64(at + row.x0), np.uint64(target.plane)
-    area, width, pixels = np.uint64(job.height * job.width), np.uint64(job.width), target.pixels
-    if job.opacity_of == NOBODY and job.channels == 1:  # as those of mattes
+    k, one, count = np.uint64(0), np.uint64(1), np.uint64(row.x1 - row.x0)
+    base, first, step = np.uint64(f.base), np.uint64(at + row.x0), np.uint64(plane)
+    area, width = np.uint64(job.height * job.width), np.uint64(job.width)
+    if job.channels == 1:  # as mattes have
         while k < count:
             one_by_one()
-            i = base + np.uint64(room.texels[k])
-            pixels[first + k] = between(source, i, width, weights_of(real, k, room))
+            pixels[first + k] = between(source, base + np.uint64(room.texels[k]), width, weights_of(real, k, room))
             k += one
-    elif job.opacity_of == NOBODY and job.channels == 3:  # as those of most pictures
+    elif job.channels == 3:  # as most pictures have
         while k < count:
             one_by_one()
             i, o, weights = base + np.uint64(room.texels[k]), first + k, weights_of(real, k, room)
@@ -198,25 +211,23 @@ def bilinear(real, f, row, at, source, job, target, room):
             pixels[o + step] = between(source, i + area, width, weights)
             pixels[o + step + step] = between(source, i + area + area, width, weights)
             k += one
-    if k > 0:
-        if not weightless or not is_odd(real, pixels, first, count, step, job):
-            return
-        k = np.uint64(0)
     while k < count:
-        one_by_one()
         i, o, weights = base + np.uint64(room.texels[k]), first + k, weights_of(real, k, room)
-        opacity = real(1) if job.opacity_of == NOBODY else room.shares[left + k]
+        for _ in range(job.channels):
+            one_by_one()
+            pixels[o] = between(source, i, width, weights)
+            i, o = i + area, o + step
         k += one
-        if weightless and weights[0] * weights[1] * (weights[2] * weights[3]) == 0:
-            for _ in range(job.channels):
-                one_by_one()
-                put(real, target, o, opacity * careful(real, source, i, width, weights), opacity)
-                i, o = i + area, o + step
-        else:
-            for _ in range(job.channels):
-                one_by_one()
-                put(real, target, o, opacity * between(source, i, width, weights), opacity)
-                i, o = i + area, o + step
+    if not weightless or not is_odd(real, pixels, first, count, step, job):
+        return
+    k = np.uint64(0)
+    while k < count:
+        i, o, weights = base + np.uint64(room.texels[k]), first + k, weights_of(real, k, room)
+        for _ in range(job.channels):
+            one_by_one()
+            pixels[o] = careful(real, source, i, width, weights)
+            i, o = i + area, o + step
+        k += one
 
 
 @inner
@@ -253,21 +264,15 @@ def careful(real, source, i, width, weights):
 
 
 @inner
-def sample_ends(real, f, row, at, source, job, target, shares):
+def sample_ends(real, f, row, at, plane, source, job, pixels):
     """What lies before x0 and from x1 on, with all the care that borders and edges need."""
     for end in range(row.t0, row.t1 - (row.x1 - row.x0)):
         x = end if end < row.x0 else end + (row.x1 - row.x0)
         across, down = taps_of(real, f, row, x, job)
-        part = shares[x - row.left]
-        opacity = part
-        if job.by_reach:
-            opacity *= (across.weight + across.other_weight) * (down.weight + down.other_weight)
-            shares[x - row.left] = opacity
         for channel in range(job.channels):
             one_by_one()
             first = f.base + channel * job.height * job.width
             t00, t01, t10, t11 = texels_of(real, source, first, across, down, job.width)
             above = weighted(real, t00, t01, across.weight, across.other_weight)
             below = weighted(real, t10, t11, across.weight, across.other_weight)
-            value = weighted(real, above, below, down.weight, down.other_weight)
-            put(real, target, channel * target.plane + at + x, part * value, opacity)
+            pixels[channel * plane + at + x] = weighted(real, above, below, down.weight, down.other_weight)

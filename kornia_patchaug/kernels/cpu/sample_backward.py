@@ -30,6 +30,7 @@ from kornia_patchaug.kernels.cpu.rows import (
     fill,
     frame_of,
     half_size,
+    multiply_by_coverage,
     narrow,
     one_by_one,
     positions,
@@ -55,7 +56,7 @@ class Grads(NamedTuple):
     """Gradients with respect to what is sampled, and the one that they make with respect to opacity; flat."""
 
     values: Reals  # (C P)
-    opacity: Reals  # (P,) with respect to all that covers the canvas, K A R; or (0,): none
+    opacity: Reals  # (P,) to K A R, which covers the canvas; to K A, values and all, if the job has differences; or (0,)
     of_pixels: Reals  # (P,) the gradient with respect to A of each pixel, to be filled; or (0,)
 
 
@@ -144,6 +145,8 @@ def rows_to_sums(n, rows, source, objects, job, grads, add, room):
             if job.nearest and job.of_opacity:
                 row = all_ends(row)
             ends_to_sums(f, row, at, source, objects, job, grads, add)
+            if job.differences and job.of_opacity:
+                opacity_to_sums(f, row, grads.opacity[at + left : at + right], job, add)
             if not job.nearest:
                 positions(real, f, row, row.x0, row.x1, job, room)
                 alphas(n, at + row.x0, row.x1 - row.x0, objects, job, room.shares)
@@ -154,6 +157,7 @@ def rows_to_sums(n, rows, source, objects, job, grads, add, room):
 def interior_to_sums(f, row, at, source, job, grads, add, room):
     """The interior of a row: what its positions and values add."""
     real, values, clamped = source.dtype.type, grads.values, job.beyond == NEAREST
+    each = job.of_opacity and not job.differences  # the value of each pixel counts
     sum_x, sum_x_dx, sum_y, sum_y_dx, sum_value = real(0), real(0), real(0), real(0), real(0)
     k, one, count, first = np.uint64(0), np.uint64(1), np.uint64(row.x1 - row.x0), np.uint64(at + row.x0)
     width, area, total = np.uint64(job.width), np.uint64(job.height * job.width), np.uint64(job.total)
@@ -163,10 +167,10 @@ def interior_to_sums(f, row, at, source, job, grads, add, room):
         for _ in range(job.channels):
             one_by_one()
             by_x, by_y, value = to_position(values[o], source, i, width, weights, by_x, by_y)
-            if job.of_opacity:
+            if each:
                 by_value += value
             i, o = i + area, o + total
-        if job.of_opacity:
+        if each:
             if len(grads.opacity):
                 by_value += grads.opacity[first + k]
             if job.opacity_of == PIXEL:
@@ -208,6 +212,15 @@ def to_opacity(by_value, o, job, grads, part, reach, add):
 
 
 @inner
+def opacity_to_sums(f, row, grad, job, add):
+    """The gradient with respect to K A of a row: to that of A, in its place, or to what it adds to that of its object."""
+    multiply_by_coverage(f, row, job, grad)
+    if job.opacity_of == OBJECT:
+        for i in range(len(grad)):
+            add[12] += grad[i]
+
+
+@inner
 def add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, dy, add):
     """Gradients with respect to positions to those of the matrix, of the centre of what is read, and of the box."""
     add[0] += sum_x_dx
@@ -229,7 +242,8 @@ def add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, dy, add):
 def ends_to_sums(f, row, at, source, objects, job, grads, add):
     """The columns of a row that are not its interior; also where nothing is read, as edges cover there."""
     real = source.dtype.type
-    t0, t1 = (row.left, row.right) if len(grads.opacity) or job.of_opacity else (row.t0, row.t1)
+    everywhere = job.of_boxes if job.differences else len(grads.opacity) > 0 or job.of_opacity
+    t0, t1 = (row.left, row.right) if everywhere else (row.t0, row.t1)
     sum_x, sum_x_dx, sum_y, sum_y_dx = real(0), real(0), real(0), real(0)
     for end in range(t0, t1 - (row.x1 - row.x0)):
         x = end if end < row.x0 else end + (row.x1 - row.x0)
@@ -248,7 +262,8 @@ def ends_to_sums(f, row, at, source, objects, job, grads, add):
             t00, t01, t10, t11 = texels_of(real, source, first, across, down, job.width)
             by_x += grad * (v0 * (t01 - t00) + v1 * (t11 - t10))
             by_y += grad * (u0 * (t10 - t00) + u1 * (t11 - t01))
-            by_value += grad * (v0 * (u0 * t00 + u1 * t01) + v1 * (u0 * t10 + u1 * t11))
+            if not job.differences:
+                by_value += grad * (v0 * (u0 * t00 + u1 * t01) + v1 * (u0 * t10 + u1 * t11))
         reach, by_share = real(1), by_value
         if job.by_reach:
             reach = (u0 + u1) * (v0 + v1)
@@ -258,7 +273,7 @@ def ends_to_sums(f, row, at, source, objects, job, grads, add):
             if job.by_reach:
                 by_x += grad * (v0 + v1) * (real(across.other != ABSENT) - real(across.one != ABSENT))
                 by_y += grad * (u0 + u1) * (real(down.other != ABSENT) - real(down.one != ABSENT))
-        if job.of_opacity:
+        if job.of_opacity and not job.differences:
             to_opacity(by_value, at + x, job, grads, part_x * part_y, reach, add)
         opacity = alpha(real, row.object, at + x, objects, job)
         scale = part_x * part_y * opacity
