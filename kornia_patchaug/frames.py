@@ -83,6 +83,11 @@ def corners_of(boxes: Tensor) -> Tensor:
     return boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
 
 
+def whole_boxes(patches: Tensor, like: Tensor) -> Tensor:
+    """``(N, 4)``: the box of each patch that is all of it."""
+    return like.new_tensor([[0, 0, patches.shape[3], patches.shape[2]]]).expand(len(patches), 4)
+
+
 def identity_theta(boxes: Tensor) -> Tensor:
     """The theta that moves nothing, ``(N, 2, 3)``."""
     return torch.eye(2, 3, dtype=boxes.dtype, device=boxes.device).expand(len(boxes), 2, 3)

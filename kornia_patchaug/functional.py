@@ -19,10 +19,10 @@ from kornia_patchaug.checks import (
     check_theta_values,
 )
 from kornia_patchaug.dtypes import full_precision, working_dtype
-from kornia_patchaug.frames import as_theta, identity_theta
+from kornia_patchaug.frames import as_theta, identity_theta, whole_boxes
 from kornia_patchaug.kernels import paint, sample
 from kornia_patchaug.objects import as_flat, check_objects, on_host
-from kornia_patchaug.painting import cut_out, opacity_of, paint_in_steps, paint_in_turn, paint_objects, whole_boxes
+from kornia_patchaug.painting import cut_out, paint_in_steps, paint_in_turn, paint_objects
 from kornia_patchaug.plan import PADDINGS as RULES
 from kornia_patchaug.plan import Padding as Rules
 from kornia_patchaug.plan import Plan, Reads, Sampling, Windows, image_plan
@@ -305,9 +305,8 @@ def _paste_patches(
         )
     check_device("patches", patches, images)
     plan = image_plan(objects.host_boxes, objects.host_image, images, sampling, False)
-    opacity, plan = opacity_of(objects, plan), replace(plan, reads=Reads.whole(patches))
-    whole = whole_boxes(patches, objects.boxes)
-    return paint(patches, images, identity_theta(objects.boxes), objects.boxes, plan, opacity, whole)
+    plan, whole = replace(plan, reads=Reads.whole(patches)), whole_boxes(patches, objects.boxes)
+    return paint(patches, images, identity_theta(objects.boxes), objects.boxes, plan, objects.alpha, whole)
 
 
 def _sampling(mode: str, padding_mode: str, align_corners: bool, paddings: tuple[str, ...]) -> tuple[Sampling, Rules]:

@@ -19,6 +19,7 @@ from kornia_patchaug.frames import (
     half_sizes,
     identity_theta,
     safe_ratio,
+    whole_boxes,
     whole_pixels,
 )
 from kornia_patchaug.layers import layers
@@ -53,7 +54,7 @@ class Paint(Protocol):
 
 def paint_objects(source: Tensor | None, canvas: Tensor, objects: Objects, plan: Plan) -> Tensor:
     """Read every object's pixels once, where theta leads, and paint them; without a source, in turn."""
-    return kernels.paint(source, canvas, objects.theta, objects.boxes, plan, opacity_of(objects, plan))
+    return kernels.paint(source, canvas, objects.theta, objects.boxes, plan, objects.alpha)
 
 
 def paint_in_turn(canvas: Tensor, objects: Objects, plan: Plan, size: tuple[int, int] | None) -> Tensor:
@@ -88,25 +89,6 @@ def read_areas(images: Tensor, objects: Objects, plan: Plan) -> Windows:
     return Windows.of(objects.host_image, low.numpy(), high.numpy() + 1)
 
 
-def opacity_of(objects: Objects, plan: Plan) -> Tensor | None:
-    """A as *paint* takes it: none, of each object ``(N, 1)``, or of each window pixel ``(P,)``.
-
-    A matte continues beyond its edge, or is mirrored with its patch.
-    """
-    alpha = objects.alpha
-    if alpha is None or alpha.ndim == 1:
-        return None if alpha is None else alpha[:, None]
-    beyond = Beyond.MIRROR if plan.sampling.beyond == Beyond.MIRROR else Beyond.NEAREST
-    sampling = plan.sampling._replace(beyond=beyond, by_reach=False)
-    patches = Plan(Reads.whole(alpha), plan.windows, sampling, box_coverage=False)
-    return kernels.sample(alpha, objects.theta, objects.boxes, patches, whole_boxes(alpha, objects.boxes))[0][0]
-
-
-def whole_boxes(patches: Tensor, like: Tensor) -> Tensor:
-    """``(N, 4)``: the box of each patch that is all of it."""
-    return like.new_tensor([[0, 0, patches.shape[3], patches.shape[2]]]).expand(len(patches), 4)
-
-
 def cut_out(images: Tensor, objects: Objects, size: tuple[int, int], sampling: Sampling) -> Tensor:
     """The objects' boxes resized to ``size``, ``(N, C, h, w)``."""
     count, (height, width) = len(objects.boxes), size
@@ -131,9 +113,8 @@ def paint_in_steps(source: Tensor, canvas: Tensor, objects: Objects, plan: Plan,
     whole = whole_boxes(patches, objects.boxes)
     values, coverage = kernels.sample(patches, identity_theta(objects.boxes), objects.boxes, laid_over, whole)
     values, coverage = values[:-1], values[-1] if plan.sampling.by_reach else coverage
-    opacity = opacity_of(objects, plan)
-    if opacity is not None:
-        opacity = kernels.of_pixels(opacity, plan.windows)
+    if objects.alpha is not None:
+        opacity = kernels.opacity_of_pixels(objects.alpha, objects.theta, objects.boxes, plan)
         values, coverage = opacity * values, opacity * coverage
     return kernels.composite(canvas, values, coverage, plan.windows)
 

@@ -177,6 +177,14 @@ def image_plan(
     return Plan(reads, Windows.of(image, first, stop), sampling, box_coverage=True)
 
 
+def matte_plan(matte: Tensor, plan: Plan) -> Plan:
+    """How a matte ``(N, 1, h, w)`` is read that is laid over what each object reads: it continues beyond its edge, or
+    is mirrored with its patch."""
+    beyond = Beyond.MIRROR if plan.sampling.beyond == Beyond.MIRROR else Beyond.NEAREST
+    sampling = plan.sampling._replace(beyond=beyond, by_reach=False)
+    return Plan(Reads.whole(matte), plan.windows, sampling, box_coverage=False)
+
+
 def last_pixels(images: Tensor) -> NDArray[np.int64]:
     """``0 0 W-1 H-1``: the first and last pixel of a picture."""
     return np.array([0, 0, images.shape[3] - 1, images.shape[2] - 1])

@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
 import kornia_patchaug.kernels.reference as reference
-from kornia_patchaug.kernels.backend import Backend, Fused, Inputs, Read, Wanted
-from kornia_patchaug.plan import Plan, Windows
+from kornia_patchaug.frames import whole_boxes
+from kornia_patchaug.kernels.backend import Backend, Fused, Gradients, Inputs, Read, Wanted
+from kornia_patchaug.plan import Plan, Windows, matte_plan
 
-__all__ = ["backend_of", "composite", "is_fused", "of_pixels", "paint", "sample"]
+__all__ = ["backend_of", "composite", "is_fused", "opacity_of_pixels", "paint", "sample"]
 
 log = logging.getLogger("kornia_patchaug")
 
@@ -61,19 +62,20 @@ def paint(
     theta: Tensor,
     boxes: Tensor,
     plan: Plan,
-    opacity: Tensor | None = None,
+    alpha: Tensor | None = None,
     source_boxes: Tensor | None = None,
 ) -> Tensor:
     """*sample* from the source, then *composite* over the canvas.
 
-    ``opacity``: A, for each object ``(N, 1)`` or for each window pixel ``(P,)``. Without a source each object reads the
-    canvas as those before it left it, which takes a backend that `is_fused`.
+    ``alpha``: the opacity A of each object ``(N,)``, or a matte ``(N, 1, h, w)`` laid over what it reads. Without a
+    source each object reads the canvas as those before it left it, which takes a backend that `is_fused`.
     """
     backend = backend_of(canvas.device, plan.windows.total)
     if hasattr(backend, "paint"):
-        by_theta = plan.sampling.by_reach and theta.requires_grad
-        keep = boxes.requires_grad or by_theta or (opacity is not None and opacity.requires_grad)
+        by_theta = theta.requires_grad and (plan.sampling.by_reach or (alpha is not None and alpha.ndim == 4))
+        keep = boxes.requires_grad or by_theta or (alpha is not None and alpha.requires_grad)
         read = Read.PAINTED if source is None else Read.CANVAS if source is canvas else Read.SOURCE
+        opacity = alpha[:, None] if alpha is not None and alpha.ndim == 1 else alpha
         given = source if read is Read.SOURCE else None, theta, boxes, source_boxes, canvas, opacity
         painted: Tensor = _apply(
             _Paint, *given, _Way(plan, read, keep and torch.is_grad_enabled(), cast("Fused", backend))
@@ -81,18 +83,18 @@ def paint(
         return painted
     assert source is not None
     values, coverage = sample(source, theta, boxes, plan, source_boxes)
-    if opacity is not None:
-        opacity = of_pixels(opacity, plan.windows)
+    if alpha is not None:
+        opacity = opacity_of_pixels(alpha, theta, boxes, plan)
         values, coverage = opacity * values, opacity * coverage
     return composite(canvas, values, coverage, plan.windows)
 
 
-def of_pixels(opacity: Tensor, windows: Windows) -> Tensor:
-    """Opacity of each window pixel, ``(P,)``, of that of each object, ``(N, 1)``, or of each pixel already."""
-    if opacity.ndim == 1:
-        return opacity
-    areas = torch.from_numpy(windows.areas).to(opacity.device)
-    return opacity[:, 0].repeat_interleave(areas, output_size=windows.total)
+def opacity_of_pixels(alpha: Tensor, theta: Tensor, boxes: Tensor, plan: Plan) -> Tensor:
+    """The opacity A of each window pixel, ``(P,)``."""
+    if alpha.ndim == 4:
+        return sample(alpha, theta, boxes, matte_plan(alpha, plan), whole_boxes(alpha, boxes))[0][0]
+    areas = torch.from_numpy(plan.windows.areas).to(alpha.device)
+    return alpha.repeat_interleave(areas, output_size=plan.windows.total)
 
 
 def is_fused(device: torch.device) -> bool:
@@ -222,7 +224,7 @@ class _Way(NamedTuple):
 
     plan: Plan
     read: Read
-    keep: bool  # what is under each pixel, for the gradient with respect to opacity
+    keep: bool  # what the gradient with respect to opacity takes
     backend: Fused
 
 
@@ -232,22 +234,38 @@ class _Paint(torch.autograd.Function):
         theta, boxes, source_boxes, canvas, opacity, way = others
         inputs = Inputs(canvas if source is None else source, theta, boxes, source_boxes)
         painted: Tensor
-        painted, under = way.backend.paint(inputs, canvas, opacity, way.plan, way.read, way.keep)
+        painted, kept, of_pixels = way.backend.paint(inputs, canvas, opacity, way.plan, way.read, way.keep)
         ctx.way = way
-        ctx.save_for_backward(*inputs, opacity, under)
+        ctx.save_for_backward(*inputs, opacity, of_pixels, kept)
         return painted
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, opacity, under = ctx.saved_tensors
+        *inputs, matte, opacity, kept = ctx.saved_tensors
         wanted, way = Wanted(*ctx.needs_input_grad[:6]), ctx.way
 
         def gradients() -> tuple[Tensor | None, ...]:
-            given = grad, under, Inputs(*inputs), opacity, way.plan, way.read, wanted
+            by_matte = matte is not None and matte.ndim == 4
+            every = wanted._replace(opacity=wanted.opacity or (by_matte and (wanted.theta or wanted.boxes)))
+            given = grad, kept, Inputs(*inputs), opacity, way.plan, way.read, every
             of_inputs, of_canvas, of_opacity = way.backend.paint_backward(*given)
+            if by_matte and every.opacity:
+                of_inputs, of_opacity = _through(matte, of_opacity, of_inputs, Inputs(*inputs), way, wanted)
             return *of_inputs, of_canvas, of_opacity
 
-        return *_once(gradients, grad, *inputs, opacity, under), None
+        return *_once(gradients, grad, *inputs, matte, opacity, kept), None
+
+
+def _through(
+    matte: Tensor, grad: Tensor, of_inputs: Gradients, inputs: Inputs, way: _Way, wanted: Wanted
+) -> tuple[Gradients, Tensor | None]:
+    """Gradients, and those that the opacity of pixels ``grad (P,)`` adds by where the matte is read; that of the matte."""
+    source_boxes = whole_boxes(matte, inputs.boxes)
+    read = inputs._replace(source=matte, source_boxes=source_boxes)
+    wanted = Wanted(wanted.opacity, wanted.theta, wanted.boxes)
+    found = way.backend.sample_backward(grad[None], None, read, matte_plan(matte, way.plan), wanted)
+    more = {k: getattr(of_inputs, k) + getattr(found, k) for k in ("theta", "boxes") if getattr(wanted, k)}
+    return of_inputs._replace(**more), found.source
 
 
 def _once(gradients: Callable[[], tuple[Tensor | None, ...]], *inputs: Tensor | None) -> tuple[Tensor | None, ...]:

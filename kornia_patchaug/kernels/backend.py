@@ -72,24 +72,27 @@ class Backend(Protocol):
 class Fused(Backend, Protocol):
     """A backend that samples and composites in one sweep, and holds nothing between the two.
 
-    ``inputs.source`` is the canvas, but for ``Read.SOURCE``. ``opacity``: A, for each object ``(N, 1)`` or for each
-    flat pixel ``(P,)``.
+    ``inputs.source`` is the canvas, but for ``Read.SOURCE``.
     """
 
     def paint(
         self, inputs: Inputs, canvas: Tensor, opacity: Tensor | None, plan: Plan, read: Read, keep: bool
-    ) -> tuple[Tensor, Tensor]:
-        """As `Backend.composite`; nothing is kept of ``Read.PAINTED``."""
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The painted canvas; what `paint_backward` is to know of the painted pixels, empty if not to ``keep``; A.
+
+        ``opacity``: A of each object ``(N, 1)``; or a matte ``(N, 1, h, w)`` laid over what is read, of which A of each
+        flat pixel is returned, ``(P,)``.
+        """
 
     def paint_backward(
         self,
         grad: Tensor,
-        under: Tensor,
+        kept: Tensor,
         inputs: Inputs,
         opacity: Tensor | None,
         plan: Plan,
         read: Read,
         wanted: Wanted,
     ) -> tuple[Gradients, Tensor | None, Tensor | None]:
-        """The gradients with respect to inputs, canvas and opacity. Where the canvas is read, its gradient is whole and
+        """The gradients with respect to inputs, canvas and opacity, the last that `paint` returned. Where the canvas is read, its gradient is whole and
         there is none with respect to the source."""

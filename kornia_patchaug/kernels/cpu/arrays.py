@@ -26,7 +26,10 @@ def objects_of(inputs: Inputs, plan: Plan, opacity: Tensor | None = None) -> Obj
     """What loops know of the objects."""
     theta, boxes = contiguous(inputs.theta).reshape(-1, 6), contiguous(inputs.boxes)
     source_boxes = boxes[:0] if inputs.source_boxes is None else contiguous(inputs.source_boxes)
-    opacities = boxes[:0, 0] if opacity is None else flat(opacity, boxes)
+    if opacity is None:
+        opacities = boxes[:0, 0]
+    else:  # that of the pixels of a matte is still to be filled in
+        opacities = fresh(plan.windows.total, boxes) if opacity.ndim == 4 else flat(opacity, boxes)
     return Objects(theta, boxes, source_boxes, plan.reads.host, plan.windows.host, opacities)
 
 

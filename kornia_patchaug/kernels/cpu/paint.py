@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from kornia_patchaug.frames import whole_boxes
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Read, Wanted
 from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, room_of, shaped
 from kornia_patchaug.kernels.cpu.composite import (
@@ -48,7 +50,7 @@ from kornia_patchaug.kernels.cpu.sample_backward import (
     window_to_source,
 )
 from kornia_patchaug.kernels.cpu.threads import spread
-from kornia_patchaug.plan import HEIGHT, START, WIDTH, Plan
+from kornia_patchaug.plan import HEIGHT, START, WIDTH, Plan, matte_plan
 
 if TYPE_CHECKING:
     from kornia_patchaug.kernels.cpu.rows import Reals
@@ -60,18 +62,29 @@ class Scene(NamedTuple):
     place: Canvas
     objects: Objects
     job: Job
+    mattes: tuple[Any, ...]  # pixels, objects and job of what the opacity of flat pixels is sampled from; no pixels: it is there
 
 
 def paint(
     inputs: Inputs, canvas: Tensor, opacity: Tensor | None, plan: Plan, read: Read, keep: bool
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """As `backend.Fused.paint`."""
     objects = objects_of(inputs, plan, opacity)
     job = job_of(inputs.source, plan, opacity, differences=keeps_differences(plan, read))
-    keep = keep and read is not Read.PAINTED
     place, bands = canvas_of(canvas, plan.windows)
-    out, under = _painted(inputs.source, canvas, Scene(place, objects, job), bands, read, keep)
-    return shaped(out, canvas), torch.from_numpy(under)
+    scene = Scene(place, objects, job, no_mattes(objects, job))
+    if opacity is not None and opacity.ndim == 4:
+        of_matte = matte_plan(opacity, plan)
+        laid_over = inputs._replace(source_boxes=whole_boxes(opacity, inputs.boxes))
+        mattes = flat(opacity, objects.boxes), tuple(objects_of(laid_over, of_matte)), tuple(job_of(opacity, of_matte))
+        scene, opacity = scene._replace(mattes=mattes), torch.from_numpy(objects.opacity)
+    out, kept = _painted(inputs.source, canvas, scene, bands, read, keep and read is not Read.PAINTED)
+    return shaped(out, canvas), torch.from_numpy(kept), opacity
+
+
+def no_mattes(objects: Objects, job: Job) -> tuple[Any, ...]:
+    """The `Scene.mattes` of opacity that is there."""
+    return objects.opacity[:0], tuple(objects), tuple(job)
 
 
 def keeps_differences(plan: Plan, read: Read) -> bool:
@@ -81,22 +94,22 @@ def keeps_differences(plan: Plan, read: Read) -> bool:
 
 
 def _painted(source: Tensor, canvas: Tensor, scene: Scene, bands: int, read: Read, keep: bool) -> tuple[Reals, Reals]:
-    """The flat painted canvas, and what was under each flat pixel if it is to be kept."""
-    out = fresh(canvas.numel(), scene.objects.boxes)
-    under = fresh(scene.job.channels * scene.job.total if keep else 0, out)
+    """The flat painted canvas, and what is to be kept of the flat pixels, if it is to be."""
+    out, channels = fresh(canvas.numel(), scene.objects.boxes), scene.job.channels
+    kept = fresh(channels * scene.job.total if keep else 0, out)
     came, bare = flat(canvas, out), tuple(map(tuple, scene))
     if read is Read.PAINTED:  # images are independent of one another, and of one image nothing is done at once
         sides = scene.place.windows[:, WIDTH:START]
-        window = (scene.job.channels + 1) * int(sides.prod(1).max(initial=0))
-        spread(sweep_loop, (bare, came, out, under), len(canvas), canvas.numel(), lambda: room_of(out, scene.job.channels, window))
+        room = partial(room_of, out, channels, (channels + 1) * int(sides.prod(1).max(initial=0)))
+        spread(sweep_loop, (bare, came, out, kept), len(canvas), canvas.numel(), room)
     else:
         picture = came if source is canvas else flat(source, out)
-        spread(paint_loop, (bare, picture, came, out, under), bands, canvas.numel(), lambda: room_of(out, scene.job.channels))
-    return out, under
+        spread(paint_loop, (bare, picture, came, out, kept), bands, canvas.numel(), partial(room_of, out, channels))
+    return out, kept
 
 
 def paint_backward(
-    grad: Tensor, under: Tensor, inputs: Inputs, opacity: Tensor | None, plan: Plan, read: Read, wanted: Wanted
+    grad: Tensor, kept: Tensor, inputs: Inputs, opacity: Tensor | None, plan: Plan, read: Read, wanted: Wanted
 ) -> tuple[Gradients, Tensor | None, Tensor | None]:
     """As `backend.Fused.paint_backward`."""
     source, objects = inputs.source, objects_of(inputs, plan, opacity)
@@ -106,7 +119,7 @@ def paint_backward(
     of_opacity = fresh(job.total if covers else 0, like)
     of_pixels = of_opacity if job.differences else fresh(job.total if each else 0, like)
     place, bands = canvas_of(grad, plan.windows)
-    scene, of_source = Scene(place, objects, job), None
+    scene, of_source = Scene(place, objects, job, no_mattes(objects, job)), None
     bare = tuple(map(tuple, scene))
     if read is Read.PAINTED:
         painted, below = _painted(source, source, scene, bands, read, keep=True)
@@ -116,7 +129,7 @@ def paint_backward(
         of_objects = finished(sums, objects, job, wanted)
     else:
         grads, out = Grads(fresh(job.channels * job.total, like), of_opacity, of_pixels), fresh(grad.numel(), like)
-        arguments = bare, flat(grad, like), flat(under, like), grads, out
+        arguments = bare, flat(grad, like), flat(kept, like), grads, out
         spread(take_off_loop, arguments, bands, grad.numel(), lambda: room_of(like))
         if read is Read.CANVAS and wanted.canvas:
             add_to_source(out, False, (place.order, place.first), grads, objects, job)
@@ -131,14 +144,26 @@ def paint_backward(
 @inner
 def scene_of(scene):
     """A `Scene` of tuples."""
-    place, objects, job = scene
-    return Scene(Canvas(*place), Objects(*objects), Job(*job))
+    place, objects, job, mattes = scene
+    return Scene(Canvas(*place), Objects(*objects), Job(*job), mattes)
+
+
+@inner
+def sample_opacity(n, y0, y1, scene, room):
+    """Fill in the opacity of rows y0 .. y1 of a window, if it has a matte."""
+    (pixels, objects, job), opacity = scene.mattes, scene.objects.opacity
+    if len(pixels):
+        objects, job, nothing = Objects(*objects), Job(*job), pixels[:0]
+        start, columns = objects.windows[n, START], objects.windows[n, WIDTH]
+        target = Target(opacity, start, columns, job.total, False, nothing, nothing)
+        rows_of(n, y0, y1, pixels, objects, job, target, room)
 
 
 @jit
-def paint_loop(begin, end, scene, source, canvas, out, under, room):
+def paint_loop(begin, end, scene, source, canvas, out, kept, room):
     """Each task: copy a band of rows of one image, and sample and paint what its windows have there, in row order."""
-    (place, objects, job), room = scene_of(scene), Room(*room)
+    scene, room = scene_of(scene), Room(*room)
+    place, objects, job, _ = scene
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
         copy_band(image, row0, row1, place, canvas, out)
@@ -146,8 +171,9 @@ def paint_loop(begin, end, scene, source, canvas, out, under, room):
             n = place.order[i]
             y0, y1 = rows_in(n, row0, row1, place)
             if y0 < y1:
+                sample_opacity(n, y0, y1, scene, room)
                 corner, plane = pixel_of(n, X, X, place)[0], place.height * place.width
-                target = Target(out, corner, place.width, plane, True, under, out[:0])
+                target = Target(out, corner, place.width, plane, True, kept, out[:0])
                 rows_of(n, y0, y1, source, objects, job, target, room)
 
 
@@ -168,7 +194,7 @@ def take_off_loop(begin, end, scene, grad, under, grads, out, room):
 @inner
 def take_off(n, y0, y1, scene, under, grads, out, room):
     """Take rows y0 .. y1 of a window off a gradient."""
-    place, objects, job = scene
+    place, objects, job, _ = scene
     real, f, columns = out.dtype.type, frame_of(n, objects, job), place.windows[n, WIDTH]
     opaque = is_opaque(f, n, objects, job)
     for left in range(0, columns, TILE):
@@ -187,7 +213,8 @@ def take_off(n, y0, y1, scene, under, grads, out, room):
 def sweep_loop(begin, end, scene, canvas, out, under, room):
     """Each task: copy an image, and sample and paint its objects in row order, each from what those before it left: a
     window as a whole, as it may read what it paints."""
-    (place, objects, job), room = scene_of(scene), Room(*room)
+    scene, room = scene_of(scene), Room(*room)
+    place, objects, job, _ = scene
     plane = len(room.window) // (job.channels + 1)
     values, coverage = room.window[: job.channels * plane], room.window[job.channels * plane :]
     for image in range(begin, end):
@@ -195,6 +222,7 @@ def sweep_loop(begin, end, scene, canvas, out, under, room):
         for i in range(place.first[image], place.first[image + 1]):
             n = place.order[i]
             columns, rows = place.windows[n, WIDTH], place.windows[n, HEIGHT]
+            sample_opacity(n, 0, rows, scene, room)
             rows_of(n, 0, rows, out, objects, job, Target(values, 0, columns, plane, False, values[:0], coverage), room)
             for y in range(rows):
                 over = values, plane, y * columns
@@ -209,7 +237,7 @@ def sweep_backward_loop(begin, end, scene, canvas, grads, out, sums, room):
     painted canvas becomes what each object read, and ``out`` the gradient with respect to that.
     """
     scene, grads, room = scene_of(scene), Grads(*grads), Room(*room)
-    place, objects, job = scene
+    place, objects, job, _ = scene
     for image in range(begin, end):
         for i in range(place.first[image + 1] - 1, place.first[image] - 1, -1):
             n = place.order[i]

@@ -477,7 +477,7 @@ def lay(values, opacity, line):
 def is_opaque(f, n, objects, job):
     """Whether object n covers its window as a whole, and nothing of what was there shows."""
     whole = f.x1 <= 0 and f.y1 <= 0 and f.x2 >= objects.windows[n, WIDTH] and f.y2 >= objects.windows[n, HEIGHT]
-    return whole and not job.by_reach and job.opacity_of == NOBODY
+    return (whole or not job.covered) and not job.by_reach and job.opacity_of == NOBODY
 
 
 @inner
