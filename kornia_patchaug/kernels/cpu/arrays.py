@@ -48,7 +48,7 @@ def room_of(like: Reals, channels: int = 0, window: int = 0) -> tuple[tuple[Any,
     """What one thread works in, the fields of a `Room`: for values of so many channels, and so many numbers of a
     window."""
     sizes = TILE, TILE, TILE, TILE, channels * TILE, window
-    return ((np.empty(TILE, np.int64), *[np.empty(size, like.dtype) for size in sizes]),)
+    return ((np.empty(TILE, np.int32), *[np.empty(size, like.dtype) for size in sizes]),)
 
 
 def contiguous(tensor: Tensor) -> NDArray[Any]:

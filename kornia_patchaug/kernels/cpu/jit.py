@@ -226,6 +226,12 @@ def inner(function: Callable[P, R], **options: Any) -> Callable[P, R]:
     return loop
 
 
+def apart(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile as a function of its own, that compiled functions call."""
+    loop: Callable[P, R] = _dispatcher(Inner, function, no_cpython_wrapper=True, forceinline=False)
+    return loop
+
+
 def fused(function: Callable[P, R]) -> Callable[P, R]:
     """The same, with products and sums fused where the processor can, rounding once."""
     return inner(function, fastmath={"contract"})

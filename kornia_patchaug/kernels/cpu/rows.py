@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from kornia_patchaug.kernels.cpu.jit import fused, inner
+from kornia_patchaug.kernels.cpu.jit import apart, fused, inner
 from kornia_patchaug.plan import (
     HEIGHT,
     HIGH_X,
@@ -160,6 +160,17 @@ def prefetch(typing, array, index):
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate
+
+
+@instruction
+def stay_apart(typing):
+    """Keep the function that this stands in from being inlined: a loop that is read a lot needs all registers."""
+
+    def generate(context, builder, signature, arguments):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
 @instruction
@@ -463,6 +474,16 @@ def multiply_by_reach(real, f, row, job, shares):
         shares[x - row.left] *= (across.weight + across.other_weight) * (down.weight + down.other_weight)
 
 
+@apart
+def lay_share(values, first, shares, opacity, pixels, at, count):
+    stay_apart()
+    one = pixels.dtype.type(1)
+    first, at = np.uint64(first), np.uint64(at)
+    for i in range(np.uint64(count)):
+        keeps, over = one - opacity[i], values[first + i] * shares[i]
+        pixels[at + i] = over if keeps == 0 else keeps * pixels[at + i] + over
+
+
 @inner
 def lay(values, opacity, line):
     """Paint a line with values, premultiplied; where opacity is 1 what was there is gone, even if it was not a
@@ -486,14 +507,14 @@ def positions(real, f, row, x0, x1, job, room):
     the position lies, across and down; whether any of them is a texel's. In a loop of its own, as it is vectorised."""
     weightless = False
     texels, across, down = room.texels, room.across, room.down
-    off, width = real(0.5) - f.centre_x, job.width
+    off, width = real(0.5) - f.centre_x, np.int32(job.width)
     for k in range(x1 - x0):
         dx = real(x0 + k) + off
         px = min(max(f.a * dx + row.x, f.first_x), f.last_x)
         py = min(max(f.c * dx + row.y, f.first_y), f.last_y)
         column, line = min(np.floor(px), f.last_x - real(1)), min(np.floor(py), f.last_y - real(1))
         across[k], down[k] = px - column, py - line
-        texels[k] = int(line) * width + int(column)
+        texels[k] = np.int32(line) * width + np.int32(column)
         weightless |= across[k] * (real(1) - across[k]) * (down[k] * (real(1) - down[k])) == 0
     return weightless
 

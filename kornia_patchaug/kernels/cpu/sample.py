@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Inputs
 from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, room_of
-from kornia_patchaug.kernels.cpu.jit import inner, jit
+from kornia_patchaug.kernels.cpu.jit import apart, inner, jit
 from kornia_patchaug.kernels.cpu.rows import (
     TILE,
     Job,
@@ -22,7 +22,7 @@ from kornia_patchaug.kernels.cpu.rows import (
     fill,
     frame_of,
     is_opaque,
-    lay,
+    lay_share,
     multiply_by_reach,
     one_by_one,
     opacities,
@@ -30,6 +30,7 @@ from kornia_patchaug.kernels.cpu.rows import (
     prefetch,
     row_of,
     start_of_row,
+    stay_apart,
     taps_of,
     texels_of,
     weighted,
@@ -142,17 +143,18 @@ def lay_over(f, row, objects, job, target, room):
     if len(target.coverage):
         copy(target.coverage, at, opacity, X, count)
     for channel in range(job.channels):
-        line = target.pixels[at + channel * target.plane : at + channel * target.plane + count]
-        values = room.values[channel * TILE : channel * TILE + count]
         if len(target.kept):
+            line = target.pixels[at + channel * target.plane : at + channel * target.plane + count]
+            values = room.values[channel * TILE : channel * TILE + count]
             kept = target.kept[flat_pixel + channel * job.total : flat_pixel + channel * job.total + count]
             keep(line, values, job.differences, kept)
-        for i in range(count):
-            values[i] *= room.shares[i]
         if target.paints:
-            lay(values, opacity, line)
+            lay_share(room.values, channel * TILE, room.shares, opacity, target.pixels, at + channel * target.plane, count)
         else:
-            copy(line, X, values, X, count)
+            line = target.pixels[at + channel * target.plane : at + channel * target.plane + count]
+            values = room.values[channel * TILE : channel * TILE + count]
+            for i in range(count):
+                line[i] = values[i] * room.shares[i]
 
 
 @inner
@@ -195,72 +197,80 @@ def nearest(real, f, row, at, plane, source, job, pixels):
 def bilinear(real, f, row, at, plane, source, job, pixels, room):
     """The interior of a row."""
     weightless = positions(real, f, row, row.x0, row.x1, job, room)
-    k, one, count = np.uint64(0), np.uint64(1), np.uint64(row.x1 - row.x0)
-    base, first, step = np.uint64(f.base), np.uint64(at + row.x0), np.uint64(plane)
-    area, width = np.uint64(job.height * job.width), np.uint64(job.width)
-    if job.channels == 1:  # as mattes have
+    count, shape = row.x1 - row.x0, (job.channels, job.height * job.width, job.width)
+    texels = room.texels, room.across, room.down
+    interpolate(source, f.base, shape, texels, pixels, at + row.x0, plane, count)
+    if weightless and is_odd(real, pixels, at + row.x0, plane, count, job):
+        interpolate_with_care(real, source, f.base, shape, texels, pixels, at + row.x0, plane, count)
+
+
+@apart
+def interpolate(source, base, shape, places, pixels, first, plane, count):
+    """Bilinear interpolation at places, one after another."""
+    stay_apart()
+    channels, area, width = shape
+    texels, across, down = places
+    k, one, count = np.uint64(0), np.uint64(1), np.uint64(count)
+    base, first, step = np.uint64(base), np.uint64(first), np.uint64(plane)
+    area, width = np.uint64(area), np.uint64(width)
+    if channels == 1:  # as mattes have
         while k < count:
             one_by_one()
-            pixels[first + k] = between(source, base + np.uint64(room.texels[k]), width, weights_of(real, k, room))
+            i = base + np.uint64(texels[k])
+            pixels[first + k] = between(source, i, width, across[k], down[k])
             k += one
-    elif job.channels == 3:  # as most pictures have
+    elif channels == 3:  # as most pictures have
         while k < count:
             one_by_one()
-            i, o, weights = base + np.uint64(room.texels[k]), first + k, weights_of(real, k, room)
-            pixels[o] = between(source, i, width, weights)
-            pixels[o + step] = between(source, i + area, width, weights)
-            pixels[o + step + step] = between(source, i + area + area, width, weights)
+            i, o, u, v = base + np.uint64(texels[k]), first + k, across[k], down[k]
+            pixels[o] = between(source, i, width, u, v)
+            pixels[o + step] = between(source, i + area, width, u, v)
+            pixels[o + step + step] = between(source, i + area + area, width, u, v)
             k += one
     while k < count:
-        i, o, weights = base + np.uint64(room.texels[k]), first + k, weights_of(real, k, room)
-        for _ in range(job.channels):
+        i, o, u, v = base + np.uint64(texels[k]), first + k, across[k], down[k]
+        for _ in range(channels):
             one_by_one()
-            pixels[o] = between(source, i, width, weights)
+            pixels[o] = between(source, i, width, u, v)
             i, o = i + area, o + step
         k += one
-    if not weightless or not is_odd(real, pixels, first, count, step, job):
-        return
-    k = np.uint64(0)
-    while k < count:
-        i, o, weights = base + np.uint64(room.texels[k]), first + k, weights_of(real, k, room)
-        for _ in range(job.channels):
+
+
+@apart
+def interpolate_with_care(real, source, base, shape, places, pixels, first, plane, count):
+    """The same, but that a weight of 0 takes no part, as a texel may be infinite."""
+    channels, area, width = shape
+    texels, across, down = places
+    one = np.uint64(1)
+    for k in range(count):
+        i, o, u, v = np.uint64(base + texels[k]), np.uint64(first + k), across[k], down[k]
+        for _ in range(channels):
             one_by_one()
-            pixels[o] = careful(real, source, i, width, weights)
-            i, o = i + area, o + step
-        k += one
+            above = weighted(real, source[i], source[i + one], real(1) - u, u)
+            i += np.uint64(width)
+            below = weighted(real, source[i], source[i + one], real(1) - u, u)
+            i += np.uint64(area - width)
+            pixels[o] = weighted(real, above, below, real(1) - v, v)
+            o += np.uint64(plane)
 
 
 @inner
-def weights_of(real, k, room):
-    """The weights of the texels left and right, and above and below."""
-    return real(1) - room.across[k], room.across[k], real(1) - room.down[k], room.down[k]
-
-
-@inner
-def is_odd(real, pixels, first, count, step, job):
+def is_odd(real, pixels, first, plane, count, job):
     """Whether a value of a row is 0, where its sign may depend on texels that have no weight, or is not finite."""
     odd = False
     for channel in range(job.channels):
-        for o in range(first + np.uint64(channel) * step, first + np.uint64(channel) * step + count):
+        for o in range(np.uint64(first + channel * plane), np.uint64(first + channel * plane + count)):
             odd |= (pixels[o] == 0) | (pixels[o] - pixels[o] != 0)
     return odd
 
 
 @inner
-def between(source, i, width, weights):
+def between(source, i, width, across, down):
     """Bilinear interpolation from texel i, to its right, and below."""
-    j, one, (ux, wx, uy, wy) = i + width, np.uint64(1), weights
-    above, below = blend(source[i], source[i + one], ux, wx), blend(source[j], source[j + one], ux, wx)
-    return blend(above, below, uy, wy)
-
-
-@inner
-def careful(real, source, i, width, weights):
-    """The same, but that a weight of 0 takes no part, as a texel may be infinite."""
-    j, one, (ux, wx, uy, wy) = i + width, np.uint64(1), weights
-    above = weighted(real, source[i], source[i + one], ux, wx)
-    below = weighted(real, source[j], source[j + one], ux, wx)
-    return weighted(real, above, below, uy, wy)
+    j, one, before = i + width, np.uint64(1), source.dtype.type(1)
+    above = blend(source[i], source[i + one], before - across, across)
+    below = blend(source[j], source[j + one], before - across, across)
+    return blend(above, below, before - down, down)
 
 
 @inner
