@@ -26,10 +26,7 @@ def objects_of(inputs: Inputs, plan: Plan, opacity: Tensor | None = None) -> Obj
     """What loops know of the objects."""
     theta, boxes = contiguous(inputs.theta).reshape(-1, 6), contiguous(inputs.boxes)
     source_boxes = boxes[:0] if inputs.source_boxes is None else contiguous(inputs.source_boxes)
-    if opacity is None:
-        opacities = boxes[:0, 0]
-    else:  # that of the pixels of a matte is still to be filled in
-        opacities = fresh(plan.windows.total, boxes) if opacity.ndim == 4 else flat(opacity, boxes)
+    opacities = boxes[:0, 0] if opacity is None else flat(opacity, boxes)
     return Objects(theta, boxes, source_boxes, plan.reads.host, plan.windows.host, opacities)
 
 
@@ -44,10 +41,9 @@ def job_of(
     return Job(channels, height, width, plan.windows.total, *options, wanted.boxes, wanted.opacity, differences)
 
 
-def room_of(like: Reals, channels: int = 0, window: int = 0) -> tuple[tuple[Any, ...]]:
-    """What one thread works in, the fields of a `Room`: for values of so many channels, and so many numbers of a
-    window."""
-    sizes = TILE, TILE, TILE, TILE, channels * TILE, window
+def room_of(like: Reals, channels: int = 0, window: int = 0, opacities: int = 0) -> tuple[tuple[Any, ...]]:
+    """What one thread works in, the fields of a `Room`: for so many channels, numbers of a window, and opacities."""
+    sizes = TILE, TILE, TILE, TILE, channels * TILE, window, opacities
     return ((np.empty(TILE, np.int32), *[np.empty(size, like.dtype) for size in sizes]),)
 
 

@@ -62,22 +62,24 @@ class Scene(NamedTuple):
     place: Canvas
     objects: Objects
     job: Job
-    mattes: tuple[Any, ...]  # pixels, objects and job of what the opacity of flat pixels is sampled from; no pixels: it is there
+    mattes: tuple[Any, ...]  # pixels, objects and job of what opacity is sampled from; no pixels: it is there
 
 
 def paint(
     inputs: Inputs, canvas: Tensor, opacity: Tensor | None, plan: Plan, read: Read, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """As `backend.Fused.paint`."""
-    objects = objects_of(inputs, plan, opacity)
+    matte = opacity if opacity is not None and opacity.ndim == 4 else None
+    objects = objects_of(inputs, plan, None if opacity is matte else opacity)
     job = job_of(inputs.source, plan, opacity, differences=keeps_differences(plan, read))
     place, bands = canvas_of(canvas, plan.windows)
     scene = Scene(place, objects, job, no_mattes(objects, job))
-    if opacity is not None and opacity.ndim == 4:
-        of_matte = matte_plan(opacity, plan)
-        laid_over = inputs._replace(source_boxes=whole_boxes(opacity, inputs.boxes))
-        mattes = flat(opacity, objects.boxes), tuple(objects_of(laid_over, of_matte)), tuple(job_of(opacity, of_matte))
-        scene, opacity = scene._replace(mattes=mattes), torch.from_numpy(objects.opacity)
+    if matte is not None:
+        of_matte, laid_over = matte_plan(matte, plan), inputs._replace(source_boxes=whole_boxes(matte, inputs.boxes))
+        mattes = flat(matte, objects.boxes), tuple(objects_of(laid_over, of_matte)), tuple(job_of(matte, of_matte))
+        of_pixels = fresh(job.total if keep else 0, objects.boxes)
+        scene = scene._replace(objects=objects._replace(opacity=of_pixels), mattes=mattes)
+        opacity = torch.from_numpy(of_pixels) if keep else None
     out, kept = _painted(inputs.source, canvas, scene, bands, read, keep and read is not Read.PAINTED)
     return shaped(out, canvas), torch.from_numpy(kept), opacity
 
@@ -98,13 +100,15 @@ def _painted(source: Tensor, canvas: Tensor, scene: Scene, bands: int, read: Rea
     out, channels = fresh(canvas.numel(), scene.objects.boxes), scene.job.channels
     kept = fresh(channels * scene.job.total if keep else 0, out)
     came, bare = flat(canvas, out), tuple(map(tuple, scene))
+    sides = scene.place.windows[:, WIDTH:START]
+    area = int(sides.prod(1).max(initial=0)) if read is Read.PAINTED or len(scene.mattes[0]) else 0
+    opacities = 0 if len(scene.objects.opacity) else area
     if read is Read.PAINTED:  # images are independent of one another, and of one image nothing is done at once
-        sides = scene.place.windows[:, WIDTH:START]
-        room = partial(room_of, out, channels, (channels + 1) * int(sides.prod(1).max(initial=0)))
+        room = partial(room_of, out, channels, (channels + 1) * area, opacities)
         spread(sweep_loop, (bare, came, out, kept), len(canvas), canvas.numel(), room)
     else:
-        picture = came if source is canvas else flat(source, out)
-        spread(paint_loop, (bare, picture, came, out, kept), bands, canvas.numel(), partial(room_of, out, channels))
+        picture, room = came if source is canvas else flat(source, out), partial(room_of, out, channels, 0, opacities)
+        spread(paint_loop, (bare, picture, came, out, kept), bands, canvas.numel(), room)
     return out, kept
 
 
@@ -149,21 +153,24 @@ def scene_of(scene):
 
 
 @inner
-def sample_opacity(n, y0, y1, scene, room):
-    """Fill in the opacity of rows y0 .. y1 of a window, if it has a matte."""
-    (pixels, objects, job), opacity = scene.mattes, scene.objects.opacity
-    if len(pixels):
-        objects, job, nothing = Objects(*objects), Job(*job), pixels[:0]
-        start, columns = objects.windows[n, START], objects.windows[n, WIDTH]
-        target = Target(opacity, start, columns, job.total, False, nothing, nothing)
-        rows_of(n, y0, y1, pixels, objects, job, target, room)
+def with_opacity(n, y0, y1, scene, room):
+    """The objects, with the opacity of rows y0 .. y1 of the window of object n sampled, if it has a matte."""
+    (pixels, objects, job), known, nothing = scene.mattes, scene.objects, room.window[:0]
+    if not len(pixels):
+        return known
+    objects, job = Objects(*objects), Job(*job)
+    start, columns = objects.windows[n, START], objects.windows[n, WIDTH]
+    opacity, first = (known.opacity, X) if len(known.opacity) else (room.opacities, start + y0 * columns)
+    target = Target(opacity, start - first, columns, job.total, False, nothing, nothing)
+    rows_of(n, y0, y1, pixels, objects, job, target, room)
+    return Objects(*known[:5], opacity, first)
 
 
 @jit
 def paint_loop(begin, end, scene, source, canvas, out, kept, room):
     """Each task: copy a band of rows of one image, and sample and paint what its windows have there, in row order."""
     scene, room = scene_of(scene), Room(*room)
-    place, objects, job, _ = scene
+    place, job = scene.place, scene.job
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
         copy_band(image, row0, row1, place, canvas, out)
@@ -171,7 +178,7 @@ def paint_loop(begin, end, scene, source, canvas, out, kept, room):
             n = place.order[i]
             y0, y1 = rows_in(n, row0, row1, place)
             if y0 < y1:
-                sample_opacity(n, y0, y1, scene, room)
+                objects = with_opacity(n, y0, y1, scene, room)
                 corner, plane = pixel_of(n, X, X, place)[0], place.height * place.width
                 target = Target(out, corner, place.width, plane, True, kept, out[:0])
                 rows_of(n, y0, y1, source, objects, job, target, room)
@@ -214,7 +221,7 @@ def sweep_loop(begin, end, scene, canvas, out, under, room):
     """Each task: copy an image, and sample and paint its objects in row order, each from what those before it left: a
     window as a whole, as it may read what it paints."""
     scene, room = scene_of(scene), Room(*room)
-    place, objects, job, _ = scene
+    place, job = scene.place, scene.job
     plane = len(room.window) // (job.channels + 1)
     values, coverage = room.window[: job.channels * plane], room.window[job.channels * plane :]
     for image in range(begin, end):
@@ -222,7 +229,7 @@ def sweep_loop(begin, end, scene, canvas, out, under, room):
         for i in range(place.first[image], place.first[image + 1]):
             n = place.order[i]
             columns, rows = place.windows[n, WIDTH], place.windows[n, HEIGHT]
-            sample_opacity(n, 0, rows, scene, room)
+            objects = with_opacity(n, 0, rows, scene, room)
             rows_of(n, 0, rows, out, objects, job, Target(values, 0, columns, plane, False, values[:0], coverage), room)
             for y in range(rows):
                 over = values, plane, y * columns

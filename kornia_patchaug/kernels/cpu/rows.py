@@ -54,6 +54,7 @@ class Objects(NamedTuple):
     reads: Integers  # (N, 7)
     windows: Integers  # (N, 6)
     opacity: Reals  # A of each object (N,) or flat pixel (P,), or (0,): 1
+    first: int = 0  # the flat pixel that the opacity of pixels begins with
 
 
 class Job(NamedTuple):
@@ -118,6 +119,7 @@ class Room(NamedTuple):
     opacity: Reals  # (TILE,) K A R
     values: Reals  # (C TILE) the values of columns, or (0,)
     window: Reals  # the values and coverage of one window, or (0,)
+    opacities: Reals  # what the matte of one window is there, or (0,)
 
 
 class Row(NamedTuple):
@@ -429,7 +431,7 @@ def share(real, x, low, high):
 def alphas(n, at, count, objects, job, shares):
     """Fill ``shares`` with the opacity A of so many pixels of object n, the first of which is flat pixel ``at``."""
     if job.opacity_of == PIXEL:
-        copy(shares, X, objects.opacity, at, count)
+        copy(shares, X, objects.opacity, at - objects.first, count)
     else:
         fill(shares, X, count, objects.opacity[n] if job.opacity_of == OBJECT else shares.dtype.type(1))
 
@@ -438,7 +440,7 @@ def alphas(n, at, count, objects, job, shares):
 def alpha(real, n, at, objects, job):
     """The opacity A of flat pixel ``at`` of object n."""
     if job.opacity_of == PIXEL:
-        return objects.opacity[at]
+        return objects.opacity[at - objects.first]
     return objects.opacity[n] if job.opacity_of == OBJECT else real(1)
 
 

@@ -98,10 +98,11 @@ def sample_loop(begin, end, pieces, source, objects, job, sampled, room):
         rows_of(n, y0, y1, source, objects, job, target, room)
 
 
-@inner
+@apart
 def rows_of(n, y0, y1, source, objects, job, target, room):
     """Sample rows y0 .. y1 of the window of object n: to the target as they are, or to the room, and from there over
     the target."""
+    stay_apart()
     real, f, columns = source.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
     opaque, far = is_opaque(f, n, objects, job), len(source) > NEAR
     as_they_are = opaque and not len(target.kept)
