@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from kornia_patchaug.kernels.cpu.jit import apart, fused, inner
+from kornia_patchaug.kernels.cpu.jit import fused, inner
 from kornia_patchaug.plan import (
     HEIGHT,
     HIGH_X,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 ZERO, NEAREST, MIRROR = (int(beyond) for beyond in Beyond)
 X, Y = np.int64(0), np.int64(1)  # axes, and the first column; of a number in the code numba makes a type of its own
 ABSENT = -(1 << 40)  # no row or column, counted from any origin
-TILE = 128  # columns done at a time, so that the source rows which they read stay in the first-level cache
+TILE = 192  # columns done at a time, so that the source rows which they read stay in the first-level cache
 FAR = 1 << 18  # pixels; objects that read from further are taken pixel by pixel
 
 
@@ -474,16 +474,6 @@ def multiply_by_reach(real, f, row, job, shares):
         x = end if end < row.x0 else end + (row.x1 - row.x0)
         across, down = taps_of(real, f, row, x, job)
         shares[x - row.left] *= (across.weight + across.other_weight) * (down.weight + down.other_weight)
-
-
-@apart
-def lay_share(values, first, shares, opacity, pixels, at, count):
-    stay_apart()
-    one = pixels.dtype.type(1)
-    first, at = np.uint64(first), np.uint64(at)
-    for i in range(np.uint64(count)):
-        keeps, over = one - opacity[i], values[first + i] * shares[i]
-        pixels[at + i] = over if keeps == 0 else keeps * pixels[at + i] + over
 
 
 @inner

@@ -22,7 +22,6 @@ from kornia_patchaug.kernels.cpu.rows import (
     fill,
     frame_of,
     is_opaque,
-    lay_share,
     multiply_by_reach,
     one_by_one,
     opacities,
@@ -143,29 +142,30 @@ def lay_over(f, row, objects, job, target, room):
     flat_pixel = objects.windows[n, START] + row.line * objects.windows[n, WIDTH] + row.left
     if len(target.coverage):
         copy(target.coverage, at, opacity, X, count)
-    for channel in range(job.channels):
-        if len(target.kept):
-            line = target.pixels[at + channel * target.plane : at + channel * target.plane + count]
-            values = room.values[channel * TILE : channel * TILE + count]
-            kept = target.kept[flat_pixel + channel * job.total : flat_pixel + channel * job.total + count]
-            keep(line, values, job.differences, kept)
-        if target.paints:
-            lay_share(room.values, channel * TILE, room.shares, opacity, target.pixels, at + channel * target.plane, count)
-        else:
-            line = target.pixels[at + channel * target.plane : at + channel * target.plane + count]
-            values = room.values[channel * TILE : channel * TILE + count]
-            for i in range(count):
-                line[i] = values[i] * room.shares[i]
+    if target.paints:
+        paint_row(room.values, room.shares, opacity, target.pixels, target.kept, (at, target.plane, flat_pixel, job.total), job.channels, job.differences, count)
+    else:
+        for channel in range(job.channels):
+            for i in range(np.uint64(count)):
+                target.pixels[np.uint64(at + channel * target.plane) + i] = room.values[np.uint64(channel * TILE) + i] * room.shares[i]
 
 
 @inner
-def keep(line, values, differences, kept):
-    """What is kept of a line that is about to be painted."""
-    if not differences:
-        copy(kept, X, line, X, len(kept))
-        return
-    for i in range(len(kept)):
-        kept[i] = line[i] - values[i]
+def paint_row(values, shares, opacity, pixels, kept, places, job_channels, differences, count):
+    """Paint with values (C TILE), by their opacity; and keep what is to be kept."""
+    one = pixels.dtype.type(1)
+    at, plane, first, total = places
+    for channel in range(job_channels):
+        o, v, k = np.uint64(at + channel * plane), np.uint64(channel * TILE), np.uint64(first + channel * total)
+        if len(kept):
+            if differences:
+                for i in range(np.uint64(count)):
+                    kept[k + i] = pixels[o + i] - values[v + i]
+            else:
+                copy(kept, first + channel * total, pixels, at + channel * plane, count)
+        for i in range(np.uint64(count)):
+            keeps, over = one - opacity[i], values[v + i] * shares[i]
+            pixels[o + i] = over if keeps == 0 else keeps * pixels[o + i] + over
 
 
 @inner
