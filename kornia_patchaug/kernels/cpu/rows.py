@@ -115,6 +115,7 @@ class Room(NamedTuple):
     texels: Integers  # (TILE,), filled by `positions`, as the next two
     across: Reals
     down: Reals
+    ramp: Reals  # (TILE,) 0, 1, 2, ...
     shares: Reals  # (TILE,) the opacity K A of columns
     opacity: Reals  # (TILE,) K A R
     values: Reals  # (C TILE) the values of columns, or (0,)
@@ -497,14 +498,15 @@ def is_opaque(f, n, objects, job):
 def positions(real, f, row, x0, x1, job, room):
     """Of columns x0 .. x1 of an interior: the texel above left, counted from ``f.base``, and how far beyond its centre
     the position lies, across and down; whether any of them is a texel's. In a loop of its own, as it is vectorised."""
-    weightless = False
     texels, across, down = room.texels, room.across, room.down
-    off, width = real(0.5) - f.centre_x, np.int32(job.width)
+    off, width, begin = real(0.5) - f.centre_x, np.int32(job.width), real(x0)
+    one = real(1)
+    weightless = False
     for k in range(x1 - x0):
-        dx = real(x0 + k) + off
+        dx = (begin + room.ramp[k]) + off
         px = min(max(f.a * dx + row.x, f.first_x), f.last_x)
         py = min(max(f.c * dx + row.y, f.first_y), f.last_y)
-        column, line = min(np.floor(px), f.last_x - real(1)), min(np.floor(py), f.last_y - real(1))
+        column, line = min(np.floor(px), f.last_x - one), min(np.floor(py), f.last_y - one)
         across[k], down[k] = px - column, py - line
         texels[k] = np.int32(line) * width + np.int32(column)
         weightless |= across[k] * (real(1) - across[k]) * (down[k] * (real(1) - down[k])) == 0
