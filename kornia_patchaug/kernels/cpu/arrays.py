@@ -44,7 +44,8 @@ def job_of(
 def room_of(like: Reals, channels: int = 0, window: int = 0, opacities: int = 0) -> tuple[tuple[Any, ...]]:
     """What one thread works in, the fields of a `Room`: for so many channels, numbers of a window, and opacities."""
     sizes = TILE, TILE, TILE, TILE, channels * TILE, window, opacities
-    return ((np.empty(TILE, np.int32), *[np.empty(size, like.dtype) for size in sizes[:2]], np.arange(TILE, dtype=like.dtype), *[np.empty(size, like.dtype) for size in sizes[2:]]),)
+    reals = [np.empty(size, like.dtype) for size in sizes]
+    return ((np.arange(TILE, dtype=like.dtype), np.empty(TILE, np.int32), *reals),)
 
 
 def contiguous(tensor: Tensor) -> NDArray[Any]:

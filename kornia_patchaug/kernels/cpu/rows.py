@@ -43,6 +43,7 @@ X, Y = np.int64(0), np.int64(1)  # axes, and the first column; of a number in th
 ABSENT = -(1 << 40)  # no row or column, counted from any origin
 TILE = 192  # columns done at a time, so that the source rows which they read stay in the first-level cache
 FAR = 1 << 18  # pixels; objects that read from further are taken pixel by pixel
+SMALL = 1 << 31  # pixels; those of a picture that has more, too, as 32 bits count the others
 
 
 class Objects(NamedTuple):
@@ -101,7 +102,7 @@ class Frame(NamedTuple):
     last_y: float
     per_x: float  # columns for each pixel that is read: 1 / a, 1 / c
     per_y: float
-    tame: bool  # of a size for which rounding moves no position by an eighth of a pixel
+    tame: bool  # of a size for which rounding moves no position by an eighth of a pixel, and 32 bits count texels
     low_x: int  # the limits
     low_y: int
     high_x: int
@@ -112,10 +113,10 @@ class Frame(NamedTuple):
 class Room(NamedTuple):
     """What one thread works in, made for it as loops allocate nothing: reference counts take long to compile."""
 
-    texels: Integers  # (TILE,), filled by `positions`, as the next two
+    ramp: Reals  # (TILE,) 0, 1, 2, ...
+    texels: NDArray[np.int32]  # (TILE,) filled by `positions`, as the next two
     across: Reals
     down: Reals
-    ramp: Reals  # (TILE,) 0, 1, 2, ...
     shares: Reals  # (TILE,) the opacity K A of columns
     opacity: Reals  # (TILE,) K A R
     values: Reals  # (C TILE) the values of columns, or (0,)
@@ -259,7 +260,7 @@ def frame_of(n, objects, job):
     first_x, first_y = real(max(reads[LOW_X], -left)), real(max(reads[LOW_Y], -top))
     last_x, last_y = real(min(reads[HIGH_X], job.width - 1 - left)), real(min(reads[HIGH_Y], job.height - 1 - top))
     steepest, side = max(abs(a), abs(b), abs(c), abs(d)), max(x2 - x1, y2 - y1)
-    tame = steepest * side < FAR and max(abs(tx), abs(ty), abs(src_x), abs(src_y)) < FAR
+    tame = job.height * job.width < SMALL and steepest * side < FAR and max(abs(tx), abs(ty), abs(src_x), abs(src_y)) < FAR
     base = reads[PICTURE] * (job.channels * job.height * job.width) + top * job.width + left
     matrix, boxes = (a, b, tx, c, d, ty, src_x, src_y), (x1, y1, x2, y2, (x1 + x2) * real(0.5), (y1 + y2) * real(0.5))
     readable = (first_x, first_y, last_x, last_y, real(1) / a, real(1) / c, tame)
@@ -498,18 +499,17 @@ def is_opaque(f, n, objects, job):
 def positions(real, f, row, x0, x1, job, room):
     """Of columns x0 .. x1 of an interior: the texel above left, counted from ``f.base``, and how far beyond its centre
     the position lies, across and down; whether any of them is a texel's. In a loop of its own, as it is vectorised."""
-    texels, across, down = room.texels, room.across, room.down
-    off, width, begin = real(0.5) - f.centre_x, np.int32(job.width), real(x0)
-    one = real(1)
-    weightless = False
+    weightless, one = False, real(1)
+    texels, across, down, ramp = room.texels, room.across, room.down, room.ramp
+    begin, off, width = real(x0), real(0.5) - f.centre_x, np.int32(job.width)
     for k in range(x1 - x0):
-        dx = (begin + room.ramp[k]) + off
+        dx = (begin + ramp[k]) + off
         px = min(max(f.a * dx + row.x, f.first_x), f.last_x)
         py = min(max(f.c * dx + row.y, f.first_y), f.last_y)
         column, line = min(np.floor(px), f.last_x - one), min(np.floor(py), f.last_y - one)
         across[k], down[k] = px - column, py - line
         texels[k] = np.int32(line) * width + np.int32(column)
-        weightless |= across[k] * (real(1) - across[k]) * (down[k] * (real(1) - down[k])) == 0
+        weightless |= across[k] * (one - across[k]) * (down[k] * (one - down[k])) == 0
     return weightless
 
 

@@ -99,13 +99,13 @@ def sample_loop(begin, end, pieces, source, objects, job, sampled, room):
 
 @apart
 def rows_of(n, y0, y1, source, objects, job, target, room):
-    """Sample rows y0 .. y1 of the window of object n: to the target as they are, or to the room, and from there over
-    the target."""
+    """Sample rows y0 .. y1 of the window of object n: straight to the target if they cover it as they are, or to the
+    room, and from there over the target."""
     stay_apart()
     real, f, columns = source.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
     opaque, far = is_opaque(f, n, objects, job), len(source) > NEAR
-    as_they_are = opaque and not len(target.kept)
-    pixels, plane = (target.pixels, target.plane) if as_they_are else (room.values, TILE)
+    straight = opaque and not len(target.kept)
+    pixels, plane = (target.pixels, target.plane) if straight else (room.values, TILE)
     fill(room.shares, X, TILE, real(1))
     for left in range(0, columns, TILE):
         right = min(columns, left + TILE)
@@ -115,57 +115,46 @@ def rows_of(n, y0, y1, source, objects, job, target, room):
             if y < y0:
                 continue
             row = row_of(real, f, n, y, left, right, job.covered and not opaque, job)
-            first = target.start + y * target.pitch + left if as_they_are else X
-            for channel in range(job.channels if row.left < row.t0 or row.t1 < row.right else X):
-                fill(pixels, first + channel * plane, first + channel * plane + row.t0 - left, real(0))
-                fill(pixels, first + channel * plane + row.t1 - left, first + channel * plane + right - left, real(0))
-            sample_ends(real, f, row, first - left, plane, source, job, pixels)
+            place = pixels, target.start + y * target.pitch if straight else -left, plane
+            sample_beyond(real, row, job, place)
+            sample_ends(real, f, row, source, job, place)
             if job.nearest:
-                nearest(real, f, row, first - left, plane, source, job, pixels)
+                nearest(real, f, row, source, job, place)
             else:
-                bilinear(real, f, row, first - left, plane, source, job, pixels, room)
+                bilinear(real, f, row, source, job, place, room)
             if not opaque:
                 opacities(f, row, objects, job, room.shares)
-            if not as_they_are:
+            if not straight:
                 lay_over(f, row, objects, job, target, room)
 
 
 @inner
 def lay_over(f, row, objects, job, target, room):
-    """The values of a row in the room over its target; what is to be kept of them."""
-    real, n, count, opacity = room.shares.dtype.type, row.object, row.right - row.left, room.shares
+    """The values of a row in the room over its target, and what is to be kept of them."""
+    real, n, count, opacity = room.shares.dtype.type, row.object, np.uint64(row.right - row.left), room.shares
     if job.by_reach:
-        copy(room.opacity, X, room.shares, X, count)
         opacity = room.opacity
+        copy(opacity, X, room.shares, X, row.right - row.left)
         multiply_by_reach(real, f, row, job, opacity)
-    at = target.start + row.line * target.pitch + row.left
+    start = target.start + row.line * target.pitch + row.left
     flat_pixel = objects.windows[n, START] + row.line * objects.windows[n, WIDTH] + row.left
     if len(target.coverage):
-        copy(target.coverage, at, opacity, X, count)
-    if target.paints:
-        paint_row(room.values, room.shares, opacity, target.pixels, target.kept, (at, target.plane, flat_pixel, job.total), job.channels, job.differences, count)
-    else:
-        for channel in range(job.channels):
-            for i in range(np.uint64(count)):
-                target.pixels[np.uint64(at + channel * target.plane) + i] = room.values[np.uint64(channel * TILE) + i] * room.shares[i]
-
-
-@inner
-def paint_row(values, shares, opacity, pixels, kept, places, job_channels, differences, count):
-    """Paint with values (C TILE), by their opacity; and keep what is to be kept."""
-    one = pixels.dtype.type(1)
-    at, plane, first, total = places
-    for channel in range(job_channels):
-        o, v, k = np.uint64(at + channel * plane), np.uint64(channel * TILE), np.uint64(first + channel * total)
-        if len(kept):
-            if differences:
-                for i in range(np.uint64(count)):
-                    kept[k + i] = pixels[o + i] - values[v + i]
-            else:
-                copy(kept, first + channel * total, pixels, at + channel * plane, count)
-        for i in range(np.uint64(count)):
-            keeps, over = one - opacity[i], values[v + i] * shares[i]
-            pixels[o + i] = over if keeps == 0 else keeps * pixels[o + i] + over
+        copy(target.coverage, start, opacity, X, row.right - row.left)
+    for channel in range(job.channels):
+        at, first, flat = start + channel * target.plane, channel * TILE, flat_pixel + channel * job.total
+        o, v, k = np.uint64(at), np.uint64(first), np.uint64(flat)
+        if len(target.kept) and not job.differences:
+            copy(target.kept, flat, target.pixels, at, row.right - row.left)
+        elif len(target.kept):
+            for i in range(count):
+                target.kept[k + i] = target.pixels[o + i] - room.values[v + i]
+        if not target.paints:
+            for i in range(count):
+                target.pixels[o + i] = room.shares[i] * room.values[v + i]
+            continue
+        for i in range(count):
+            keeps, over = real(1) - opacity[i], room.shares[i] * room.values[v + i]
+            target.pixels[o + i] = over if keeps == 0 else keeps * target.pixels[o + i] + over
 
 
 @inner
@@ -181,8 +170,35 @@ def ask_for_row(real, f, y, left, right, source, job):
 
 
 @inner
-def nearest(real, f, row, at, plane, source, job, pixels):
+def sample_beyond(real, row, job, place):
+    """The columns of a row of which nothing can be read: black."""
+    (pixels, at, plane), channels = place, job.channels if row.left < row.t0 or row.t1 < row.right else X
+    for channel in range(channels):
+        first = at + channel * plane
+        fill(pixels, first + row.left, first + row.t0, real(0))
+        fill(pixels, first + row.t1, first + row.right, real(0))
+
+
+@inner
+def sample_ends(real, f, row, source, job, place):
+    """What lies before x0 and from x1 on, with all the care that borders and edges need."""
+    pixels, at, plane = place
+    for end in range(row.t0, row.t1 - (row.x1 - row.x0)):
+        x = end if end < row.x0 else end + (row.x1 - row.x0)
+        across, down = taps_of(real, f, row, x, job)
+        for channel in range(job.channels):
+            one_by_one()
+            first = f.base + channel * job.height * job.width
+            t00, t01, t10, t11 = texels_of(real, source, first, across, down, job.width)
+            above = weighted(real, t00, t01, across.weight, across.other_weight)
+            below = weighted(real, t10, t11, across.weight, across.other_weight)
+            pixels[channel * plane + at + x] = weighted(real, above, below, down.weight, down.other_weight)
+
+
+@inner
+def nearest(real, f, row, source, job, place):
     """The interior of a row."""
+    pixels, at, plane = place
     for x in range(row.x0, row.x1):
         dx = real(x) + (real(0.5) - f.centre_x)
         px = min(max(f.a * dx + row.x, f.first_x), f.last_x)
@@ -195,30 +211,28 @@ def nearest(real, f, row, at, plane, source, job, pixels):
 
 
 @inner
-def bilinear(real, f, row, at, plane, source, job, pixels, room):
+def bilinear(real, f, row, source, job, place, room):
     """The interior of a row."""
+    pixels, at, plane = place
     weightless = positions(real, f, row, row.x0, row.x1, job, room)
-    count, shape = row.x1 - row.x0, (job.channels, job.height * job.width, job.width)
-    texels = room.texels, room.across, room.down
-    interpolate(source, f.base, shape, texels, pixels, at + row.x0, plane, count)
-    if weightless and is_odd(real, pixels, at + row.x0, plane, count, job):
-        interpolate_with_care(real, source, f.base, shape, texels, pixels, at + row.x0, plane, count)
+    texels, place = (room.texels, room.across, room.down), (pixels, at + row.x0, plane)
+    shape, count = (job.channels, job.height * job.width, job.width), row.x1 - row.x0
+    interpolate(source, f.base, shape, texels, place, count)
+    if weightless and is_odd(real, job.channels, place, count):
+        interpolate_with_care(real, source, f.base, shape, texels, place, count)
 
 
 @apart
-def interpolate(source, base, shape, places, pixels, first, plane, count):
-    """Bilinear interpolation at places, one after another."""
+def interpolate(source, base, shape, texels, place, count):
+    """Bilinear interpolation at positions as `positions` finds them, so many in turn."""
     stay_apart()
-    channels, area, width = shape
-    texels, across, down = places
-    k, one, count = np.uint64(0), np.uint64(1), np.uint64(count)
-    base, first, step = np.uint64(base), np.uint64(first), np.uint64(plane)
-    area, width = np.uint64(area), np.uint64(width)
+    (channels, area, width), (texels, across, down), (pixels, first, plane) = shape, texels, place
+    k, one, count, base = np.uint64(0), np.uint64(1), np.uint64(count), np.uint64(base)
+    area, width, first, step = np.uint64(area), np.uint64(width), np.uint64(first), np.uint64(plane)
     if channels == 1:  # as mattes have
         while k < count:
             one_by_one()
-            i = base + np.uint64(texels[k])
-            pixels[first + k] = between(source, i, width, across[k], down[k])
+            pixels[first + k] = between(source, base + np.uint64(texels[k]), width, across[k], down[k])
             k += one
     elif channels == 3:  # as most pictures have
         while k < count:
@@ -237,53 +251,34 @@ def interpolate(source, base, shape, places, pixels, first, plane, count):
         k += one
 
 
-@apart
-def interpolate_with_care(real, source, base, shape, places, pixels, first, plane, count):
-    """The same, but that a weight of 0 takes no part, as a texel may be infinite."""
-    channels, area, width = shape
-    texels, across, down = places
-    one = np.uint64(1)
-    for k in range(count):
-        i, o, u, v = np.uint64(base + texels[k]), np.uint64(first + k), across[k], down[k]
-        for _ in range(channels):
-            one_by_one()
-            above = weighted(real, source[i], source[i + one], real(1) - u, u)
-            i += np.uint64(width)
-            below = weighted(real, source[i], source[i + one], real(1) - u, u)
-            i += np.uint64(area - width)
-            pixels[o] = weighted(real, above, below, real(1) - v, v)
-            o += np.uint64(plane)
+@inner
+def between(source, i, width, across, down):
+    """The value so far to the right of texel i, and below it."""
+    j, one, left = i + width, np.uint64(1), source.dtype.type(1) - across
+    above = blend(source[i], source[i + one], left, across)
+    below = blend(source[j], source[j + one], left, across)
+    return blend(above, below, source.dtype.type(1) - down, down)
 
 
 @inner
-def is_odd(real, pixels, first, plane, count, job):
+def is_odd(real, channels, place, count):
     """Whether a value of a row is 0, where its sign may depend on texels that have no weight, or is not finite."""
+    pixels, first, plane = place
     odd = False
-    for channel in range(job.channels):
+    for channel in range(channels):
         for o in range(np.uint64(first + channel * plane), np.uint64(first + channel * plane + count)):
             odd |= (pixels[o] == 0) | (pixels[o] - pixels[o] != 0)
     return odd
 
 
-@inner
-def between(source, i, width, across, down):
-    """Bilinear interpolation from texel i, to its right, and below."""
-    j, one, before = i + width, np.uint64(1), source.dtype.type(1)
-    above = blend(source[i], source[i + one], before - across, across)
-    below = blend(source[j], source[j + one], before - across, across)
-    return blend(above, below, before - down, down)
-
-
-@inner
-def sample_ends(real, f, row, at, plane, source, job, pixels):
-    """What lies before x0 and from x1 on, with all the care that borders and edges need."""
-    for end in range(row.t0, row.t1 - (row.x1 - row.x0)):
-        x = end if end < row.x0 else end + (row.x1 - row.x0)
-        across, down = taps_of(real, f, row, x, job)
-        for channel in range(job.channels):
-            one_by_one()
-            first = f.base + channel * job.height * job.width
-            t00, t01, t10, t11 = texels_of(real, source, first, across, down, job.width)
-            above = weighted(real, t00, t01, across.weight, across.other_weight)
-            below = weighted(real, t10, t11, across.weight, across.other_weight)
-            pixels[channel * plane + at + x] = weighted(real, above, below, down.weight, down.other_weight)
+@apart
+def interpolate_with_care(real, source, base, shape, texels, place, count):
+    """The same, but that a weight of 0 takes no part, as a texel may be infinite."""
+    (channels, area, width), (texels, across, down), (pixels, first, plane) = shape, texels, place
+    for k in range(count):
+        u, v = across[k], down[k]
+        for channel in range(channels):
+            i = base + texels[k] + channel * area
+            above = weighted(real, source[i], source[i + 1], real(1) - u, u)
+            below = weighted(real, source[i + width], source[i + width + 1], real(1) - u, u)
+            pixels[first + k + channel * plane] = weighted(real, above, below, real(1) - v, v)
