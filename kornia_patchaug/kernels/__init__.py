@@ -19,7 +19,7 @@ from torch.autograd.forward_ad import unpack_dual
 
 import kornia_patchaug.kernels.reference as reference
 from kornia_patchaug.frames import whole_boxes
-from kornia_patchaug.kernels.backend import Backend, Fused, Gradients, Inputs, Read, Wanted
+from kornia_patchaug.kernels.backend import Backend, Fused, Inputs, Read, Wanted
 from kornia_patchaug.plan import Plan, Windows, matte_plan
 
 __all__ = ["backend_of", "composite", "is_fused", "opacity_of_pixels", "paint", "sample"]
@@ -234,38 +234,42 @@ class _Paint(torch.autograd.Function):
         theta, boxes, source_boxes, canvas, opacity, way = others
         inputs = Inputs(canvas if source is None else source, theta, boxes, source_boxes)
         painted: Tensor
-        painted, kept, of_pixels = way.backend.paint(inputs, canvas, opacity, way.plan, way.read, way.keep)
+        painted, kept, sampled = way.backend.paint(inputs, canvas, opacity, way.plan, way.read, way.keep)
         ctx.way = way
-        ctx.save_for_backward(*inputs, opacity, of_pixels, kept)
+        ctx.save_for_backward(*inputs, opacity, sampled, kept)
         return painted
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, matte, opacity, kept = ctx.saved_tensors
+        *inputs, opacity, sampled, kept = ctx.saved_tensors
         wanted, way = Wanted(*ctx.needs_input_grad[:6]), ctx.way
+        given = grad, kept, Inputs(*inputs)
 
         def gradients() -> tuple[Tensor | None, ...]:
-            by_matte = matte is not None and matte.ndim == 4
-            every = wanted._replace(opacity=wanted.opacity or (by_matte and (wanted.theta or wanted.boxes)))
-            given = grad, kept, Inputs(*inputs), opacity, way.plan, way.read, every
-            of_inputs, of_canvas, of_opacity = way.backend.paint_backward(*given)
-            if by_matte and every.opacity:
-                of_inputs, of_opacity = _through(matte, of_opacity, of_inputs, Inputs(*inputs), way, wanted)
-            return *of_inputs, of_canvas, of_opacity
+            if opacity is not None and opacity.ndim == 4:
+                return _paint_backward_of_matte(*given, opacity, sampled, way, wanted)
+            of_inputs, *others = way.backend.paint_backward(*given, opacity, way.plan, way.read, wanted)
+            return *of_inputs, *others
 
-        return *_once(gradients, grad, *inputs, matte, opacity, kept), None
+        return *_once(gradients, grad, *inputs, opacity, sampled, kept), None
 
 
-def _through(
-    matte: Tensor, grad: Tensor, of_inputs: Gradients, inputs: Inputs, way: _Way, wanted: Wanted
-) -> tuple[Gradients, Tensor | None]:
-    """Gradients, and those that the opacity of pixels ``grad (P,)`` adds by where the matte is read; that of the matte."""
-    source_boxes = whole_boxes(matte, inputs.boxes)
-    read = inputs._replace(source=matte, source_boxes=source_boxes)
-    wanted = Wanted(wanted.opacity, wanted.theta, wanted.boxes)
-    found = way.backend.sample_backward(grad[None], None, read, matte_plan(matte, way.plan), wanted)
-    more = {k: getattr(of_inputs, k) + getattr(found, k) for k in ("theta", "boxes") if getattr(wanted, k)}
-    return of_inputs._replace(**more), found.source
+def _paint_backward_of_matte(
+    grad: Tensor, kept: Tensor, inputs: Inputs, matte: Tensor, sampled: Tensor | None, way: _Way, wanted: Wanted
+) -> tuple[Tensor | None, ...]:
+    """By the opacity that was sampled from the matte, and from there to the matte, and to where it was read."""
+    plan, read = matte_plan(matte, way.plan), inputs._replace(source=matte, source_boxes=whole_boxes(matte, inputs.boxes))
+    opacity = way.backend.sample(read, plan)[0][0] if sampled is None else sampled
+    through = wanted.opacity or wanted.theta or wanted.boxes
+    given = grad, kept, inputs, opacity, way.plan, way.read, wanted._replace(opacity=through)
+    painted, of_canvas, of_opacity = way.backend.paint_backward(*given)
+    if of_opacity is None:
+        return *painted, of_canvas, None
+    more = Wanted(source=wanted.opacity, theta=wanted.theta, boxes=wanted.boxes)
+    read_from = way.backend.sample_backward(of_opacity[None], None, read, plan, more)
+    of_theta = painted.theta + read_from.theta if wanted.theta else None
+    of_boxes = painted.boxes + read_from.boxes if wanted.boxes else None
+    return painted.source, of_theta, of_boxes, painted.source_boxes, of_canvas, read_from.source
 
 
 def _once(gradients: Callable[[], tuple[Tensor | None, ...]], *inputs: Tensor | None) -> tuple[Tensor | None, ...]:

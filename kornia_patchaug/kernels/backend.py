@@ -78,10 +78,10 @@ class Fused(Backend, Protocol):
     def paint(
         self, inputs: Inputs, canvas: Tensor, opacity: Tensor | None, plan: Plan, read: Read, keep: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The painted canvas; what `paint_backward` is to know of the painted pixels, empty if not to ``keep``; A.
+        """The painted canvas; and if to ``keep``, what `paint_backward` is to know of the flat pixels ``(C, P)``, else
+        empty, and their A ``(P,)`` if it was sampled, else None.
 
-        ``opacity``: A of each object ``(N, 1)``; or a matte ``(N, 1, h, w)`` laid over what is read, of which A of each
-        flat pixel is returned, ``(P,)``.
+        ``opacity``: A of each object ``(N, 1)``; or a matte ``(N, 1, h, w)``, laid over what each object reads.
         """
 
     def paint_backward(
@@ -94,5 +94,5 @@ class Fused(Backend, Protocol):
         read: Read,
         wanted: Wanted,
     ) -> tuple[Gradients, Tensor | None, Tensor | None]:
-        """The gradients with respect to inputs, canvas and opacity, the last that `paint` returned. Where the canvas is read, its gradient is whole and
+        """The gradients with respect to inputs, canvas and opacity, of each object or flat pixel ``(P,)``. Where the canvas is read, its gradient is whole and
         there is none with respect to the source."""

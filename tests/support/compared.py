@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from unittest.mock import patch
 
@@ -11,9 +12,10 @@ from torch import Tensor
 
 import kornia_patchaug as kp
 from kornia_patchaug import kernels
+from kornia_patchaug.frames import whole_boxes
 from kornia_patchaug.kernels import cpu, reference
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Read, Wanted
-from kornia_patchaug.plan import START, Plan
+from kornia_patchaug.plan import START, Plan, matte_plan
 
 # Relative to the largest value of each result, and at least to 1. Both round in other places: a position of some tens
 # of pixels in float32 is off by 4e-6, and the values beside it by as much; sums over pixels, by less than that times
@@ -52,7 +54,14 @@ class Both:
 
 
 def paint(inputs: Inputs, canvas: Tensor, opacity: Tensor | None, plan: Plan, read: Read, keep: bool):
-    """*paint* by the reference's *sample* and *composite*, object after object where each reads what was painted."""
+    """*paint* by the reference's *sample* and *composite*, object after object where each reads what was painted.
+
+    What is kept of a pixel is what was there less its value; or what was there, where the reach has a gradient.
+    """
+    if opacity is not None and opacity.ndim == 4:
+        matte = inputs._replace(source=opacity, source_boxes=whole_boxes(opacity, inputs.boxes))
+        sampled = reference.sample(matte, matte_plan(opacity, plan))[0][0]
+        return *paint(inputs, canvas, sampled, plan, read, keep)[:2], sampled if keep else None
     if read is Read.PAINTED:
         for n in range(len(inputs.boxes)):
             rows, source_boxes = np.array([n]), inputs.source_boxes
@@ -60,18 +69,26 @@ def paint(inputs: Inputs, canvas: Tensor, opacity: Tensor | None, plan: Plan, re
             start, area = plan.windows.host[n, START], plan.windows.areas[n]
             its = opacity if opacity is None else opacity[rows] if opacity.ndim == 2 else opacity[start : start + area]
             canvas = paint(one, canvas, its, plan.rows(rows), Read.SOURCE, False)[0]
-        return canvas, inputs.boxes.new_empty(0)
+        return canvas, inputs.boxes.new_empty(0), None
     with patch.object(kernels, "backend_of", lambda *_: reference):
         values, coverage = kernels.sample(inputs.source, inputs.theta, inputs.boxes, plan, inputs.source_boxes)
         if opacity is not None:
-            opacity = kernels.of_pixels(opacity, plan.windows)
-            values, coverage = opacity * values, opacity * coverage
+            values, coverage = (of_pixels(opacity, plan) * one for one in (values, coverage))
         painted = kernels.composite(canvas, values, coverage, plan.windows)
-    return painted, reference.composite(canvas, values, coverage, plan.windows, keep)[1]
+    kept = reference.composite(canvas, values, coverage, plan.windows, keep)[1]
+    if keep and not plan.sampling.by_reach:
+        whole, _ = reference.sample(inputs, replace(plan, box_coverage=False))
+        kept = kept - whole
+    return painted, kept, None
+
+
+def of_pixels(opacity: Tensor, plan: Plan) -> Tensor:
+    """A of each flat pixel, of that of each object, or of each pixel already."""
+    return opacity if opacity.ndim == 1 else kernels.opacity_of_pixels(opacity[:, 0], opacity, opacity, plan)
 
 
 def paint_backward(
-    grad: Tensor, under: Tensor, inputs: Inputs, opacity: Tensor | None, plan: Plan, read: Read, wanted: Wanted
+    grad: Tensor, kept: Tensor, inputs: Inputs, opacity: Tensor | None, plan: Plan, read: Read, wanted: Wanted
 ):
     """Its gradients, by torch's differentiation of the reference."""
     with torch.enable_grad(), patch.object(kernels, "backend_of", lambda *_: reference):
@@ -81,9 +98,11 @@ def paint_backward(
             outputs, grads = [paint(Inputs(*varied), varied[0], of_opacity, plan, read, False)[0]], [grad]
         else:
             values, coverage = kernels.sample(*varied[:3], plan, varied[3])
+            under = kept
+            if kept.numel() and not plan.sampling.by_reach:
+                under = kept + reference.sample(inputs, replace(plan, box_coverage=False))[0]
             if opacity is not None:
-                each = kernels.of_pixels(of_opacity, plan.windows)
-                values, coverage = each * values, each * coverage
+                values, coverage = (of_pixels(of_opacity, plan) * one for one in (values, coverage))
             under = under.reshape(values.shape if under.numel() else 0)
             of_canvas, *grads = reference.composite_backward(grad, coverage.detach(), under, plan.windows)
             outputs = [values, coverage] if under.numel() and coverage.requires_grad else [values]

@@ -79,9 +79,9 @@ def paint(
         mattes = flat(matte, objects.boxes), tuple(objects_of(laid_over, of_matte)), tuple(job_of(matte, of_matte))
         of_pixels = fresh(job.total if keep else 0, objects.boxes)
         scene = scene._replace(objects=objects._replace(opacity=of_pixels), mattes=mattes)
-        opacity = torch.from_numpy(of_pixels) if keep else None
     out, kept = _painted(inputs.source, canvas, scene, bands, read, keep and read is not Read.PAINTED)
-    return shaped(out, canvas), torch.from_numpy(kept), opacity
+    sampled = None if matte is None or not keep else torch.from_numpy(scene.objects.opacity)
+    return shaped(out, canvas), torch.from_numpy(kept), sampled
 
 
 def no_mattes(objects: Objects, job: Job) -> tuple[Any, ...]:

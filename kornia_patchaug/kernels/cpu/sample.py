@@ -115,7 +115,8 @@ def rows_of(n, y0, y1, source, objects, job, target, room):
             if y < y0:
                 continue
             row = row_of(real, f, n, y, left, right, job.covered and not opaque, job)
-            place = pixels, target.start + y * target.pitch if straight else -left, plane
+            at = target.start + y * target.pitch
+            place = pixels, at if straight else -left, plane
             sample_beyond(real, row, job, place)
             sample_ends(real, f, row, source, job, place)
             if job.nearest:
@@ -126,6 +127,8 @@ def rows_of(n, y0, y1, source, objects, job, target, room):
                 opacities(f, row, objects, job, room.shares)
             if not straight:
                 lay_over(f, row, objects, job, target, room)
+            elif len(target.coverage):
+                fill(target.coverage, at + left, at + right, real(1))
 
 
 @inner
