@@ -6,6 +6,7 @@ from afar are taken pixel by pixel.
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,6 +18,10 @@ from test_properties import STEADY
 import kornia_patchaug as kp
 from kornia_patchaug import kernels
 from kornia_patchaug.kernels import cpu
+from kornia_patchaug.kernels.backend import Inputs
+from kornia_patchaug.kernels.cpu.arrays import job_of, objects_of
+from kornia_patchaug.kernels.cpu.rows import frame_of
+from kornia_patchaug.plan import Beyond, Sampling, image_plan
 
 TRUTH = [False, True]
 DTYPES = [torch.float64, torch.float32]
@@ -29,6 +34,15 @@ def squares(matrix, dtype=torch.float64, boxes=SQUARES):
     images = scene().images[:1].to(dtype)
     theta = torch.tensor(matrix, dtype=torch.float64).reshape(-1, 2, 3).to(dtype)
     return images, torch.tensor(boxes, dtype=dtype), theta.expand(len(boxes), 2, 3)
+
+
+def test_texels_of_a_picture_that_32_bits_do_not_count_are_taken_one_by_one():
+    images, boxes, theta = squares([1, 0.1, 0, -0.1, 1, 0])
+    sampling = Sampling(nearest=False, beyond=Beyond.ZERO, align_corners=False, by_reach=False)
+    plan = image_plan(boxes.numpy(), np.zeros(len(boxes), np.int64), images, sampling, surroundings=False)
+    objects, job = objects_of(Inputs(images, theta, boxes), plan), job_of(images, plan)
+    assert frame_of(0, objects, job).tame and frame_of(0, objects, job._replace(height=1 << 15, width=1 << 15)).tame
+    assert not frame_of(0, objects, job._replace(height=1 << 16, width=1 << 15)).tame
 
 
 # --- exact positions --------------------------------------------------------------------------------------------------

@@ -258,7 +258,10 @@ def _paint_backward_of_matte(
     grad: Tensor, kept: Tensor, inputs: Inputs, matte: Tensor, sampled: Tensor | None, way: _Way, wanted: Wanted
 ) -> tuple[Tensor | None, ...]:
     """By the opacity that was sampled from the matte, and from there to the matte, and to where it was read."""
-    plan, read = matte_plan(matte, way.plan), inputs._replace(source=matte, source_boxes=whole_boxes(matte, inputs.boxes))
+    plan, read = (
+        matte_plan(matte, way.plan),
+        inputs._replace(source=matte, source_boxes=whole_boxes(matte, inputs.boxes)),
+    )
     opacity = way.backend.sample(read, plan)[0][0] if sampled is None else sampled
     through = wanted.opacity or wanted.theta or wanted.boxes
     given = grad, kept, inputs, opacity, way.plan, way.read, wanted._replace(opacity=through)

@@ -260,7 +260,9 @@ def frame_of(n, objects, job):
     first_x, first_y = real(max(reads[LOW_X], -left)), real(max(reads[LOW_Y], -top))
     last_x, last_y = real(min(reads[HIGH_X], job.width - 1 - left)), real(min(reads[HIGH_Y], job.height - 1 - top))
     steepest, side = max(abs(a), abs(b), abs(c), abs(d)), max(x2 - x1, y2 - y1)
-    tame = job.height * job.width < SMALL and steepest * side < FAR and max(abs(tx), abs(ty), abs(src_x), abs(src_y)) < FAR
+    tame = (
+        job.height * job.width < SMALL and steepest * side < FAR and max(abs(tx), abs(ty), abs(src_x), abs(src_y)) < FAR
+    )
     base = reads[PICTURE] * (job.channels * job.height * job.width) + top * job.width + left
     matrix, boxes = (a, b, tx, c, d, ty, src_x, src_y), (x1, y1, x2, y2, (x1 + x2) * real(0.5), (y1 + y2) * real(0.5))
     readable = (first_x, first_y, last_x, last_y, real(1) / a, real(1) / c, tame)

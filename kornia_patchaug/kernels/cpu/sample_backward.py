@@ -56,7 +56,9 @@ class Grads(NamedTuple):
     """Gradients with respect to what is sampled, and the one that they make with respect to opacity; flat."""
 
     values: Reals  # (C P)
-    opacity: Reals  # (P,) to K A R, which covers the canvas; to K A, values and all, if the job has differences; or (0,)
+    opacity: (
+        Reals  # (P,) to K A R, which covers the canvas; to K A, values and all, if the job has differences; or (0,)
+    )
     of_pixels: Reals  # (P,) the gradient with respect to A of each pixel, to be filled; or (0,)
 
 
@@ -213,7 +215,7 @@ def to_opacity(by_value, o, job, grads, part, reach, add):
 
 @inner
 def opacity_to_sums(f, row, grad, job, add):
-    """The gradient with respect to K A of a row: to that of A, in its place, or to what it adds to that of its object."""
+    """The gradient with respect to K A of a row to that of A, in its place, and what it adds to that of its object."""
     multiply_by_coverage(f, row, job, grad)
     if job.opacity_of == OBJECT:
         for i in range(len(grad)):
