@@ -19,7 +19,7 @@ from torch.autograd.forward_ad import unpack_dual
 
 import kornia_patchaug.kernels.reference as reference
 from kornia_patchaug.frames import whole_boxes
-from kornia_patchaug.kernels.backend import Backend, Fused, Inputs, Read, Wanted
+from kornia_patchaug.kernels.backend import Backend, Found, Fused, Inputs, Maybe, Read, Sampled, Wanted
 from kornia_patchaug.plan import Plan, Windows, matte_plan
 
 __all__ = ["backend_of", "composite", "is_fused", "opacity_of_pixels", "paint", "sample"]
@@ -34,9 +34,7 @@ NATIVE = {
 }
 
 
-def sample(
-    source: Tensor, theta: Tensor, boxes: Tensor, plan: Plan, source_boxes: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def sample(source: Tensor, theta: Tensor, boxes: Tensor, plan: Plan, source_boxes: Maybe = None) -> Sampled:
     """Values ``(C, P)`` and coverage ``(P,)`` of every window pixel, as `reference.sample` defines them.
 
     Each object's theta ``(N, 2, 3)`` maps its box in ``boxes`` to that in ``source_boxes``, or to the same place of the
@@ -45,7 +43,7 @@ def sample(
     # Coverage depends on the edges of boxes, and by reach on theta. Else composite need not keep what it covers.
     varies = plan.box_coverage and boxes.requires_grad
     varies = varies or (plan.sampling.by_reach and (theta.requires_grad or boxes.requires_grad))
-    sampled: tuple[Tensor, Tensor] = _apply(_Sample, source, theta, boxes, source_boxes, plan, varies)
+    sampled: Sampled = _apply(_Sample, source, theta, boxes, source_boxes, plan, varies)
     return sampled
 
 
@@ -57,13 +55,7 @@ def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows)
 
 
 def paint(
-    source: Tensor | None,
-    canvas: Tensor,
-    theta: Tensor,
-    boxes: Tensor,
-    plan: Plan,
-    alpha: Tensor | None = None,
-    source_boxes: Tensor | None = None,
+    source: Maybe, canvas: Tensor, theta: Tensor, boxes: Tensor, plan: Plan, alpha: Maybe, source_boxes: Maybe = None
 ) -> Tensor:
     """*sample* from the source, then *composite* over the canvas.
 
@@ -141,9 +133,8 @@ def _warn(why: str) -> None:
 
 class _Sample(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, source: Tensor, theta: Tensor, boxes: Tensor, source_boxes: Tensor | None, plan: Plan, varies: bool
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, source: Tensor, *others: Any) -> Sampled:
+        theta, boxes, source_boxes, plan, varies = others
         inputs = Inputs(source, theta, boxes, source_boxes)
         values, coverage = backend_of(source.device, plan.windows.total).sample(inputs, plan)
         ctx.set_materialize_grads(False)
@@ -154,13 +145,13 @@ class _Sample(torch.autograd.Function):
         return values, coverage
 
     @staticmethod
-    def backward(ctx: Any, grad_values: Tensor | None, grad_coverage: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_values: Maybe, grad_coverage: Maybe) -> Found:
         if grad_values is None and grad_coverage is None:
             return (None,) * 6
         needed, *others = ctx.saved_tensors
         wanted = Wanted(*ctx.needs_input_grad[:4])
 
-        def gradients() -> tuple[Tensor | None, ...]:
+        def gradients() -> Found:
             inputs = Inputs(_restored(needed, ctx.shape, ctx.plan), *others)
             return backend_of(needed.device).sample_backward(grad_values, grad_coverage, inputs, ctx.plan, wanted)
 
@@ -208,11 +199,11 @@ class _Composite(torch.autograd.Function):
         return painted
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> Found:
         opacity, under = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
 
-        def gradients() -> tuple[Tensor | None, ...]:
+        def gradients() -> Found:
             grads = backend_of(grad.device).composite_backward(grad, opacity, under, ctx.windows)
             return tuple(g if want else None for g, want in zip(grads, wanted, strict=True))
 
@@ -230,7 +221,7 @@ class _Way(NamedTuple):
 
 class _Paint(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, source: Tensor | None, *others: Any) -> Tensor:
+    def forward(ctx: Any, source: Maybe, *others: Any) -> Tensor:
         theta, boxes, source_boxes, canvas, opacity, way = others
         inputs = Inputs(canvas if source is None else source, theta, boxes, source_boxes)
         painted: Tensor
@@ -240,12 +231,12 @@ class _Paint(torch.autograd.Function):
         return painted
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> Found:
         *inputs, opacity, sampled, kept = ctx.saved_tensors
         wanted, way = Wanted(*ctx.needs_input_grad[:6]), ctx.way
         given = grad, kept, Inputs(*inputs)
 
-        def gradients() -> tuple[Tensor | None, ...]:
+        def gradients() -> Found:
             if opacity is not None and opacity.ndim == 4:
                 return _paint_backward_of_matte(*given, opacity, sampled, way, wanted)
             of_inputs, *others = way.backend.paint_backward(*given, opacity, way.plan, way.read, wanted)
@@ -255,8 +246,8 @@ class _Paint(torch.autograd.Function):
 
 
 def _paint_backward_of_matte(
-    grad: Tensor, kept: Tensor, inputs: Inputs, matte: Tensor, sampled: Tensor | None, way: _Way, wanted: Wanted
-) -> tuple[Tensor | None, ...]:
+    grad: Tensor, kept: Tensor, inputs: Inputs, matte: Tensor, sampled: Maybe, way: _Way, wanted: Wanted
+) -> Found:
     """By the opacity that was sampled from the matte, and from there to the matte, and to where it was read."""
     plan, read = (
         matte_plan(matte, way.plan),
@@ -270,24 +261,22 @@ def _paint_backward_of_matte(
         return *painted, of_canvas, None
     more = Wanted(source=wanted.opacity, theta=wanted.theta, boxes=wanted.boxes)
     read_from = way.backend.sample_backward(of_opacity[None], None, read, plan, more)
-    of_theta = painted.theta + read_from.theta if wanted.theta else None
-    of_boxes = painted.boxes + read_from.boxes if wanted.boxes else None
+    pairs = (painted.theta, read_from.theta), (painted.boxes, read_from.boxes)
+    of_theta, of_boxes = (None if one is None or other is None else one + other for one, other in pairs)
     return painted.source, of_theta, of_boxes, painted.source_boxes, of_canvas, read_from.source
 
 
-def _once(gradients: Callable[[], tuple[Tensor | None, ...]], *inputs: Tensor | None) -> tuple[Tensor | None, ...]:
+def _once(gradients: Callable[[], Found], *inputs: Maybe) -> Found:
     """Gradients that depend on inputs, and have none themselves."""
     if not torch.is_grad_enabled():
         return gradients()
-    found: tuple[Tensor | None, ...] = _apply(_Once, gradients, *inputs)
+    found: Found = _apply(_Once, gradients, *inputs)
     return found
 
 
 class _Once(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, gradients: Callable[[], tuple[Tensor | None, ...]], *inputs: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
+    def forward(ctx: Any, gradients: Callable[[], Found], *inputs: Maybe) -> Found:
         return tuple(gradients())
 
     @staticmethod

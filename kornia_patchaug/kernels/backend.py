@@ -9,6 +9,12 @@ from torch import Tensor
 
 from kornia_patchaug.plan import Plan, Windows
 
+Maybe = Tensor | None  # an input that may be left out, or a gradient that may not be wanted
+Sampled = tuple[Tensor, Tensor]  # values (C, P), and coverage (P,), which is empty where it would be 1 throughout
+Composited = tuple[Tensor, Tensor]  # the canvas, and what was under each flat pixel (C, P), empty if not to be kept
+Painted = tuple[Tensor, Tensor, Maybe]  # the canvas, and what is kept for its gradients
+Found = tuple[Maybe, ...]  # gradients, one for each input
+
 
 class Inputs(NamedTuple):
     """What *sample* is differentiable in."""
@@ -16,7 +22,7 @@ class Inputs(NamedTuple):
     source: Tensor  # (S, C, H, W)
     theta: Tensor  # (N, 2, 3), in the dtype to compute in, as boxes
     boxes: Tensor  # (N, 4) the boxes that are painted
-    source_boxes: Tensor | None = None  # (N, 4) the boxes that are read; the same place of the source without them
+    source_boxes: Maybe = None  # (N, 4) the boxes that are read; the same place of the source without them
 
 
 class Wanted(NamedTuple):
@@ -33,10 +39,10 @@ class Wanted(NamedTuple):
 class Gradients(NamedTuple):
     """The gradients with respect to the inputs, None where not wanted."""
 
-    source: Tensor | None
-    theta: Tensor | None
-    boxes: Tensor | None
-    source_boxes: Tensor | None
+    source: Maybe
+    theta: Maybe
+    boxes: Maybe
+    source_boxes: Maybe
 
 
 class Read(Enum):
@@ -50,22 +56,18 @@ class Read(Enum):
 class Backend(Protocol):
     """The functions that ``reference.py`` defines, for one kind of device."""
 
-    def sample(self, inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
-        """Values ``(C, P)`` and coverage ``(P,)``, which is empty where it would be 1 throughout."""
+    def sample(self, inputs: Inputs, plan: Plan) -> Sampled:
+        """A value for every window pixel."""
 
     def sample_backward(
-        self, grad_values: Tensor | None, grad_coverage: Tensor | None, inputs: Inputs, plan: Plan, wanted: Wanted
+        self, grad_values: Maybe, grad_coverage: Maybe, inputs: Inputs, plan: Plan, wanted: Wanted
     ) -> Gradients:
         """The gradients with respect to the inputs."""
 
-    def composite(
-        self, canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool
-    ) -> tuple[Tensor, Tensor]:
-        """The painted canvas, and what was under each flat pixel, ``(C, P)``, which is empty if not to ``keep``."""
+    def composite(self, canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool) -> Composited:
+        """The windows painted over the canvas, in row order."""
 
-    def composite_backward(
-        self, grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def composite_backward(self, grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows) -> Found:
         """The gradients with respect to canvas, values and opacity; the last is empty if ``under`` is."""
 
 
@@ -75,9 +77,7 @@ class Fused(Backend, Protocol):
     ``inputs.source`` is the canvas, but for ``Read.SOURCE``.
     """
 
-    def paint(
-        self, inputs: Inputs, canvas: Tensor, opacity: Tensor | None, plan: Plan, read: Read, keep: bool
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    def paint(self, inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, read: Read, keep: bool) -> Painted:
         """The painted canvas; and if to ``keep``, what `paint_backward` is to know of the flat pixels ``(C, P)``, else
         empty, and their A ``(P,)`` if it was sampled, else None.
 
@@ -85,14 +85,9 @@ class Fused(Backend, Protocol):
         """
 
     def paint_backward(
-        self,
-        grad: Tensor,
-        kept: Tensor,
-        inputs: Inputs,
-        opacity: Tensor | None,
-        plan: Plan,
-        read: Read,
-        wanted: Wanted,
-    ) -> tuple[Gradients, Tensor | None, Tensor | None]:
-        """The gradients with respect to inputs, canvas and opacity, of each object or flat pixel ``(P,)``. Where the canvas is read, its gradient is whole and
-        there is none with respect to the source."""
+        self, grad: Tensor, kept: Tensor, inputs: Inputs, opacity: Maybe, plan: Plan, read: Read, wanted: Wanted
+    ) -> tuple[Gradients, Maybe, Maybe]:
+        """The gradients with respect to inputs, canvas and opacity, that of each object or of each flat pixel ``(P,)``.
+
+        Where the canvas is read, its gradient is whole and there is none with respect to the source.
+        """

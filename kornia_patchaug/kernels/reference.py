@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.frames import centred_matrices, centres, clamped, half_sizes, safe_ratio
-from kornia_patchaug.kernels.backend import Gradients, Inputs, Wanted
+from kornia_patchaug.kernels.backend import Composited, Found, Gradients, Inputs, Maybe, Sampled, Wanted
 from kornia_patchaug.plan import LEFT, LOW_X, ORIGIN_X, PICTURE, WIDTH, Beyond, Plan, Sampling, Windows
 
 
@@ -37,7 +37,7 @@ def frames_backward(grad: Tensor, inputs: Inputs, plan: Plan, wanted: Wanted) ->
     return _gradients(lambda inputs: [frames(inputs, plan)], inputs, wanted._replace(source=False), [grad])
 
 
-def sample(inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
+def sample(inputs: Inputs, plan: Plan) -> Sampled:
     """Read a value for every window pixel: ``q = src_from_dst (p - centre of its box) + centre of the box read``.
 
     Returns:
@@ -88,16 +88,14 @@ def sample(inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
     return share * values, share * reach if sampling.by_reach else share
 
 
-def sample_backward(
-    grad_values: Tensor | None, grad_coverage: Tensor | None, inputs: Inputs, plan: Plan, wanted: Wanted
-) -> Gradients:
+def sample_backward(grad_values: Maybe, grad_coverage: Maybe, inputs: Inputs, plan: Plan, wanted: Wanted) -> Gradients:
     """The gradients with respect to the inputs, by torch's own differentiation of `sample`."""
     given = [grad_values, grad_coverage]
     return _gradients(lambda inputs: list(sample(inputs, plan)), inputs, wanted, given)
 
 
 def _gradients(
-    function: Callable[[Inputs], list[Tensor]], inputs: Inputs, wanted: Wanted, grads: list[Tensor | None]
+    function: Callable[[Inputs], list[Tensor]], inputs: Inputs, wanted: Wanted, grads: list[Maybe]
 ) -> Gradients:
     """Of the function's outputs, of gradients ``grads`` or None, with respect to its inputs."""
     named = zip(Inputs._fields, inputs, wanted[:4], strict=True)
@@ -140,7 +138,7 @@ def coverage(obj: Tensor, x: Tensor, y: Tensor, boxes: Tensor) -> Tensor:
     return shares[0] * shares[1]
 
 
-def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool) -> tuple[Tensor, Tensor]:
+def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool) -> Composited:
     """Paint every window over the canvas in row order: ``canvas = (1 - opacity) * canvas + values``.
 
     Where opacity is 1 what was there is gone, even if it was not a number.
@@ -171,7 +169,7 @@ def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows,
     return canvas.index_put(where, torch.cat(finished[::-1], dim=1).to(canvas.dtype)), under
 
 
-def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
+def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows) -> Found:
     """The gradients with respect to canvas, values and opacity, from the top of each stack to its bottom.
 
     That with respect to opacity is empty if ``under`` is.

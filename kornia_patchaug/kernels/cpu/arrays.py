@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kornia_patchaug.kernels.backend import Inputs, Wanted
+from kornia_patchaug.kernels.backend import Inputs, Maybe, Wanted
 from kornia_patchaug.kernels.cpu.rows import NOBODY, OBJECT, PIXEL, TILE, Job, Objects
 from kornia_patchaug.plan import Plan
 
@@ -22,7 +22,7 @@ HUGE = 1 << 22  # bytes from which on NumPy asks for huge pages
 NOTHING = Wanted(source=False, theta=False, boxes=False)
 
 
-def objects_of(inputs: Inputs, plan: Plan, opacity: Tensor | None = None) -> Objects:
+def objects_of(inputs: Inputs, plan: Plan, opacity: Maybe = None) -> Objects:
     """What loops know of the objects."""
     theta, boxes = contiguous(inputs.theta).reshape(-1, 6), contiguous(inputs.boxes)
     source_boxes = boxes[:0] if inputs.source_boxes is None else contiguous(inputs.source_boxes)
@@ -30,15 +30,13 @@ def objects_of(inputs: Inputs, plan: Plan, opacity: Tensor | None = None) -> Obj
     return Objects(theta, boxes, source_boxes, plan.reads.host, plan.windows.host, opacities)
 
 
-def job_of(
-    source: Tensor, plan: Plan, opacity: Tensor | None = None, wanted: Wanted = NOTHING, differences: bool = False
-) -> Job:
+def job_of(source: Tensor, plan: Plan, opacity: Maybe = None, wanted: Wanted = NOTHING) -> Job:
     """What all tasks of a call share, of which some gradients are wanted."""
     nearest, beyond, align_corners, by_reach = plan.sampling
     opacity_of = NOBODY if opacity is None else OBJECT if opacity.ndim == 2 else PIXEL
     options = nearest, int(beyond), align_corners, by_reach, plan.box_coverage, opacity_of
     _, channels, height, width = source.shape
-    return Job(channels, height, width, plan.windows.total, *options, wanted.boxes, wanted.opacity, differences)
+    return Job(channels, height, width, plan.windows.total, *options, wanted.boxes, wanted.opacity)
 
 
 def room_of(like: Reals, channels: int = 0, window: int = 0, opacities: int = 0) -> tuple[tuple[Any, ...]]:

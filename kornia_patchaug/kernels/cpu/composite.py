@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from kornia_patchaug.kernels.backend import Composited, Found
 from kornia_patchaug.kernels.cpu.arrays import contiguous, flat, fresh, shaped
 from kornia_patchaug.kernels.cpu.jit import inner, jit
-from kornia_patchaug.kernels.cpu.rows import X, copy, fill, lay
+from kornia_patchaug.kernels.cpu.rows import X, copy, fill
 from kornia_patchaug.kernels.cpu.threads import spread
 from kornia_patchaug.plan import HEIGHT, IMAGE, LEFT, START, TOP, WIDTH, Windows
 
@@ -27,38 +28,36 @@ class Canvas(NamedTuple):
     width: int
     total: int  # P
     rows: int  # of a band
+    bands: int  # of all images
     windows: Integers  # (N, 6)
     order: Integers  # (N,) the objects, image by image
     first: Integers  # (B + 1,) where those of each image begin
 
 
-def canvas_of(images: Tensor, windows: Windows) -> tuple[Canvas, int]:
-    """The `Canvas` that images are, and how many bands it has."""
+def canvas_of(images: Tensor, windows: Windows) -> Canvas:
+    """The `Canvas` that images are."""
     batch, channels, height, width = images.shape
     rows = max(1, BAND // width)
-    groups = windows.grouped(batch)
-    canvas = Canvas(channels, height, width, windows.total, rows, windows.host, *groups)
-    return canvas, batch * -(-height // rows)
+    bands, groups = batch * -(-height // rows), windows.grouped(batch)
+    return Canvas(channels, height, width, windows.total, rows, bands, windows.host, *groups)
 
 
-def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool) -> tuple[Tensor, Tensor]:
+def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool) -> Composited:
     """As `reference.composite`."""
-    place, bands = canvas_of(canvas, windows)
-    opacities = contiguous(opacity)
+    place, opacities = canvas_of(canvas, windows), contiguous(opacity)
     out, under = fresh(canvas.numel(), opacities), fresh(values.numel() if keep else 0, opacities)
     arguments = place, flat(canvas, out), flat(values, out), opacities, out, under
-    spread(composite_loop, arguments, bands, canvas.numel())
+    spread(composite_loop, arguments, place.bands, canvas.numel())
     return shaped(out, canvas), torch.from_numpy(under.reshape(values.shape) if keep else under)
 
 
-def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
+def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows) -> Found:
     """As `reference.composite_backward`."""
-    place, bands = canvas_of(grad, windows)
-    opacities = contiguous(opacity)
+    place, opacities = canvas_of(grad, windows), contiguous(opacity)
     counts = grad.numel(), place.channels * place.total, place.total if len(under) else 0
     out, grad_values, grad_opacity = (fresh(count, opacities) for count in counts)
     arguments = place, flat(grad, out), opacities, flat(under, out), out, (grad_values, grad_opacity)
-    spread(composite_backward_loop, arguments, bands, grad.numel())
+    spread(composite_backward_loop, arguments, place.bands, grad.numel())
     of_values = torch.from_numpy(grad_values).view(place.channels, place.total)
     return shaped(out, grad), of_values, torch.from_numpy(grad_opacity)
 
@@ -126,14 +125,17 @@ def pixel_of(n, channel, y, place):
 
 @inner
 def lay_row(n, y, place, over, opacity, under, out):
-    """Paint row y of a window with ``values[first:]``, of which each channel lies a ``plane`` further."""
-    (values, plane, first), columns = over, len(opacity)
+    """Paint row y of a window with ``values[first:]``, of which each channel lies a ``plane`` further; where opacity is
+    1 what was there is gone, even if it was not a number."""
+    (values, plane, first), columns, one = over, len(opacity), out.dtype.type(1)
     for channel in range(place.channels):
         pixel, at = pixel_of(n, channel, y, place)
         if len(under):
             copy(under, channel * place.total + at, out, pixel, columns)
-        new = values[channel * plane + first : channel * plane + first + columns]
-        lay(new, opacity, out[pixel : pixel + columns])
+        line, new = out[pixel : pixel + columns], values[channel * plane + first : channel * plane + first + columns]
+        for i in range(columns):
+            keeps = one - opacity[i]
+            line[i] = new[i] if keeps == 0 else keeps * line[i] + new[i]
 
 
 @inner

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.frames import whole_boxes
-from kornia_patchaug.kernels.backend import Gradients, Inputs, Read, Wanted
-from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, room_of, shaped
+from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Painted, Read, Wanted
+from kornia_patchaug.kernels.cpu.arrays import NOTHING, flat, fresh, job_of, objects_of, room_of, shaped
 from kornia_patchaug.kernels.cpu.composite import (
     Canvas,
     band_of,
@@ -38,7 +38,7 @@ from kornia_patchaug.kernels.cpu.rows import (
     opacities,
     row_of,
 )
-from kornia_patchaug.kernels.cpu.sample import Target, pieces_of, rows_of
+from kornia_patchaug.kernels.cpu.sample import Target, rows_of
 from kornia_patchaug.kernels.cpu.sample_backward import (
     SUMS,
     Grads,
@@ -65,37 +65,32 @@ class Scene(NamedTuple):
     mattes: tuple[Any, ...]  # pixels, objects and job of what opacity is sampled from; no pixels: it is there
 
 
-def paint(
-    inputs: Inputs, canvas: Tensor, opacity: Tensor | None, plan: Plan, read: Read, keep: bool
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def paint(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, read: Read, keep: bool) -> Painted:
     """As `backend.Fused.paint`."""
-    matte = opacity if opacity is not None and opacity.ndim == 4 else None
-    objects = objects_of(inputs, plan, None if opacity is matte else opacity)
-    job = job_of(inputs.source, plan, opacity, differences=keeps_differences(plan, read))
-    place, bands = canvas_of(canvas, plan.windows)
-    scene = Scene(place, objects, job, no_mattes(objects, job))
-    if matte is not None:
-        of_matte, laid_over = matte_plan(matte, plan), inputs._replace(source_boxes=whole_boxes(matte, inputs.boxes))
-        mattes = flat(matte, objects.boxes), tuple(objects_of(laid_over, of_matte)), tuple(job_of(matte, of_matte))
-        of_pixels = fresh(job.total if keep else 0, objects.boxes)
-        scene = scene._replace(objects=objects._replace(opacity=of_pixels), mattes=mattes)
-    out, kept = _painted(inputs.source, canvas, scene, bands, read, keep and read is not Read.PAINTED)
-    sampled = None if matte is None or not keep else torch.from_numpy(scene.objects.opacity)
+    scene, sampled = _scene(inputs, canvas, opacity, plan, read), None
+    if opacity is not None and opacity.ndim == 4:
+        of_matte = matte_plan(opacity, plan)
+        laid_over = inputs._replace(source_boxes=whole_boxes(opacity, inputs.boxes))
+        mattes = scene.objects.opacity, tuple(objects_of(laid_over, of_matte)), tuple(job_of(opacity, of_matte))
+        of_pixels = fresh(plan.windows.total if keep else 0, scene.objects.boxes)
+        scene = scene._replace(objects=scene.objects._replace(opacity=of_pixels), mattes=mattes)
+        sampled = torch.from_numpy(of_pixels) if keep else None
+    out, kept = _painted(inputs.source, canvas, scene, read, keep and read is not Read.PAINTED)
     return shaped(out, canvas), torch.from_numpy(kept), sampled
 
 
-def no_mattes(objects: Objects, job: Job) -> tuple[Any, ...]:
-    """The `Scene.mattes` of opacity that is there."""
-    return objects.opacity[:0], tuple(objects), tuple(job)
+def _scene(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, read: Read, wanted: Wanted = NOTHING) -> Scene:
+    """The `Scene` of a call, where opacity is there."""
+    # Differences are all that opacity changes. But the reach has a gradient of its own, and a canvas that each object
+    # read is to become what it was.
+    differences = read is not Read.PAINTED and not plan.sampling.by_reach
+    objects = objects_of(inputs, plan, opacity)
+    job = job_of(inputs.source, plan, opacity, wanted)._replace(differences=differences)
+    nothing = objects.opacity[:0], tuple(objects), tuple(job)
+    return Scene(canvas_of(canvas, plan.windows), objects, job, nothing)
 
 
-def keeps_differences(plan: Plan, read: Read) -> bool:
-    """Whether what is kept of a painted pixel is what was under it less its value: all that its opacity changes. Not
-    where the reach has a gradient of its own, nor where the canvas is to be what it was."""
-    return read is not Read.PAINTED and not plan.sampling.by_reach
-
-
-def _painted(source: Tensor, canvas: Tensor, scene: Scene, bands: int, read: Read, keep: bool) -> tuple[Reals, Reals]:
+def _painted(source: Tensor, canvas: Tensor, scene: Scene, read: Read, keep: bool) -> tuple[Reals, Reals]:
     """The flat painted canvas, and what is to be kept of the flat pixels, if it is to be."""
     out, channels = fresh(canvas.numel(), scene.objects.boxes), scene.job.channels
     kept = fresh(channels * scene.job.total if keep else 0, out)
@@ -108,25 +103,23 @@ def _painted(source: Tensor, canvas: Tensor, scene: Scene, bands: int, read: Rea
         spread(sweep_loop, (bare, came, out, kept), len(canvas), canvas.numel(), room)
     else:
         picture, room = came if source is canvas else flat(source, out), partial(room_of, out, channels, 0, opacities)
-        spread(paint_loop, (bare, picture, came, out, kept), bands, canvas.numel(), room)
+        spread(paint_loop, (bare, picture, came, out, kept), scene.place.bands, canvas.numel(), room)
     return out, kept
 
 
 def paint_backward(
-    grad: Tensor, kept: Tensor, inputs: Inputs, opacity: Tensor | None, plan: Plan, read: Read, wanted: Wanted
-) -> tuple[Gradients, Tensor | None, Tensor | None]:
+    grad: Tensor, kept: Tensor, inputs: Inputs, opacity: Maybe, plan: Plan, read: Read, wanted: Wanted
+) -> tuple[Gradients, Maybe, Maybe]:
     """As `backend.Fused.paint_backward`."""
-    source, objects = inputs.source, objects_of(inputs, plan, opacity)
-    job, like = job_of(source, plan, opacity, wanted, keeps_differences(plan, read)), objects.boxes
+    scene, of_source, source = _scene(inputs, grad, opacity, plan, read, wanted), None, inputs.source
+    place, objects, job, _ = scene
+    like, bare = objects.boxes, tuple(map(tuple, scene))
     covers = wanted.opacity or (wanted.boxes and job.covered) or (wanted.theta and job.by_reach)
     each = wanted.opacity and job.opacity_of == PIXEL
     of_opacity = fresh(job.total if covers else 0, like)
     of_pixels = of_opacity if job.differences else fresh(job.total if each else 0, like)
-    place, bands = canvas_of(grad, plan.windows)
-    scene, of_source = Scene(place, objects, job, no_mattes(objects, job)), None
-    bare = tuple(map(tuple, scene))
     if read is Read.PAINTED:
-        painted, below = _painted(source, source, scene, bands, read, keep=True)
+        painted, below = _painted(source, source, scene, read, keep=True)
         grads, sums = Grads(below, of_opacity, of_pixels), np.empty((len(objects.theta), SUMS))
         out = np.array(flat(grad, like))
         spread(sweep_backward_loop, (bare, painted, grads, out, sums), len(grad), grad.numel(), lambda: room_of(like))
@@ -134,12 +127,12 @@ def paint_backward(
     else:
         grads, out = Grads(fresh(job.channels * job.total, like), of_opacity, of_pixels), fresh(grad.numel(), like)
         arguments = bare, flat(grad, like), flat(kept, like), grads, out
-        spread(take_off_loop, arguments, bands, grad.numel(), lambda: room_of(like))
+        spread(take_off_loop, arguments, place.bands, grad.numel(), lambda: room_of(like))
         if read is Read.CANVAS and wanted.canvas:
             add_to_source(out, False, (place.order, place.first), grads, objects, job)
         elif wanted.source:
             of_source = gradient_of_source(source, plan, grads, objects, job)
-        of_objects = gradients_of_objects(source, grads, objects, job, wanted, pieces_of(plan.windows))
+        of_objects = gradients_of_objects(source, plan, grads, objects, job, wanted)
     *others, of_each_object = of_objects
     of_canvas = shaped(out, grad) if wanted.canvas else None
     return Gradients(of_source, *others), of_canvas, torch.from_numpy(of_pixels) if each else of_each_object
@@ -163,7 +156,7 @@ def with_opacity(n, y0, y1, scene, room):
     opacity, first = (known.opacity, X) if len(known.opacity) else (room.opacities, start + y0 * columns)
     target = Target(opacity, start - first, columns, job.total, False, nothing, nothing)
     rows_of(n, y0, y1, pixels, objects, job, target, room)
-    return Objects(*known[:5], opacity, first)
+    return Objects(known.theta, known.boxes, known.source_boxes, known.reads, known.windows, opacity, first)
 
 
 @jit

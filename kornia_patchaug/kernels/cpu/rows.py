@@ -55,7 +55,7 @@ class Objects(NamedTuple):
     reads: Integers  # (N, 7)
     windows: Integers  # (N, 6)
     opacity: Reals  # A of each object (N,) or flat pixel (P,), or (0,): 1
-    first: int = 0  # the flat pixel that the opacity of pixels begins with
+    first: int | np.int64 = 0  # the flat pixel that the opacity of pixels begins with
 
 
 class Job(NamedTuple):
@@ -73,7 +73,9 @@ class Job(NamedTuple):
     opacity_of: int  # NOBODY, OBJECT or PIXEL
     of_boxes: bool  # a gradient with respect to boxes is wanted: pixels beside an edge count as cut by it
     of_opacity: bool  # a gradient with respect to opacity is wanted
-    differences: bool  # what is kept of a pixel that is painted is what was there less its value, not what was there
+    differences: bool = (
+        False  # what is kept of a pixel that is painted is what was there less its value, not what was there
+    )
 
 
 NOBODY, OBJECT, PIXEL = range(3)
@@ -478,16 +480,6 @@ def multiply_by_reach(real, f, row, job, shares):
         x = end if end < row.x0 else end + (row.x1 - row.x0)
         across, down = taps_of(real, f, row, x, job)
         shares[x - row.left] *= (across.weight + across.other_weight) * (down.weight + down.other_weight)
-
-
-@inner
-def lay(values, opacity, line):
-    """Paint a line with values, premultiplied; where opacity is 1 what was there is gone, even if it was not a
-    number."""
-    one = line.dtype.type(1)
-    for i in range(len(line)):
-        keeps = one - opacity[i]
-        line[i] = values[i] if keeps == 0 else keeps * line[i] + values[i]
 
 
 @inner

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from kornia_patchaug.kernels.backend import Inputs
+from kornia_patchaug.kernels.backend import Inputs, Sampled
 from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, room_of
 from kornia_patchaug.kernels.cpu.jit import apart, inner, jit
 from kornia_patchaug.kernels.cpu.rows import (
@@ -60,7 +59,7 @@ class Target(NamedTuple):
     coverage: Reals  # the opacity K A R, to be filled at the same places as the first channel, or (0,)
 
 
-def sample(inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
+def sample(inputs: Inputs, plan: Plan) -> Sampled:
     """As `reference.sample`."""
     objects, job = objects_of(inputs, plan), job_of(inputs.source, plan)
     values = fresh(job.channels * job.total, objects.boxes)

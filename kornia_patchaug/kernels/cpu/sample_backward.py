@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kornia_patchaug.kernels.backend import Gradients, Inputs, Wanted
+from kornia_patchaug.kernels.backend import Found, Gradients, Inputs, Maybe, Wanted
 from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, room_of
 from kornia_patchaug.kernels.cpu.jit import fused, inner, jit
 from kornia_patchaug.kernels.cpu.rows import (
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
     from kornia_patchaug.kernels.cpu.rows import Integers, Reals
 
+    Groups = tuple[Integers, Integers]  # as `plan.Table.grouped` has them
+
 SUMS = 13  # gradients with respect to an object's matrix (6), centre of what is read (2), box (4) and opacity
 
 
@@ -62,9 +64,7 @@ class Grads(NamedTuple):
     of_pixels: Reals  # (P,) the gradient with respect to A of each pixel, to be filled; or (0,)
 
 
-def sample_backward(
-    grad_values: Tensor | None, grad_coverage: Tensor | None, inputs: Inputs, plan: Plan, wanted: Wanted
-) -> Gradients:
+def sample_backward(grad_values: Maybe, grad_coverage: Maybe, inputs: Inputs, plan: Plan, wanted: Wanted) -> Gradients:
     """As `reference.sample_backward`."""
     source, objects, job = inputs.source, objects_of(inputs, plan), job_of(inputs.source, plan, wanted=wanted)
     boxes = objects.boxes
@@ -72,7 +72,7 @@ def sample_backward(
     coverage = fresh(0, boxes) if grad_coverage is None else flat(grad_coverage, boxes)
     grads = Grads(values, coverage, fresh(0, boxes))
     of_source = gradient_of_source(source, plan, grads, objects, job) if wanted.source else None
-    return Gradients(of_source, *gradients_of_objects(source, grads, objects, job, wanted, pieces_of(plan.windows))[:3])
+    return Gradients(of_source, *gradients_of_objects(source, plan, grads, objects, job, wanted)[:3])
 
 
 def gradient_of_source(source: Tensor, plan: Plan, grads: Grads, objects: Objects, job: Job) -> Tensor:
@@ -82,12 +82,10 @@ def gradient_of_source(source: Tensor, plan: Plan, grads: Grads, objects: Object
     return torch.from_numpy(added).view(source.shape).to(source.dtype)
 
 
-def add_to_source(
-    target: Reals, clear: bool, readers: tuple[Integers, Integers], grads: Grads, objects: Objects, job: Job
-) -> None:
+def add_to_source(target: Reals, clear: bool, readers: Groups, grads: Grads, objects: Objects, job: Job) -> None:
     """Add what the values read to the flat gradient of their source, which is cleared first or not.
 
-    ``readers``: the objects by the picture that they read, as `plan.Table.grouped` has them.
+    ``readers``: the objects by the picture that they read.
     """
     # As many bands as threads need to share them evenly, and no more: each band looks at all rows of its objects.
     threads, pictures = threads_for(job.total), len(readers[1]) - 1
@@ -98,21 +96,17 @@ def add_to_source(
     spread(source_loop, arguments, bands, job.total, lambda: room_of(target))
 
 
-def gradients_of_objects(
-    source: Tensor, grads: Grads, objects: Objects, job: Job, wanted: Wanted, pieces: int
-) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+def gradients_of_objects(source: Tensor, plan: Plan, grads: Grads, objects: Objects, job: Job, wanted: Wanted) -> Found:
     """The gradients with respect to theta, boxes, source boxes and the objects' opacity, None where not wanted."""
     if not (wanted.theta or wanted.boxes or wanted.source_boxes or wanted.opacity):
         return None, None, None, None
-    sums = np.empty((len(objects.theta) * pieces, SUMS))
+    sums = np.empty((len(objects.theta) * pieces_of(plan.windows), SUMS))
     arguments = flat(source, objects.boxes), objects, job, grads, sums
     spread(sums_loop, arguments, len(sums), job.total, lambda: room_of(objects.boxes))
     return finished(sums, objects, job, wanted)
 
 
-def finished(
-    sums: NDArray[np.float64], objects: Objects, job: Job, wanted: Wanted
-) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+def finished(sums: NDArray[np.float64], objects: Objects, job: Job, wanted: Wanted) -> Found:
     """The same of sums ``(K, 13)``, those of the pieces of each object one after another."""
     count, dtype = len(objects.theta), objects.boxes.dtype
     arrays = [np.empty((count, size), dtype) for size in (6, 4, 4, 1)]

@@ -14,6 +14,7 @@ import torch
 TURNS = 16  # of each thread: few handovers, and little to wait for at the end
 WORTH_A_THREAD = 1 << 15  # pixels: below, waking a thread takes longer than the work
 
+Loop = Callable[..., None]
 Arguments = tuple[Any, ...]
 
 _pool: ThreadPoolExecutor | None = None
@@ -24,9 +25,7 @@ def threads_for(pixels: int) -> int:
     return min(torch.get_num_threads(), 1 + pixels // WORTH_A_THREAD)
 
 
-def spread(
-    loop: Callable[..., None], arguments: Arguments, count: int, pixels: int, room: Callable[[], Arguments] = tuple
-) -> None:
+def spread(loop: Loop, arguments: Arguments, count: int, pixels: int, room: Callable[[], Arguments] = tuple) -> None:
     """Have ``loop(begin, end, *arguments, *room())`` do tasks 0 .. count, on as many threads as torch uses and they are
     worth, each of which has a room of its own.
 

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kornia_patchaug.kernels.backend import Composited, Found, Maybe
 from kornia_patchaug.kernels.cuda.tables import HEIGHT, LEFT, START, TOP, WIDTH, WINDOW, offsets_up_to
 from kornia_patchaug.plan import Windows
 
@@ -23,7 +24,7 @@ ROWS, COLUMNS = 8, 32
 CHANNELS = 4
 
 
-def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool) -> tuple[Tensor, Tensor]:
+def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool) -> Composited:
     """As `reference.composite`."""
     painted, under = torch.empty_like(canvas), values.new_empty(values.shape if keep else 0)
     if canvas.numel():
@@ -32,7 +33,7 @@ def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows,
     return painted, under
 
 
-def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows) -> tuple[Tensor, Tensor, Tensor]:
+def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows) -> Found:
     """As `reference.composite_backward`."""
     channels, keep = grad.shape[1], under.numel() > 0
     grad_canvas, grad_values = torch.empty_like(grad), opacity.new_empty(channels, windows.total)
@@ -51,7 +52,7 @@ def _group(channels: int) -> int:
     return min(int(triton.next_power_of_2(channels)), CHANNELS)
 
 
-def _launch(kernel: Any, source: Tensor, target: Tensor, windows: Windows, *buffers: Tensor | None) -> None:
+def _launch(kernel: Any, source: Tensor, target: Tensor, windows: Windows, *buffers: Maybe) -> None:
     """Run a kernel on tiles of the source, which it writes to the target; it reads and fills the buffers."""
     images, channels, height, width = sizes = source.shape
     order, first = windows.grouped(images)

@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kornia_patchaug.kernels.backend import Gradients, Inputs, Wanted
+from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Sampled, Wanted
 from kornia_patchaug.kernels.cuda.tables import (
     FRAME,
     PICTURE,
@@ -47,7 +47,7 @@ from kornia_patchaug.kernels.reference import frames, frames_backward
 from kornia_patchaug.plan import Plan
 
 
-def sample(inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
+def sample(inputs: Inputs, plan: Plan) -> Sampled:
     """As `reference.sample`."""
     source, total, objects = inputs.source, plan.windows.total, frames(inputs, plan)
     covers = plan.box_coverage or plan.sampling.by_reach
@@ -58,9 +58,7 @@ def sample(inputs: Inputs, plan: Plan) -> tuple[Tensor, Tensor]:
     return values, coverage
 
 
-def sample_backward(
-    grad_values: Tensor | None, grad_coverage: Tensor | None, inputs: Inputs, plan: Plan, wanted: Wanted
-) -> Gradients:
+def sample_backward(grad_values: Maybe, grad_coverage: Maybe, inputs: Inputs, plan: Plan, wanted: Wanted) -> Gradients:
     """As `reference.sample_backward`. Additions to one pixel of the source come in any order."""
     source, objects = inputs.source, frames(inputs, plan)
     # Half precision would lose what many pixels add to one.
@@ -80,7 +78,7 @@ def sample_backward(
 
 
 def _launch(
-    kernel: Any, tiles: tuple[Tensor, Tensor], inputs: Inputs, objects: Tensor, plan: Plan, *buffers: Tensor | None
+    kernel: Any, tiles: tuple[Tensor, Tensor], inputs: Inputs, objects: Tensor, plan: Plan, *buffers: Maybe
 ) -> None:
     """Run a kernel on tiles: it reads and fills the buffers."""
     source = inputs.source
