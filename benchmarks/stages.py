@@ -53,7 +53,7 @@ def forward_calls(case: Case, settings: Settings) -> dict[str, Callable[[], obje
     return {
         CHECK: lambda: check(scene),
         PLAN: lambda: lay_out(images, objects),
-        SWEEP: lambda: kernels.paint(images, images, objects.theta, objects.boxes, plan),
+        SWEEP: lambda: kernels.paint(images, images, objects.theta, objects.boxes, plan, objects.alpha),
         CALL: lambda: kp.affine_patches(*scene),
         SAMPLE: lambda: sample(images, objects, plan),
         COMPOSITE: lambda: kernels.composite(images, values, opacity, plan.windows),
