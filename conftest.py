@@ -32,6 +32,12 @@ def both(monkeypatch):
     return backend
 
 
+@pytest.fixture
+def native(monkeypatch):
+    """The kernels while a test lasts, and in processes that it starts, whatever the rest of the suite runs on."""
+    monkeypatch.delenv("KORNIA_PATCHAUG_KERNELS", raising=False)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def kernels_are_compiled():
     """Before the first test, as that is said once, and in a cache that processes which tests start find."""

@@ -1,4 +1,4 @@
-"""Kornia's hooks, and the two augmentations: theta given, and theta drawn."""
+"""The two augmentations, theta given and theta drawn, and the hooks by which Kornia calls them."""
 
 from __future__ import annotations
 

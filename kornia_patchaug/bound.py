@@ -1,4 +1,4 @@
-"""Objects that are set before a call, for containers that hand on the image alone."""
+"""`bind`: sets an augmentation's boxes and theta before it is called, for containers that hand on the image alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Box formats, flat <-> per-image boxes, and tensors without their class, which may say a format.
+"""Box formats, flat <-> per-image boxes; and of tensors of other classes, as torchvision's, plain ones in our format.
 
 Boxes are half-open ``x1 y1 x2 y2`` in pixels everywhere in this package; other formats are converted here only.
 """

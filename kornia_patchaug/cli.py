@@ -1,4 +1,4 @@
-"""Arguments, files and exit codes of ``kornia-patchaug``; boxes are read from COCO JSON."""
+"""The command ``kornia-patchaug preview``: arguments, files and exit codes; boxes are read from COCO JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The draw of a call: gates and a seed, and, once its objects are known, their boxes, theta and gates."""
+"""What is drawn for one call, and replays it: which images are changed and a seed; and, once its objects are known,
+their boxes, their theta, and which of them are changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which objects must be painted before which others."""
+"""Which objects must be painted before which others, as these read or cover what they paint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checked objects of a call, with one transfer to the host."""
+"""The arguments of a call, checked together: its objects, on the device and, by one transfer, on the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outlines and tags over a picture.
+"""Outlines and tags of boxes, drawn over a picture.
 
 Lengths are pixels of a picture, or units of so many pixels. What is drawn is drawn larger and then reduced, which is
 what smooths its edges.

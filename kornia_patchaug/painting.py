@@ -1,4 +1,5 @@
-"""From checked objects to painted images: opacity, objects at once or in turn, and the steps on Kornia's functions."""
+"""From checked objects to painted images: all at once, or each from what those before it left; in one pass, or by
+Kornia's own crop and warp (``patch_size=``)."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ CALLS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's, at the first dual
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch's own, at the first dual
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("backend", ["native", "reference"])
 @pytest.mark.parametrize("recording", [True, False])
@@ -96,9 +96,12 @@ KEPT = [
     (("boxes",), "none", "border", 1),
     (("images", "theta", "alpha"), "number", "zeros", 1),
     (("alpha",), "number", "zeros", 1),
+    (("images",), "matte", "zeros", 0),
+    (("images", "theta"), "matte", "zeros", 1),  # which moves the matte
 ]
 
 
+@pytest.mark.usefixtures("native")
 @pytest.mark.parametrize(("wanted", "alpha", "padding_mode", "expected"), KEPT)
 def test_what_lies_beneath_the_paint_is_kept_only_for_the_gradient_of_opacity(wanted, alpha, padding_mode, expected):
     images, boxes, theta, obj_to_img = scene("fractional")

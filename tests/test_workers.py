@@ -22,7 +22,7 @@ from kornia_patchaug.kernels.cpu import jit
 from kornia_patchaug.kernels.cpu import threads as running
 from kornia_patchaug.kernels.cpu.threads import spread
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("native")]
 
 ROOT = Path(__file__).parents[1]
 

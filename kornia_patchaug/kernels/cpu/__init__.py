@@ -1,4 +1,4 @@
-"""The backend of the CPU, in numba: one operation a file."""
+"""The backend of the CPU, in numba: one operation a file, what they share beside it."""
 
 from kornia_patchaug.kernels.cpu.composite import composite, composite_backward
 from kornia_patchaug.kernels.cpu.paint import paint, paint_backward

@@ -1,4 +1,4 @@
-"""*paint* on the CPU: *sample* and *composite* in one sweep, with no more than some rows held between the two."""
+"""*paint* on the CPU, forward and backward: *sample* and *composite* in one sweep, with a row held between the two."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ X, Y = np.int64(0), np.int64(1)  # axes, and the first column; of a number in th
 ABSENT = -(1 << 40)  # no row or column, counted from any origin
 TILE = 192  # columns done at a time, so that the source rows which they read stay in the first-level cache
 FAR = 1 << 18  # pixels; objects that read from further are taken pixel by pixel
-SMALL = 1 << 31  # pixels; those of a picture that has more, too, as 32 bits count the others
+MOST = 1 << 31  # pixels that 32 bits count; objects that read a picture of more are taken pixel by pixel, too
 
 
 class Objects(NamedTuple):
@@ -73,9 +73,7 @@ class Job(NamedTuple):
     opacity_of: int  # NOBODY, OBJECT or PIXEL
     of_boxes: bool  # a gradient with respect to boxes is wanted: pixels beside an edge count as cut by it
     of_opacity: bool  # a gradient with respect to opacity is wanted
-    differences: bool = (
-        False  # what is kept of a pixel that is painted is what was there less its value, not what was there
-    )
+    differences: bool = False  # what is kept of a painted pixel is what was there less its value, not what was there
 
 
 NOBODY, OBJECT, PIXEL = range(3)
@@ -263,7 +261,7 @@ def frame_of(n, objects, job):
     last_x, last_y = real(min(reads[HIGH_X], job.width - 1 - left)), real(min(reads[HIGH_Y], job.height - 1 - top))
     steepest, side = max(abs(a), abs(b), abs(c), abs(d)), max(x2 - x1, y2 - y1)
     tame = (
-        job.height * job.width < SMALL and steepest * side < FAR and max(abs(tx), abs(ty), abs(src_x), abs(src_y)) < FAR
+        job.height * job.width < MOST and steepest * side < FAR and max(abs(tx), abs(ty), abs(src_x), abs(src_y)) < FAR
     )
     base = reads[PICTURE] * (job.channels * job.height * job.width) + top * job.width + left
     matrix, boxes = (a, b, tx, c, d, ty, src_x, src_y), (x1, y1, x2, y2, (x1 + x2) * real(0.5), (y1 + y2) * real(0.5))

@@ -1,4 +1,4 @@
-"""*sample* on the CPU: rows of windows, in the order of the flat buffers."""
+"""*sample* on the CPU, forward: row by row of each window, to flat buffers or, for *paint*, over a canvas."""
 
 from __future__ import annotations
 

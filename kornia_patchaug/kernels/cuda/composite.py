@@ -1,5 +1,5 @@
 """*composite* in Triton, forward and backward: each program takes a tile of one image, and paints the windows of that
-image on it in row order, so that the canvas is read and written once.
+image on it, object by object, so that the canvas is read and written once.
 
 ``reference.composite`` says what is computed.
 """
