@@ -43,6 +43,8 @@ def kernels_are_compiled():
     """Before the first test, as that is said once, and in a cache that processes which tests start find."""
     import kornia_patchaug as kp
 
-    for dtype in (torch.float32, torch.float64):
-        image, theta = torch.rand(1, 3, 8, 9, dtype=dtype), torch.eye(2, 3, dtype=dtype)[None].requires_grad_()
-        kp.affine_patches(image.requires_grad_(), torch.tensor([[1, 2, 7, 6]]), theta).sum().backward()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("KORNIA_PATCHAUG_KERNELS", raising=False)
+        for dtype in (torch.float32, torch.float64):
+            image, theta = torch.rand(1, 3, 8, 9, dtype=dtype), torch.eye(2, 3, dtype=dtype)[None].requires_grad_()
+            kp.affine_patches(image.requires_grad_(), torch.tensor([[1, 2, 7, 6]]), theta).sum().backward()

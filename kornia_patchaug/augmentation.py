@@ -55,9 +55,22 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
         keepdim: bool = False,
     ) -> None:
         super().__init__(p=p, p_batch=p_batch, same_on_batch=same_on_batch, keepdim=keepdim)
-        _check_probabilities(p=p, p_batch=p_batch, p_patch=p_patch)
+        for name, value in {"p": p, "p_batch": p_batch, "p_patch": p_patch}.items():
+            if not (isinstance(value, (int, float)) and 0 <= value <= 1):
+                raise ValueError(f"{name}: expected a probability in [0, 1], got {value!r}.")
+        mode, padding = _word(Resample, resample), _word(SamplePadding, padding_mode)
+        check_option("resample", mode, MODES)
+        check_option("padding_mode", padding, PADDINGS if patch_size is None else STEP_PADDINGS)
+        check_option("align_corners", align_corners, (False, True))
+        check_option("sequential", sequential, (False, True))
         self.p_patch = p_patch
-        self.flags = _checked_flags(resample, padding_mode, align_corners, sequential, patch_size)
+        self.flags = {
+            "resample": Resample.get(cast("str", mode)),
+            "padding_mode": padding,
+            "align_corners": align_corners,
+            "sequential": sequential,
+            "patch_size": None if patch_size is None else as_size("patch_size", patch_size),
+        }
         self.generator: torch.Generator | None = None  # of the gates and draws; the global one if None
         self.ranges: AffineGenerator | None = None  # that theta is drawn from
         self._number = number_of(self)
@@ -331,30 +344,6 @@ class RandomPatchAffine(PatchAugmentation):
             )
         self.generator = generator
         self.ranges = AffineGenerator(degrees, translate, scale, shear, learnable=learnable)
-
-
-def _check_probabilities(**values: object) -> None:
-    for name, value in values.items():
-        if not (isinstance(value, (int, float)) and 0 <= value <= 1):
-            raise ValueError(f"{name}: expected a probability in [0, 1], got {value!r}.")
-
-
-def _checked_flags(
-    resample: object, padding_mode: object, align_corners: bool, sequential: bool, patch_size: object
-) -> Params:
-    """The options of a constructor as Kornia's ``flags``, or raise."""
-    mode, padding = _word(Resample, resample), _word(SamplePadding, padding_mode)
-    check_option("resample", mode, MODES)
-    check_option("padding_mode", padding, PADDINGS if patch_size is None else STEP_PADDINGS)
-    check_option("align_corners", align_corners, (False, True))
-    check_option("sequential", sequential, (False, True))
-    return {
-        "resample": Resample.get(cast("str", mode)),
-        "padding_mode": padding,
-        "align_corners": align_corners,
-        "sequential": sequential,
-        "patch_size": None if patch_size is None else as_size("patch_size", patch_size),
-    }
 
 
 def _own_draw(params: Params, given: Params, count: int, source: int) -> Draw:

@@ -24,7 +24,6 @@ from kornia_patchaug.checks import (
     check_index_values,
     check_numeric,
     check_readable,
-    check_size,
     describe,
 )
 from kornia_patchaug.dtypes import working_dtype
@@ -203,9 +202,13 @@ def as_boxes(boxes: Tensor, count: int | None = None) -> Tensor:
 
 
 def as_size(name: str, size: Any) -> tuple[int, int]:
-    """``size`` as ``(height, width)`` ints, or raise."""
-    check_size(name, size)
-    height, width = map(index, size)
+    """``size`` as ``(height, width)``, two integers above 0: of Python, NumPy, or with ``__index__``; or raise."""
+    try:
+        height, width = map(index, size) if len(size) == 2 else (0, 0)
+    except TypeError:
+        height = width = 0
+    if height < 1 or width < 1:
+        raise ValueError(f"{name}: expected (height, width), two integers above 0, got {size!r}.")
     return height, width
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import cache
-from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -87,9 +86,7 @@ def check_boxes(
 
 def check_theta_values(host: NDArray[np.floating]) -> None:
     """Raise unless the thetas on the host, one a row, are finite."""
-    bad = first_row(~np.isfinite(host))
-    if bad is not None:
-        raise ValueError(f"theta: expected finite values, got {host[bad].ravel().tolist()} in row {bad}.")
+    _check_rows("theta", host, ~np.isfinite(host), "finite values")
 
 
 def check_device(name: str, value: Tensor, images: Tensor) -> None:
@@ -104,16 +101,6 @@ def check_option(name: str, value: object, allowed: Sequence[object]) -> None:
     """Raise unless ``value`` is one of ``allowed``."""
     if not any(value is option or value == option for option in allowed):
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}.")
-
-
-def check_size(name: str, size: Any) -> None:
-    """Raise unless ``size`` is (height, width), two integers above 0: of Python, NumPy, or with ``__index__``."""
-    try:
-        good = len(size) == 2 and all(index(side) > 0 for side in size)
-    except TypeError:
-        good = False
-    if not good:
-        raise ValueError(f"{name}: expected (height, width), two integers above 0, got {size!r}.")
 
 
 def check_numeric(name: str, value: object) -> None:
@@ -132,9 +119,7 @@ def check_index(name: str, value: Tensor, count: int) -> None:
 
 def check_index_values(name: str, host: NDArray[np.number], size: int) -> None:
     """Raise unless every index on the host is one of ``size`` images or classes."""
-    bad = first_row((host < 0) | (host >= size))
-    if bad is not None:
-        raise ValueError(f"{name}: expected {COUNTED[name]} in [0, {size}), got {int(host[bad])} in row {bad}.")
+    _check_rows(name, host, (host < 0) | (host >= size), f"{COUNTED[name]} in [0, {size})")
 
 
 def check_alpha(alpha: Tensor, count: int) -> None:
@@ -148,21 +133,10 @@ def check_alpha(alpha: Tensor, count: int) -> None:
 
 def check_box_values(host: NDArray[np.float64]) -> None:
     """Raise unless the float64 ``(N, 4)`` boxes on the host are finite, ordered and countable."""
-    countable = abs(host) <= MAX_COORDINATE  # NaN and infinity are not
-    ordered = host[:, 2:] >= host[:, :2]
-    if countable.all() and ordered.all():
-        return
-    bad = first_row(~np.isfinite(host))
-    if bad is not None:
-        raise ValueError(f"boxes: expected finite values, got {host[bad].tolist()} in row {bad}.")
-    bad = first_row(~ordered)
-    if bad is not None:
-        raise ValueError(
-            f"boxes: expected x1 y1 x2 y2 with x2 >= x1 and y2 >= y1, got {host[bad].tolist()} in row {bad}. "
-            "Boxes as corner and size go through convert_boxes(boxes, 'xywh', 'xyxy')."
-        )
-    bad = first_row(~countable)
-    raise ValueError(f"boxes: expected pixels within +-{MAX_COORDINATE:.0f}, got {host[bad].tolist()} in row {bad}.")
+    _check_rows("boxes", host, ~np.isfinite(host), "finite values")
+    remedy = " Boxes as corner and size go through convert_boxes(boxes, 'xywh', 'xyxy')."
+    _check_rows("boxes", host, host[:, 2:] < host[:, :2], "x1 y1 x2 y2 with x2 >= x1 and y2 >= y1", remedy)
+    _check_rows("boxes", host, abs(host) > MAX_COORDINATE, f"pixels within +-{MAX_COORDINATE:.0f}")
 
 
 def check_values(
@@ -210,9 +184,12 @@ def warn_once(text: str) -> None:
     warnings.warn(text, UserWarning, stacklevel=2)
 
 
-def first_row(bad: NDArray[np.bool_]) -> int | None:
-    """The first row of ``bad (N, ...)`` with a True in it, or None."""
-    return int(bad.nonzero()[0][0]) if bad.any() else None
+def _check_rows(name: str, host: NDArray[np.number], bad: NDArray[np.bool_], expected: str, remedy: str = "") -> None:
+    """Raise for the first row of ``host (N, ...)`` that is ``bad`` in one place or more."""
+    if bad.any():
+        row = int(bad.nonzero()[0][0])
+        got = int(host[row]) if host.ndim == 1 else host[row].ravel().tolist()
+        raise ValueError(f"{name}: expected {expected}, got {got} in row {row}.{remedy}")
 
 
 def describe(value: object) -> str:

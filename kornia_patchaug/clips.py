@@ -32,9 +32,9 @@ def boxes_of_frames(boxes: BoxesLike, obj_to_img: Tensor | None, clips: int, fra
 
 def _counts_clips(index: Tensor, clips: int, frames: int) -> bool:
     """Whether flat boxes with this ``obj_to_img`` are given per clip and not per frame, or raise."""
-    alike = _alike(torch.bincount(index, minlength=clips * frames).reshape(clips, frames))
+    per_frame = torch.bincount(index, minlength=clips * frames).reshape(clips, frames)
     below = bool((index < clips).all())
-    if below and alike and len(index):
+    if below and len(index) and (per_frame == per_frame[:, :1]).all():
         raise ValueError(
             f"obj_to_img: may number the {clips} clips or the {clips * frames} frames. Pass boxes as a list of one "
             "(n_i, 4) tensor a clip, or a frame, as all frames of a clip share a draw (same_on_frame=True)."
@@ -46,8 +46,9 @@ def rows_of_draws(frame: Tensor, clips: int, frames: int) -> tuple[Tensor, int]:
     """Which draw ``(N,)`` each object takes, and the number of draws; the k-th objects of a clip's frames share one."""
     counts = torch.bincount(frame, minlength=clips * frames)
     per_frame = counts.reshape(clips, frames)
-    if not _alike(per_frame):
-        clip = int((per_frame != per_frame[:, :1]).any(1).nonzero()[0])
+    uneven = (per_frame != per_frame[:, :1]).any(1)
+    if uneven.any():
+        clip = int(uneven.nonzero()[0])
         raise ValueError(
             f"boxes: expected as many in each frame of a clip, as they share a draw (same_on_frame=True), got "
             f"{per_frame[clip].tolist()} in clip {clip}. An object that is not seen in a frame has an empty box there."
@@ -58,7 +59,3 @@ def rows_of_draws(frame: Tensor, clips: int, frames: int) -> tuple[Tensor, int]:
     first_row = counts.cumsum(0) - counts
     draws = torch.arange(len(frame), device=frame.device) + (first_draw - first_row)[frame[order]]
     return torch.empty_like(draws).index_put((order,), draws), int(of_clip.sum())
-
-
-def _alike(per_frame: Tensor) -> bool:
-    return bool((per_frame == per_frame[:, :1]).all())

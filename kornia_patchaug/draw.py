@@ -9,7 +9,7 @@ import torch
 from kornia.geometry.boxes import Boxes
 from torch import Tensor
 
-from kornia_patchaug.checks import check_box_values, check_index_values, check_theta, check_theta_values
+from kornia_patchaug.checks import check_values
 from kornia_patchaug.clips import boxes_of_frames, rows_of_draws
 from kornia_patchaug.dtypes import working_dtype
 from kornia_patchaug.frames import as_theta, identity_theta
@@ -126,10 +126,10 @@ def complete(
         boxes, index = as_flat(source["boxes"], index, batch_size)
     else:
         boxes, index, copies = boxes_of_frames(source["boxes"], index, batch_size // frames, frames)
-        theta = None if theta is None else _as_theta(theta, len(boxes) // copies).repeat(copies, 1, 1)
+        theta = None if theta is None else as_theta(theta, len(boxes) // copies).repeat(copies, 1, 1)
         classes = classes.repeat(copies) if isinstance(classes, Tensor) else classes
     boxes, count = boxes.to(device, copy=True), len(boxes)  # kept for replay
-    theta = None if theta is None else _as_theta(theta, count).to(device, copy=True)
+    theta = None if theta is None else as_theta(theta, count).to(device, copy=True)
     index = checked_values(boxes, theta, index.to(device), batch_size)
 
     if gates is None or theta is None:
@@ -164,17 +164,10 @@ def complete(
 def checked_values(boxes: Tensor, theta: Tensor | None, obj_to_img: Tensor, size: int) -> Tensor:
     """A copy of ``obj_to_img``, or raise for values of boxes, theta or it that are none, also of objects gated off."""
     boxes = boxes.to(working_dtype(boxes))  # NumPy has no bfloat16
-    host_boxes, host_image, *host_theta = on_host(boxes, obj_to_img, *(() if theta is None else (theta,)))
-    check_box_values(host_boxes)
-    check_index_values("obj_to_img", host_image, size)
-    for values in host_theta:
-        check_theta_values(values)
+    theta = identity_theta(boxes) if theta is None else theta
+    host_boxes, host_theta, host_image = on_host(boxes, theta, obj_to_img)
+    check_values(host_boxes, host_theta, host_image, size)
     return obj_to_img.clone()
-
-
-def _as_theta(theta: Tensor, count: int) -> Tensor:
-    check_theta(theta, count)
-    return as_theta(theta)
 
 
 def open_gates(noise: Tensor, p: float, count: int) -> Tensor:

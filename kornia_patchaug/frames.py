@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kornia_patchaug.checks import check_theta
 from kornia_patchaug.dtypes import working_dtype
 
 Corners = TypeVar("Corners", Tensor, "np.ndarray[tuple[int, int], np.dtype[np.float64]]")
 
 
-def as_theta(theta: Tensor) -> Tensor:
-    """A checked ``(N, 6)`` or ``(N, 2, 3)`` as ``(N, 2, 3)``, float32 at least."""
+def as_theta(theta: Tensor, count: int | None = None, name: str = "theta") -> Tensor:
+    """``theta`` as ``(N, 2, 3)``, float32 at least; or raise as `check_theta` does."""
+    check_theta(theta, count, name)
     dtype = working_dtype(theta)
     theta = theta if theta.ndim == 3 else theta.reshape(-1, 2, 3)
     return theta if theta.dtype == dtype else theta.to(dtype)

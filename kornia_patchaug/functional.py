@@ -10,21 +10,13 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.boxes import BoxesLike, as_size, plain_tensors
-from kornia_patchaug.checks import (
-    check_device,
-    check_images,
-    check_option,
-    check_readable,
-    check_theta,
-    check_theta_values,
-)
+from kornia_patchaug.checks import check_device, check_images, check_option, check_readable, check_theta_values
 from kornia_patchaug.dtypes import full_precision, working_dtype
 from kornia_patchaug.frames import as_theta, identity_theta, whole_boxes
 from kornia_patchaug.kernels import paint, sample
 from kornia_patchaug.objects import as_flat, check_objects, on_host
-from kornia_patchaug.painting import cut_out, paint_in_steps, paint_in_turn, paint_objects
+from kornia_patchaug.painting import cut_out, paint_in_turn, paint_objects
 from kornia_patchaug.plan import PADDINGS as RULES
-from kornia_patchaug.plan import Padding as Rules
 from kornia_patchaug.plan import Plan, Reads, Sampling, Windows, image_plan
 from kornia_patchaug.whole_op import operator
 
@@ -111,18 +103,15 @@ def _affine_patches(
     sequential: bool,
     patch_size: typing.Sequence[int] | None,
 ) -> Tensor:
-    sampling, rules = _sampling(mode, padding_mode, align_corners, PADDINGS)
+    sampling = _sampling(mode, padding_mode, align_corners, PADDINGS)
     check_option("sequential", sequential, (False, True))
     size = None if patch_size is None else (patch_size[0], patch_size[1])
     if size is not None:
         check_option("padding_mode (with patch_size)", padding_mode, STEP_PADDINGS)
     objects = check_objects(images, boxes, obj_to_img, theta, alpha)
-    plan = image_plan(objects.host_boxes, objects.host_image, images, sampling, rules.surroundings)
-    if sequential:
-        return paint_in_turn(images, objects, plan, size)
-    if size is not None:
-        return paint_in_steps(images, images, objects, plan, size=size)
-    return paint_objects(images, images, objects, plan)
+    plan = image_plan(objects.host_boxes, objects.host_image, images, sampling, RULES[padding_mode].surroundings)
+    paint_all = paint_in_turn if sequential else paint_objects
+    return paint_all(images, objects, plan, size)
 
 
 @plain_tensors
@@ -186,7 +175,7 @@ def _crop_patches(
     padding_mode: str,
     align_corners: bool,
 ) -> Tensor:
-    sampling, _ = _sampling(mode, padding_mode, align_corners, EDGE_PADDINGS)
+    sampling = _sampling(mode, padding_mode, align_corners, EDGE_PADDINGS)
     objects = check_objects(images, boxes, obj_to_img)
     patches = cut_out(images, objects, (size[0], size[1]), sampling)
     has_area = (objects.boxes[:, 2:] > objects.boxes[:, :2]).all(1)
@@ -227,21 +216,17 @@ def warp_patches(
 @operator("warp_patches", lambda patches, *_: patches.new_empty(patches.shape), gradient=True)
 @full_precision
 def _warp_patches(patches: Tensor, theta: Tensor, mode: str, padding_mode: str, align_corners: bool) -> Tensor:
-    sampling, _ = _sampling(mode, padding_mode, align_corners, EDGE_PADDINGS)
+    sampling = _sampling(mode, padding_mode, align_corners, EDGE_PADDINGS)
     check_images("patches", patches)
-    check_theta(theta, len(patches))
+    theta = as_theta(theta, len(patches))
     check_device("theta", theta, patches)
     check_readable("patches", patches)
     check_readable("theta", theta)
-    theta = as_theta(theta)
     check_theta_values(on_host(theta)[0])
     count, channels, height, width = patches.shape
-    dtype = working_dtype(patches, theta)
-    boxes, plan = (
-        whole_boxes(patches, theta.to(dtype)),
-        Plan(Reads.whole(patches), Windows.regular(count, height, width), sampling, False),
-    )
-    values, _ = sample(patches, theta.to(dtype), boxes, plan)
+    theta = theta.to(working_dtype(patches, theta))
+    plan = Plan(Reads.whole(patches), Windows.regular(count, height, width), sampling, box_coverage=False)
+    values, _ = sample(patches, theta, whole_boxes(patches, theta), plan)
     return values.view(channels, count, height, width).transpose(0, 1).to(patches.dtype).contiguous()
 
 
@@ -295,8 +280,9 @@ def _paste_patches(
     mode: str,
     align_corners: bool,
 ) -> Tensor:
-    sampling, _ = _sampling(mode, "border", align_corners, EDGE_PADDINGS)
+    sampling = _sampling(mode, "border", align_corners, EDGE_PADDINGS)
     check_images("patches", patches)
+    check_readable("patches", patches)
     objects = check_objects(images, boxes, obj_to_img, alpha=alpha)
     if patches.shape[:2] != (len(objects.boxes), images.shape[1]):
         raise ValueError(
@@ -309,10 +295,10 @@ def _paste_patches(
     return paint(patches, images, identity_theta(objects.boxes), objects.boxes, plan, objects.alpha, whole)
 
 
-def _sampling(mode: str, padding_mode: str, align_corners: bool, paddings: tuple[str, ...]) -> tuple[Sampling, Rules]:
-    """The options of a call as the kernels take them, and the rules of its padding word."""
+def _sampling(mode: str, padding_mode: str, align_corners: bool, paddings: tuple[str, ...]) -> Sampling:
+    """The options of a call as the kernels take them."""
     check_option("mode", mode, MODES)
     check_option("padding_mode", padding_mode, paddings)
     check_option("align_corners", align_corners, (False, True))
     rules = RULES[padding_mode]
-    return Sampling(mode == "nearest", rules.beyond, align_corners, rules.by_reach), rules
+    return Sampling(mode == "nearest", rules.beyond, align_corners, rules.by_reach)

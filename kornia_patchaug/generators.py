@@ -162,7 +162,8 @@ def _numbers(name: str, value: object) -> Tensor:
             raise TypeError(f"{name}: expected a number or a sequence of numbers, got {value!r}.") from None
     if numbers.ndim > 2 or (numbers.shape[-1] if numbers.ndim else 1) not in counts or not numbers.numel():
         expected = " or ".join(map(str, counts))
-        raise ValueError(f"{name}: expected {expected} numbers, or a row of them per class, got {_described(numbers)}.")
+        got = numbers.numel() if numbers.ndim < 2 else f"shape {tuple(numbers.shape)}"
+        raise ValueError(f"{name}: expected {expected} numbers, or a row of them per class, got {got}.")
     return numbers
 
 
@@ -191,10 +192,6 @@ def _check_range(name: str, numbers: Tensor) -> None:
         raise ValueError(f"{name}: expected factors of {LEAST_SCALE} and above, {got}")
     if name != "scale" and not (rows.abs() <= 360).all():
         raise ValueError(f"{name}: expected degrees in [-360, 360], {got}")
-
-
-def _described(numbers: Tensor) -> str:
-    return str(numbers.numel()) if numbers.ndim < 2 else f"shape {tuple(numbers.shape)}"
 
 
 def _shown(low: Tensor, high: Tensor) -> str:

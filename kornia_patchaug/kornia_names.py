@@ -76,9 +76,8 @@ def object_rows(boxes: Boxes, count: int | None = None) -> Tensor:
 
 
 def _rows_of_lists(boxes: Boxes) -> Tensor:
-    batch, most = torch.atleast_2d(boxes._valid).shape
-    counts = torch.tensor(row_counts(boxes), device=boxes.device).reshape(batch, 1)
-    return torch.arange(most, device=boxes.device) < counts
+    counts = torch.tensor(row_counts(boxes), device=boxes.device)[:, None]
+    return torch.arange(boxes._valid.shape[-1], device=boxes.device) < counts
 
 
 def corners_and_validity(boxes: Boxes) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,6 @@ from kornia_patchaug.checks import (
     check_index,
     check_index_values,
     check_readable,
-    check_theta,
     check_units,
     check_values,
 )
@@ -68,7 +67,7 @@ def check_objects(
     boxes, obj_to_img = as_flat(boxes, obj_to_img, batch_size)
     if isinstance(theta, str) and theta == "identity":
         theta = torch.eye(2, 3, device=images.device).expand(len(boxes), 2, 3)
-    check_theta(theta, len(boxes))
+    theta = as_theta(theta, len(boxes))
     if alpha is not None:
         check_alpha(alpha, len(boxes))
     # Those that may have been left out, and were made here, come last.
@@ -77,7 +76,7 @@ def check_objects(
             check_device(name, value, images)
             check_readable(name, value)
     dtype, floating = working_dtype(images, boxes, theta, alpha), boxes.is_floating_point()
-    boxes, theta = _to(boxes, dtype), _to(as_theta(theta), dtype)
+    boxes, theta = _to(boxes, dtype), _to(theta, dtype)
     alpha = None if alpha is None else _to(alpha, dtype)
 
     host_boxes, host_theta, host_image = on_host(boxes, theta, obj_to_img)

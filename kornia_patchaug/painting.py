@@ -4,8 +4,6 @@ Kornia's own crop and warp (``patch_size=``)."""
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,7 +24,6 @@ from kornia_patchaug.frames import (
 from kornia_patchaug.layers import layers
 from kornia_patchaug.objects import Objects
 from kornia_patchaug.plan import (
-    HIGH_X,
     LEFT,
     LOW_X,
     ORIGIN_X,
@@ -47,37 +44,30 @@ SLIM = 0.1  # pixels; Kornia's matrices of slimmer boxes are singular, to roundi
 FAR = 1e6  # box frames; from there on a patch is out of sight, and torch's grids stay finite
 
 
-class Paint(Protocol):
-    """Paints objects, which read the source, over the canvas."""
-
-    def __call__(self, source: Tensor, canvas: Tensor, objects: Objects, plan: Plan) -> Tensor: ...
-
-
-def paint_objects(source: Tensor | None, canvas: Tensor, objects: Objects, plan: Plan) -> Tensor:
-    """Read every object's pixels once, where theta leads, and paint them; without a source, in turn."""
-    return kernels.paint(source, canvas, objects.theta, objects.boxes, plan, objects.alpha)
+def paint_objects(canvas: Tensor, objects: Objects, plan: Plan, size: tuple[int, int] | None) -> Tensor:
+    """Read every object's pixels once, where theta leads, and paint them; with a ``size``, step by step."""
+    if size is not None:
+        return paint_in_steps(canvas, objects, plan, size)
+    return kernels.paint(canvas, canvas, objects.theta, objects.boxes, plan, objects.alpha)
 
 
 def paint_in_turn(canvas: Tensor, objects: Objects, plan: Plan, size: tuple[int, int] | None) -> Tensor:
     """Paint objects of which each reads the canvas as those before it left it."""
     if size is None and kernels.is_fused(canvas.device):
-        return paint_objects(None, canvas, objects, plan)
-    paint: Paint = paint_objects if size is None else partial(paint_in_steps, size=size)
-    plan = replace(plan, read_areas=read_areas(canvas, objects, plan))
-    assert plan.read_areas is not None
-    for rows in layers(plan.windows, plan.read_areas):
-        canvas = paint(canvas, canvas, objects.select(torch.from_numpy(rows)), plan.rows(rows))
+        return kernels.paint(None, canvas, objects.theta, objects.boxes, plan, objects.alpha)
+    areas = read_areas(canvas, objects, plan)
+    plan = replace(plan, read_areas=areas)
+    for rows in layers(plan.windows, areas):
+        canvas = paint_objects(canvas, objects.select(torch.from_numpy(rows)), plan.rows(rows), size)
     return canvas
 
 
 def read_areas(images: Tensor, objects: Objects, plan: Plan) -> Windows:
     """The pixels that each object may read of its image, as windows."""
     boxes, theta = torch.from_numpy(objects.host_boxes), torch.from_numpy(objects.host_theta)
-    window, reads = torch.from_numpy(plan.windows.host), torch.from_numpy(plan.reads.host)
-    first, last = reads[:, LOW_X:HIGH_X].double(), reads[:, HIGH_X:].double()
-    first, last = ((limit + reads[:, ORIGIN_X:LOW_X]) for limit in (first, last))
-    edge = torch.tensor([images.shape[3] - 1.0, images.shape[2] - 1.0], dtype=torch.float64, device="cpu")
-    first, last = first.clamp(min=0).minimum(edge), last.minimum(edge).clamp(min=0)
+    window, reads = torch.from_numpy(plan.windows.host), plan.reads.host
+    limits = reads[:, LOW_X:] + np.tile(reads[:, ORIGIN_X:LOW_X], 2)
+    first, last = torch.from_numpy(limits.clip(0, np.tile(last_pixels(images)[2:], 2))).double().split(2, dim=1)
     low, high = first, last
     if plan.sampling.beyond != Beyond.MIRROR:  # which may lead from anywhere to anywhere
         src_from_dst = centred_matrices(theta, half_sizes(boxes, plan.sampling.align_corners))
@@ -102,15 +92,14 @@ def cut_out(images: Tensor, objects: Objects, size: tuple[int, int], sampling: S
     return values.view(images.shape[1], count, height, width).transpose(0, 1)
 
 
-def paint_in_steps(source: Tensor, canvas: Tensor, objects: Objects, plan: Plan, *, size: tuple[int, int]) -> Tensor:
+def paint_in_steps(canvas: Tensor, objects: Objects, plan: Plan, size: tuple[int, int]) -> Tensor:
     """The plain reading of the job on Kornia's own functions: crop to ``size``, warp, then lay over the window."""
     paints = np.flatnonzero(plan.windows.areas)
     if len(paints) < len(plan.windows.areas):
         objects, plan = objects.select(torch.from_numpy(paints)), plan.rows(paints)
-    patches = _warped(_cropped(source, objects, plan, size), objects, plan)
-    laid_over = Plan(
-        Reads.whole(patches), plan.windows, plan.sampling._replace(beyond=Beyond.NEAREST, by_reach=False), True
-    )
+    patches = _warped(_cropped(canvas, objects, plan, size), objects, plan)
+    sampling = plan.sampling._replace(beyond=Beyond.NEAREST, by_reach=False)
+    laid_over = Plan(Reads.whole(patches), plan.windows, sampling, box_coverage=True)
     whole = whole_boxes(patches, objects.boxes)
     values, coverage = kernels.sample(patches, identity_theta(objects.boxes), objects.boxes, laid_over, whole)
     values, coverage = values[:-1], values[-1] if plan.sampling.by_reach else coverage
@@ -123,9 +112,8 @@ def paint_in_steps(source: Tensor, canvas: Tensor, objects: Objects, plan: Plan,
 def _cropped(source: Tensor, objects: Objects, plan: Plan, size: tuple[int, int]) -> Tensor:
     """Kornia's crops ``(N, C + 1, h, w)``, the last channel of which is the reach in the image."""
     sampling, boxes = plan.sampling, objects.boxes
-    outside = sampling._replace(
-        beyond=Beyond.ZERO if sampling.beyond == Beyond.ZERO else Beyond.NEAREST, by_reach=False
-    )
+    beyond = Beyond.ZERO if sampling.beyond == Beyond.ZERO else Beyond.NEAREST
+    outside = sampling._replace(beyond=beyond, by_reach=False)
     slim = (2 * half_sizes(boxes.detach(), sampling.align_corners) < SLIM).any(1)  # no frame that Kornia could invert
     framed = boxes.where(~slim[:, None], boxes.new_tensor([0, 0, 2, 2]))
     patch = boxes.new_tensor([[0, 0, size[1], size[0]]])
@@ -133,7 +121,7 @@ def _cropped(source: Tensor, objects: Objects, plan: Plan, size: tuple[int, int]
     reach = safe_ratio(half_sizes(framed, sampling.align_corners), half_sizes(patch, sampling.align_corners))
     reach, centre = reach * half_sizes(patch, align_corners=True), centres(framed) - 0.5
     corners = corners_of(torch.cat([centre - reach, centre + reach], dim=1))
-    mode, beyond = "nearest" if sampling.nearest else "bilinear", BEYOND_WORDS[outside.beyond]
+    words = "nearest" if sampling.nearest else "bilinear", BEYOND_WORDS[beyond]
     parts, images = [boxes.new_zeros(0, source.shape[1] + 1, *size)], torch.from_numpy(objects.host_image)
     order = images.argsort(stable=True)
     for rows in order.split(torch.bincount(images).tolist()):
@@ -141,7 +129,7 @@ def _cropped(source: Tensor, objects: Objects, plan: Plan, size: tuple[int, int]
             image = source[images[rows[0]], None].to(boxes.dtype)
             image = torch.cat([image, torch.ones_like(image[:, :1])], dim=1).expand(len(rows), -1, -1, -1)
             there = corners[rows.to(source.device)]
-            parts.append(crop_and_resize(image, there, size, mode, beyond, sampling.align_corners))
+            parts.append(crop_and_resize(image, there, size, *words, sampling.align_corners))
     crops = torch.cat(parts)[order.argsort().to(source.device)]
     if not slim.any():
         return crops

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.boxes import as_boxes, plain_tensors
-from kornia_patchaug.checks import check_theta, describe
+from kornia_patchaug.checks import describe
 from kornia_patchaug.dtypes import full_precision, working_dtype
 from kornia_patchaug.frames import (
     as_theta,
@@ -117,8 +117,7 @@ def theta_from_lie(params: Tensor) -> Tensor:
         tensor([[[1., 0., 0.],
                  [0., 1., 0.]]])
     """
-    check_theta(params, name="params")
-    generator = torch.nn.functional.pad(as_theta(params), (0, 0, 0, 1))  # (N, 3, 3), last row zero
+    generator = torch.nn.functional.pad(as_theta(params, name="params"), (0, 0, 0, 1))  # (N, 3, 3), last row zero
     exponential: Tensor = torch.linalg.matrix_exp(generator)
     return exponential[:, :2]
 
@@ -142,7 +141,6 @@ def invert_theta(theta: Tensor) -> Tensor:
         tensor([[[ 0.5000,  0.0000, -0.5000],
                  [ 0.0000,  0.2500, -0.5000]]])
     """
-    check_theta(theta)
     theta = as_theta(theta)
     size = theta[..., :2].detach().abs().amax((-1, -2), keepdim=True)  # so that products of huge entries are finite
     linear = theta[..., :2] / size
@@ -182,12 +180,11 @@ def compose_theta(first: Tensor, then: Tensor) -> Tensor:
         >>> kp.compose_theta(shift, shift)[0, 0]
         tensor([1., 0., 1.])
     """
-    check_theta(first, name="first")
-    check_theta(then, name="then")
+    first, then = as_theta(first, name="first"), as_theta(then, name="then")
     if len(first) != len(then):
         raise ValueError(f"then: expected one row a row of first ({len(first)}), got {len(then)}.")
     dtype = working_dtype(first, then)
-    first, then = as_theta(first).to(dtype), as_theta(then).to(dtype)
+    first, then = first.to(dtype), then.to(dtype)
     linear = first[..., :2]
     return torch.cat([linear @ then[..., :2], linear @ then[..., 2:] + first[..., 2:]], dim=-1)
 
@@ -220,9 +217,9 @@ def move_points(points: Tensor, boxes: Tensor, theta: Tensor, *, align_corners: 
         raise TypeError(f"points: expected a floating tensor, got {describe(points)}.")
     if points.ndim not in (2, 3) or points.shape[-1] != 2 or len(points) != len(boxes):
         raise ValueError(f"points: expected (N, 2) or (N, K, 2) with N = {len(boxes)}, got {tuple(points.shape)}.")
-    check_theta(theta, len(boxes))
+    theta = as_theta(theta, len(boxes))
     dtype = working_dtype(points, boxes, theta)
-    points, boxes, theta = points.to(dtype), boxes.to(dtype), as_theta(theta).to(dtype)
+    points, boxes, theta = points.to(dtype), boxes.to(dtype), theta.to(dtype)
     dst_from_src = centred_matrices(invert_theta(theta), half_sizes(boxes, align_corners))
     together = points if points.ndim == 3 else points[:, None]
     return carry(together, dst_from_src, centres(boxes)).reshape(points.shape)
