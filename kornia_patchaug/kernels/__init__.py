@@ -1,7 +1,8 @@
 """The primitives that everything is made of, as autograd functions, and the one place that chooses their backend.
 
-*sample* reads a value for every window pixel, *composite* paints such values, and *paint* does both, in one sweep where
-the backend can. ``reference.py`` defines them; ``KORNIA_PATCHAUG_KERNELS=reference`` makes it the backend everywhere.
+*sample* reads a value for every window pixel, *composite* paints such values (``reference.py`` defines both), and
+*paint* does both, in one sweep where the backend can. ``KORNIA_PATCHAUG_KERNELS=reference`` makes the reference the
+backend everywhere.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def is_fused(device: torch.device) -> bool:
 
 
 def backend_of(device: torch.device, pixels: int = 0) -> Backend:
-    """The module whose *sample* and *composite* run on a device, for a call with so many pixels to paint."""
+    """The backend of a device; says, once, if the reference stands in for it in a call of more than a `FEW` pixels."""
     if os.environ.get("KORNIA_PATCHAUG_KERNELS") == "reference":
         return reference
     if device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
@@ -159,11 +160,12 @@ class _Sample(torch.autograd.Function):
 
 
 def _apply(function: type[torch.autograd.Function], *args: Any) -> Any:
+    """``function.apply``, or where no gradient is recorded its forward alone, in a fraction of a small call's time."""
     if torch.is_grad_enabled() or any(
         [isinstance(arg, Tensor) and unpack_dual(arg).tangent is not None for arg in args]
     ):
         return function.apply(*args)  # which refuses forward mode
-    return function.forward(_Forgetful(), *args)  # in a fraction of the time of a small call
+    return function.forward(_Forgetful(), *args)
 
 
 class _Forgetful:
@@ -182,6 +184,7 @@ def _needed(source: Tensor, plan: Plan) -> Tensor:
 
 
 def _restored(needed: Tensor, shape: torch.Size, plan: Plan) -> Tensor:
+    """The source, 0 where `_needed` left it out."""
     if plan.read_areas is None:
         return needed
     image, row, column = plan.read_areas.places(needed.device)
@@ -215,7 +218,7 @@ class _Way(NamedTuple):
 
     plan: Plan
     read: Read
-    keep: bool  # what the gradient with respect to opacity takes
+    keep: bool  # what the gradient with respect to opacity takes, and to boxes and theta through it
     backend: Fused
 
 
@@ -233,7 +236,7 @@ class _Paint(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Found:
         *inputs, opacity, sampled, kept = ctx.saved_tensors
-        wanted, way = Wanted(*ctx.needs_input_grad[:6]), ctx.way
+        wanted, way = Wanted(*ctx.needs_input_grad[:6]), ctx.way  # the inputs are in the order of `Wanted`
         given = grad, kept, Inputs(*inputs)
 
         def gradients() -> Found:
@@ -248,26 +251,25 @@ class _Paint(torch.autograd.Function):
 def _paint_backward_of_matte(
     grad: Tensor, kept: Tensor, inputs: Inputs, matte: Tensor, sampled: Maybe, way: _Way, wanted: Wanted
 ) -> Found:
-    """By the opacity that was sampled from the matte, and from there to the matte, and to where it was read."""
-    plan, read = (
-        matte_plan(matte, way.plan),
-        inputs._replace(source=matte, source_boxes=whole_boxes(matte, inputs.boxes)),
-    )
-    opacity = way.backend.sample(read, plan)[0][0] if sampled is None else sampled
+    """The gradients with respect to the inputs of `_Paint`; what the matte was, and where it was read, count in the
+    opacity of pixels."""
+    plan = matte_plan(matte, way.plan)
+    of_matte = inputs._replace(source=matte, source_boxes=whole_boxes(matte, inputs.boxes))
+    opacity = way.backend.sample(of_matte, plan)[0][0] if sampled is None else sampled
     through = wanted.opacity or wanted.theta or wanted.boxes
     given = grad, kept, inputs, opacity, way.plan, way.read, wanted._replace(opacity=through)
     painted, of_canvas, of_opacity = way.backend.paint_backward(*given)
     if of_opacity is None:
         return *painted, of_canvas, None
     more = Wanted(source=wanted.opacity, theta=wanted.theta, boxes=wanted.boxes)
-    read_from = way.backend.sample_backward(of_opacity[None], None, read, plan, more)
+    read_from = way.backend.sample_backward(of_opacity[None], None, of_matte, plan, more)
     pairs = (painted.theta, read_from.theta), (painted.boxes, read_from.boxes)
     of_theta, of_boxes = (None if one is None or other is None else one + other for one, other in pairs)
     return painted.source, of_theta, of_boxes, painted.source_boxes, of_canvas, read_from.source
 
 
 def _once(gradients: Callable[[], Found], *inputs: Maybe) -> Found:
-    """Gradients that depend on inputs, and have none themselves."""
+    """Find gradients, so that to differentiate them again is an error."""
     if not torch.is_grad_enabled():
         return gradients()
     found: Found = _apply(_Once, gradients, *inputs)

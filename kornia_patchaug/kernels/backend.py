@@ -12,7 +12,7 @@ from kornia_patchaug.plan import Plan, Windows
 Maybe = Tensor | None  # an input that may be left out, or a gradient that may not be wanted
 Sampled = tuple[Tensor, Tensor]  # values (C, P), and coverage (P,), which is empty where it would be 1 throughout
 Composited = tuple[Tensor, Tensor]  # the canvas, and what was under each flat pixel (C, P), empty if not to be kept
-Painted = tuple[Tensor, Tensor, Maybe]  # the canvas, and what is kept for its gradients
+Painted = tuple[Tensor, Tensor, Maybe]  # the canvas; what is kept, flat (C P,) or (0,); A sampled from a matte (P,)
 Found = tuple[Maybe, ...]  # gradients, one for each input
 
 
@@ -72,16 +72,16 @@ class Backend(Protocol):
 
 
 class Fused(Backend, Protocol):
-    """A backend that samples and composites in one sweep, and holds nothing between the two.
+    """A backend that samples and composites in one sweep, and holds a row or a window at a time between the two.
 
     ``inputs.source`` is the canvas, but for ``Read.SOURCE``.
     """
 
     def paint(self, inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, read: Read, keep: bool) -> Painted:
-        """The painted canvas; and if to ``keep``, what `paint_backward` is to know of the flat pixels ``(C, P)``, else
-        empty, and their A ``(P,)`` if it was sampled, else None.
+        """The painted canvas; what `paint_backward` needs of each flat pixel; and the A of a matte.
 
-        ``opacity``: A of each object ``(N, 1)``; or a matte ``(N, 1, h, w)``, laid over what each object reads.
+        The second is empty unless to ``keep``, and for ``Read.PAINTED``; the third is None unless to ``keep``, and of a
+        matte. ``opacity``: A of each object ``(N, 1)``; or a matte ``(N, 1, h, w)``, laid over what each object reads.
         """
 
     def paint_backward(

@@ -15,8 +15,7 @@ from kornia_patchaug.plan import Plan
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Reals = NDArray[np.floating]  # of either width
-    Integers = NDArray[np.int64]
+    from kornia_patchaug.kernels.cpu.rows import Reals
 
 HUGE = 1 << 22  # bytes from which on NumPy asks for huge pages
 NOTHING = Wanted(source=False, theta=False, boxes=False)
@@ -58,8 +57,8 @@ def flat(tensor: Tensor, like: Reals) -> Reals:
 
 
 def fresh(count: int, like: Reals) -> Reals:
-    """Memory from NumPy: from 4 MB on it asks for huge pages, where torch's comes at the price of a page fault every
-    4 KB. So do we for half of that; what is not touched is not there."""
+    """So many numbers from NumPy, not set. From 4 MB on it asks for huge pages, where torch's memory comes at the price
+    of a page fault every 4 KB; so 2 MB and more are cut from 4 MB."""
     least = HUGE // like.itemsize
     return np.empty(count if count < least // 2 else max(count, least), like.dtype)[:count]
 

@@ -21,7 +21,7 @@ BAND = 1 << 15  # pixels: few enough to share the work evenly, many enough not t
 
 
 class Canvas(NamedTuple):
-    """What is painted, and the objects that paint each image."""
+    """The layout of a canvas: its sizes, its bands of rows, and which objects paint each image."""
 
     channels: int
     height: int
@@ -80,7 +80,7 @@ def composite_loop(begin, end, place, canvas, values, opacity, out, under):
 
 @jit
 def composite_backward_loop(begin, end, place, grad, opacity, under, out, grads):
-    """Each task: copy a band of rows of the gradient, and take each window off it again, the last one first."""
+    """Each task: copy a band of rows of the gradient, and carry it back through each window, the last one first."""
     place = Canvas(*place)
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
@@ -103,6 +103,7 @@ def band_of(k, place):
 
 @inner
 def copy_band(image, row0, row1, place, source, target):
+    """Copy rows row0 .. row1 of all channels of an image."""
     for channel in range(place.channels):
         plane = (image * place.channels + channel) * place.height
         copy(target, (plane + row0) * place.width, source, (plane + row0) * place.width, (row1 - row0) * place.width)
@@ -125,8 +126,8 @@ def pixel_of(n, channel, y, place):
 
 @inner
 def lay_row(n, y, place, over, opacity, under, out):
-    """Paint row y of a window with ``values[first:]``, of which each channel lies a ``plane`` further; where opacity is
-    1 what was there is gone, even if it was not a number."""
+    """Paint row y of a window; ``over``: the values, how far apart their channels lie, and where the row's begin. Where
+    opacity is 1 what was there is gone, even if it was not a number."""
     (values, plane, first), columns, one = over, len(opacity), out.dtype.type(1)
     for channel in range(place.channels):
         pixel, at = pixel_of(n, channel, y, place)
@@ -140,8 +141,8 @@ def lay_row(n, y, place, over, opacity, under, out):
 
 @inner
 def take_off_row(n, y, some, place, opacity, under, out, grads):
-    """Take some columns of row y of a window off a gradient: store the gradients with respect to its values
-    and, if there is room for them, to its opacity, which take what was under it. No ``opacity``: 1."""
+    """Carry some columns of a gradient back through row y of a window: store those with respect to its values and, if
+    there is room for them, to its opacity, which take what was kept of it. An empty ``opacity``: 1."""
     (values, covers), (left, right), real = grads, some, out.dtype.type
     columns = right - left
     at = pixel_of(n, X, y, place)[1] + left

@@ -227,13 +227,13 @@ def inner(function: Callable[P, R], **options: Any) -> Callable[P, R]:
 
 
 def apart(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile as a function of its own, that compiled functions call."""
+    """Compile as a function that compiled ones call; LLVM may still inline it, unless it calls `stay_apart`."""
     loop: Callable[P, R] = _dispatcher(Inner, function, no_cpython_wrapper=True, forceinline=False)
     return loop
 
 
 def fused(function: Callable[P, R]) -> Callable[P, R]:
-    """The same, with products and sums fused where the processor can, rounding once."""
+    """As `inner`, with products and sums fused where the processor can, rounding once."""
     return inner(function, fastmath={"contract"})
 
 

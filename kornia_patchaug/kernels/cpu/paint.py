@@ -1,4 +1,4 @@
-"""*paint* on the CPU, forward and backward: *sample* and *composite* in one sweep, with a row held between the two."""
+"""*paint* on the CPU, forward and backward, in one sweep: a row lies between *sample* and *composite*, or a window."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Scene(NamedTuple):
     place: Canvas
     objects: Objects
     job: Job
-    mattes: tuple[Any, ...]  # pixels, objects and job of what opacity is sampled from; no pixels: it is there
+    mattes: tuple[Any, ...]  # flat pixels, objects and job, as tuples; (0,) pixels: there are none
 
 
 def paint(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, read: Read, keep: bool) -> Painted:
@@ -80,9 +80,9 @@ def paint(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, read: Read
 
 
 def _scene(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, read: Read, wanted: Wanted = NOTHING) -> Scene:
-    """The `Scene` of a call, where opacity is there."""
-    # Differences are all that opacity changes. But the reach has a gradient of its own, and a canvas that each object
-    # read is to become what it was.
+    """The `Scene` of a call. Of a matte, `paint` has still to make its `mattes`."""
+    # What was there less its value is all that opacity changes. But the reach has a gradient of its own, and a canvas
+    # that each object read is made by the backward pass what it was.
     differences = read is not Read.PAINTED and not plan.sampling.by_reach
     objects = objects_of(inputs, plan, opacity)
     job = job_of(inputs.source, plan, opacity, wanted)._replace(differences=differences)
@@ -97,7 +97,7 @@ def _painted(source: Tensor, canvas: Tensor, scene: Scene, read: Read, keep: boo
     came, bare = flat(canvas, out), tuple(map(tuple, scene))
     sides = scene.place.windows[:, WIDTH:START]
     area = int(sides.prod(1).max(initial=0)) if read is Read.PAINTED or len(scene.mattes[0]) else 0
-    opacities = 0 if len(scene.objects.opacity) else area
+    opacities = area if len(scene.mattes[0]) and not len(scene.objects.opacity) else 0
     if read is Read.PAINTED:  # images are independent of one another, and of one image nothing is done at once
         room = partial(room_of, out, channels, (channels + 1) * area, opacities)
         spread(sweep_loop, (bare, came, out, kept), len(canvas), canvas.numel(), room)
@@ -119,7 +119,7 @@ def paint_backward(
     of_opacity = fresh(job.total if covers else 0, like)
     of_pixels = of_opacity if job.differences else fresh(job.total if each else 0, like)
     if read is Read.PAINTED:
-        painted, below = _painted(source, source, scene, read, keep=True)
+        painted, below = _painted(source, source, scene, read, keep=True)  # once more, for what was under each pixel
         grads, sums = Grads(below, of_opacity, of_pixels), np.empty((len(objects.theta), SUMS))
         out = np.array(flat(grad, like))
         spread(sweep_backward_loop, (bare, painted, grads, out, sums), len(grad), grad.numel(), lambda: room_of(like))
@@ -129,7 +129,7 @@ def paint_backward(
         arguments = bare, flat(grad, like), flat(kept, like), grads, out
         spread(take_off_loop, arguments, place.bands, grad.numel(), lambda: room_of(like))
         if read is Read.CANVAS and wanted.canvas:
-            add_to_source(out, False, (place.order, place.first), grads, objects, job)
+            add_to_source(out, False, plan.reads.grouped(len(grad)), grads, objects, job)
         elif wanted.source:
             of_source = gradient_of_source(source, plan, grads, objects, job)
         of_objects = gradients_of_objects(source, plan, grads, objects, job, wanted)
@@ -179,7 +179,7 @@ def paint_loop(begin, end, scene, source, canvas, out, kept, room):
 
 @jit
 def take_off_loop(begin, end, scene, grad, under, grads, out, room):
-    """Each task: copy a band of rows of the gradient, and take each window off it again, the last one first."""
+    """Each task: copy a band of rows of the gradient, and carry it back through each window, the last one first."""
     scene, grads, room = scene_of(scene), Grads(*grads), Room(*room)
     place = scene.place
     for k in range(begin, end):
@@ -193,7 +193,7 @@ def take_off_loop(begin, end, scene, grad, under, grads, out, room):
 
 @inner
 def take_off(n, y0, y1, scene, under, grads, out, room):
-    """Take rows y0 .. y1 of a window off a gradient."""
+    """Carry rows y0 .. y1 of a gradient back through a window, as `take_off_row` does."""
     place, objects, job, _ = scene
     real, f, columns = out.dtype.type, frame_of(n, objects, job), place.windows[n, WIDTH]
     opaque = is_opaque(f, n, objects, job)
@@ -218,12 +218,12 @@ def sweep_loop(begin, end, scene, canvas, out, under, room):
     plane = len(room.window) // (job.channels + 1)
     values, coverage = room.window[: job.channels * plane], room.window[job.channels * plane :]
     for image in range(begin, end):
-        copy_band(image, 0, place.height, place, canvas, out)
+        copy_band(image, X, place.height, place, canvas, out)
         for i in range(place.first[image], place.first[image + 1]):
             n = place.order[i]
             columns, rows = place.windows[n, WIDTH], place.windows[n, HEIGHT]
-            objects = with_opacity(n, 0, rows, scene, room)
-            rows_of(n, 0, rows, out, objects, job, Target(values, 0, columns, plane, False, values[:0], coverage), room)
+            objects = with_opacity(n, X, rows, scene, room)
+            rows_of(n, X, rows, out, objects, job, Target(values, X, columns, plane, False, values[:0], coverage), room)
             for y in range(rows):
                 over = values, plane, y * columns
                 lay_row(n, y, place, over, coverage[y * columns : (y + 1) * columns], under, out)
@@ -246,7 +246,7 @@ def sweep_backward_loop(begin, end, scene, canvas, grads, out, sums, room):
                 for channel in range(place.channels):
                     pixel, at = pixel_of(n, channel, y, place)
                     copy(canvas, pixel, grads.values, channel * place.total + at, columns)
-            take_off(n, 0, rows, scene, grads.values, grads, out, room)
-            fill(sums[n], 0, SUMS, 0.0)
+            take_off(n, X, rows, scene, grads.values, grads, out, room)
+            fill(sums[n], X, SUMS, 0.0)
             rows_to_sums(n, (X, rows), canvas, objects, job, grads, sums[n], room)
-            window_to_source(n, 0, job.height, grads.values, objects, job, out, room)
+            window_to_source(n, X, job.height, grads.values, objects, job, out, room)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
 
 ZERO, NEAREST, MIRROR = (int(beyond) for beyond in Beyond)
-X, Y = np.int64(0), np.int64(1)  # axes, and the first column; of a number in the code numba makes a type of its own
+X, Y = np.int64(0), np.int64(1)  # axes; X also where 0 is handed on: for a number in the code numba compiles anew
 ABSENT = -(1 << 40)  # no row or column, counted from any origin
 TILE = 192  # columns done at a time, so that the source rows which they read stay in the first-level cache
 FAR = 1 << 18  # pixels; objects that read from further are taken pixel by pixel
@@ -54,8 +54,8 @@ class Objects(NamedTuple):
     source_boxes: Reals  # (N, 4), or (0, 4): the same place of the source
     reads: Integers  # (N, 7)
     windows: Integers  # (N, 6)
-    opacity: Reals  # A of each object (N,) or flat pixel (P,), or (0,): 1
-    first: int | np.int64 = 0  # the flat pixel that the opacity of pixels begins with
+    opacity: Reals  # A of each object (N,); of each flat pixel from ``first`` on; or (0,): 1
+    first: int | np.int64 = 0
 
 
 class Job(NamedTuple):
@@ -117,7 +117,7 @@ class Room(NamedTuple):
     texels: NDArray[np.int32]  # (TILE,) filled by `positions`, as the next two
     across: Reals
     down: Reals
-    shares: Reals  # (TILE,) the opacity K A of columns
+    shares: Reals  # (TILE,) K A of columns; in the backward pass their A, or K A R
     opacity: Reals  # (TILE,) K A R
     values: Reals  # (C TILE) the values of columns, or (0,)
     window: Reals  # the values and coverage of one window, or (0,)
@@ -128,7 +128,7 @@ class Row(NamedTuple):
     """Where columns left .. right of row ``line`` of the window of ``object`` are read.
 
     ``left <= t0 <= x0 <= x1 <= t1 <= right``: from x0 to x1 every tap can be read, where need be after the position was
-    brought back to what can be read, and the pixel lies in the box as a whole, so that no care for borders is needed.
+    brought back to what can be read, and if K matters the pixel lies in the box as a whole: no care is needed.
     Before t0 and from t1 on nothing can be read under ZERO.
     """
 
@@ -168,7 +168,7 @@ def prefetch(typing, array, index):
 
 @instruction
 def stay_apart(typing):
-    """Keep the function that this stands in from being inlined: a loop that is read a lot needs all registers."""
+    """Keep the function that calls this from being inlined: its loop needs all registers for itself."""
 
     def generate(context, builder, signature, arguments):
         builder.function.attributes.add("noinline")
@@ -278,7 +278,7 @@ def start_of_row(real, f, y):
 
 @inner
 def narrow(real, begin, end, inverse, start, low, high):
-    """Where in ``begin .. end`` about ``low <= start + x / inverse < high``."""
+    """Columns about where ``low <= start + x / inverse < high``: the first of begin .. end, and one past the last."""
     if not np.isfinite(inverse):
         return (begin, end) if low <= start < high else (begin, begin)
     one, other = (low - start) * inverse, (high - start) * inverse
@@ -303,7 +303,7 @@ def row_of(real, f, n, y, left, right, covered, job):
     if f.tame and x0 < x1 and not clamped:
         x0, x1 = narrow(real, x0, x1, f.per_x, qx + f.a * off, f.first_x, f.last_x)
         x0, x1 = narrow(real, x0, x1, f.per_y, qy + f.c * off, f.first_y, f.last_y)
-        while x0 < x1 and not readable(real, f, x0, qx, qy):  # positions are monotonous along a row, rounded too
+        while x0 < x1 and not readable(real, f, x0, qx, qy):  # positions are monotonic along a row, rounded too
             x0 += 1
         while x0 < x1 and not readable(real, f, x1 - 1, qx, qy):
             x1 -= 1
@@ -372,7 +372,7 @@ class Taps(NamedTuple):
 
 @inner
 def taps(real, position, low, high, first, last, job):
-    """The `Taps` of a position, of which only first .. last can be read."""
+    """The `Taps` of a position; ``low, high``: the limits, ``first, last``: what of them lies in the source."""
     position, slope = fold(real, position, low, high, job)
     first, last = int(first), int(last)
     if job.nearest:
@@ -424,7 +424,7 @@ def weighted(real, one, other, weight, other_weight):
 
 @inner
 def share(real, x, low, high):
-    """How much of pixel x lies between low and high, and its derivatives, as `reference.coverage` has them."""
+    """How much of pixel x lies between low and high, and its derivatives with respect to these."""
     before_stop, after_start = high - real(x), real(x) + real(1) - low
     by_high, by_low = real(0) <= before_stop <= real(1), real(0) <= after_start <= real(1)
     covered = min(max(before_stop, real(0)), real(1)) + min(max(after_start, real(0)), real(1)) - real(1)
@@ -450,7 +450,7 @@ def alpha(real, n, at, objects, job):
 
 @inner
 def opacities(f, row, objects, job, shares):
-    """Fill ``shares`` with K A, the share inside the box times the opacity, of a row."""
+    """Fill ``shares`` with K A of a row: the opacity of its object or pixels times the coverage."""
     n, left, count = row.object, row.left, row.right - row.left
     at = objects.windows[n, START] + row.line * objects.windows[n, WIDTH] + left
     alphas(n, at, count, objects, job, shares)
@@ -459,7 +459,7 @@ def opacities(f, row, objects, job, shares):
 
 @inner
 def multiply_by_coverage(f, row, job, shares):
-    """Opacity times the coverage K of a row."""
+    """Multiply a row's ``shares``, opacities or gradients, by its coverage K, in place."""
     real, y, left, right = shares.dtype.type, row.line, row.left, row.right
     if job.covered and not (y >= f.y1 and y + 1 <= f.y2 and left >= f.x1 and right <= f.x2):
         part = share(real, y, f.y1, f.y2)[0]
@@ -471,7 +471,7 @@ def multiply_by_coverage(f, row, job, shares):
 
 @inner
 def multiply_by_reach(real, f, row, job, shares):
-    """Opacity times the reach R, the sum of the weights of the taps that exist."""
+    """Multiply a row's ``shares`` by its reach R, the sum of the weights of the taps that exist, in place."""
     fill(shares, X, row.t0 - row.left, real(0))
     fill(shares, row.t1 - row.left, row.right - row.left, real(0))
     for end in range(row.t0, row.t1 - (row.x1 - row.x0)):
@@ -489,8 +489,8 @@ def is_opaque(f, n, objects, job):
 
 @inner
 def positions(real, f, row, x0, x1, job, room):
-    """Of columns x0 .. x1 of an interior: the texel above left, counted from ``f.base``, and how far beyond its centre
-    the position lies, across and down; whether any of them is a texel's. In a loop of its own, as it is vectorised."""
+    """Fill the room with where columns x0 .. x1 of an interior are read: the texel above left, counted from ``f.base``,
+    and how far beyond its centre, across and down. Returns whether any weight is 0. A loop that is vectorised."""
     weightless, one = False, real(1)
     texels, across, down, ramp = room.texels, room.across, room.down, room.ramp
     begin, off, width = real(x0), real(0.5) - f.centre_x, np.int32(job.width)
@@ -507,4 +507,5 @@ def positions(real, f, row, x0, x1, job, room):
 
 @fused
 def blend(one, other, weight, other_weight):
+    """The weighted sum of two numbers."""
     return weight * one + other_weight * other

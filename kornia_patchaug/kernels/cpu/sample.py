@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from kornia_patchaug.kernels.cpu.rows import Reals
 
 PIECE = 1 << 14  # pixels: few enough to share the work evenly, many enough not to notice that it is handed out
-PIECES = 1 << 12  # of all windows together, as there are sums of each; more if there are more windows
+PIECES = 1 << 12  # of all windows together, as each has its sums; one a window at least
 NEAR = 1 << 17  # numbers of a source that a second-level cache holds
 AHEAD = 8  # rows: what one reads is asked for while those before it are computed
 LINE = 16  # pixels in a cache line, of float32
@@ -115,7 +115,7 @@ def rows_of(n, y0, y1, source, objects, job, target, room):
                 continue
             row = row_of(real, f, n, y, left, right, job.covered and not opaque, job)
             at = target.start + y * target.pitch
-            place = pixels, at if straight else -left, plane
+            place = pixels, at if straight else -left, plane  # where column 0 goes, how far apart channels lie
             sample_beyond(real, row, job, place)
             sample_ends(real, f, row, source, job, place)
             if job.nearest:
@@ -183,7 +183,7 @@ def sample_beyond(real, row, job, place):
 
 @inner
 def sample_ends(real, f, row, source, job, place):
-    """What lies before x0 and from x1 on, with all the care that borders and edges need."""
+    """Columns t0 .. x0 and x1 .. t1 of a row, with all the care that borders and edges need."""
     pixels, at, plane = place
     for end in range(row.t0, row.t1 - (row.x1 - row.x0)):
         x = end if end < row.x0 else end + (row.x1 - row.x0)
@@ -199,7 +199,7 @@ def sample_ends(real, f, row, source, job, place):
 
 @inner
 def nearest(real, f, row, source, job, place):
-    """The interior of a row."""
+    """The interior of a row, of the nearest pixels."""
     pixels, at, plane = place
     for x in range(row.x0, row.x1):
         dx = real(x) + (real(0.5) - f.centre_x)
@@ -214,19 +214,19 @@ def nearest(real, f, row, source, job, place):
 
 @inner
 def bilinear(real, f, row, source, job, place, room):
-    """The interior of a row."""
+    """The interior of a row, interpolated."""
     pixels, at, plane = place
     weightless = positions(real, f, row, row.x0, row.x1, job, room)
     texels, place = (room.texels, room.across, room.down), (pixels, at + row.x0, plane)
     shape, count = (job.channels, job.height * job.width, job.width), row.x1 - row.x0
     interpolate(source, f.base, shape, texels, place, count)
-    if weightless and is_odd(real, job.channels, place, count):
+    if weightless and is_odd(job.channels, place, count):
         interpolate_with_care(real, source, f.base, shape, texels, place, count)
 
 
 @apart
 def interpolate(source, base, shape, texels, place, count):
-    """Bilinear interpolation at positions as `positions` finds them, so many in turn."""
+    """Bilinear values of ``count`` pixels, at the texels that `positions` left in the room, to ``place``."""
     stay_apart()
     (channels, area, width), (texels, across, down), (pixels, first, plane) = shape, texels, place
     k, one, count, base = np.uint64(0), np.uint64(1), np.uint64(count), np.uint64(base)
@@ -255,7 +255,7 @@ def interpolate(source, base, shape, texels, place, count):
 
 @inner
 def between(source, i, width, across, down):
-    """The value so far to the right of texel i, and below it."""
+    """The value ``across`` columns to the right of texel i and ``down`` rows below it."""
     j, one, left = i + width, np.uint64(1), source.dtype.type(1) - across
     above = blend(source[i], source[i + one], left, across)
     below = blend(source[j], source[j + one], left, across)
@@ -263,7 +263,7 @@ def between(source, i, width, across, down):
 
 
 @inner
-def is_odd(real, channels, place, count):
+def is_odd(channels, place, count):
     """Whether a value of a row is 0, where its sign may depend on texels that have no weight, or is not finite."""
     pixels, first, plane = place
     odd = False
@@ -275,7 +275,7 @@ def is_odd(real, channels, place, count):
 
 @apart
 def interpolate_with_care(real, source, base, shape, texels, place, count):
-    """The same, but that a weight of 0 takes no part, as a texel may be infinite."""
+    """As `interpolate`, but a weight of 0 takes no part, as its texel may be infinite or NaN."""
     (channels, area, width), (texels, across, down), (pixels, first, plane) = shape, texels, place
     for k in range(count):
         u, v = across[k], down[k]

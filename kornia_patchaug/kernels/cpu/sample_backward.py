@@ -24,6 +24,7 @@ from kornia_patchaug.kernels.cpu.rows import (
     Job,
     Objects,
     Room,
+    X,
     all_ends,
     alpha,
     alphas,
@@ -58,10 +59,8 @@ class Grads(NamedTuple):
     """Gradients with respect to what is sampled, and the one that they make with respect to opacity; flat."""
 
     values: Reals  # (C P)
-    opacity: (
-        Reals  # (P,) to K A R, which covers the canvas; to K A, values and all, if the job has differences; or (0,)
-    )
-    of_pixels: Reals  # (P,) the gradient with respect to A of each pixel, to be filled; or (0,)
+    opacity: Reals  # (P,) to K A R, for what it hides alone; or, of differences, to K A in full; or (0,)
+    of_pixels: Reals  # (P,) the gradient with respect to A of each pixel, to be filled; or (0,); may be ``opacity``
 
 
 def sample_backward(grad_values: Maybe, grad_coverage: Maybe, inputs: Inputs, plan: Plan, wanted: Wanted) -> Gradients:
@@ -97,7 +96,7 @@ def add_to_source(target: Reals, clear: bool, readers: Groups, grads: Grads, obj
 
 
 def gradients_of_objects(source: Tensor, plan: Plan, grads: Grads, objects: Objects, job: Job, wanted: Wanted) -> Found:
-    """The gradients with respect to theta, boxes, source boxes and the objects' opacity, None where not wanted."""
+    """The gradients: theta (N, 2, 3), boxes (N, 4), source boxes (N, 4), A of objects (N, 1); None where not wanted."""
     if not (wanted.theta or wanted.boxes or wanted.source_boxes or wanted.opacity):
         return None, None, None, None
     sums = np.empty((len(objects.theta) * pieces_of(plan.windows), SUMS))
@@ -107,7 +106,7 @@ def gradients_of_objects(source: Tensor, plan: Plan, grads: Grads, objects: Obje
 
 
 def finished(sums: NDArray[np.float64], objects: Objects, job: Job, wanted: Wanted) -> Found:
-    """The same of sums ``(K, 13)``, those of the pieces of each object one after another."""
+    """The same of sums ``(N pieces, 13)``, those of each object one after another."""
     count, dtype = len(objects.theta), objects.boxes.dtype
     arrays = [np.empty((count, size), dtype) for size in (6, 4, 4, 1)]
     finish(sums, tuple(objects), tuple(job), *arrays)
@@ -126,7 +125,7 @@ def sums_loop(begin, end, source, objects, job, grads, sums, room):
     objects, job, grads, room = Objects(*objects), Job(*job), Grads(*grads), Room(*room)
     for k in range(begin, end):
         n, y0, y1 = piece_of(k, len(sums) // len(objects.windows), objects.windows)
-        fill(sums[k], 0, SUMS, 0.0)
+        fill(sums[k], X, SUMS, 0.0)
         rows_to_sums(n, (y0, y1), source, objects, job, grads, sums[k], room)
 
 
@@ -188,7 +187,7 @@ def interior_to_sums(f, row, at, source, job, grads, add, room):
 
 @fused
 def to_position(grad, source, i, width, weights, by_x, by_y):
-    """The gradient of a value to the position, across and down, that is added up; and the value times its gradient."""
+    """by_x and by_y with what this value's gradient adds to them; and the value times its gradient."""
     j, one, (wx, wy) = i + width, np.uint64(1), weights
     right, below_right, below = source[i + one] - source[i], source[j + one] - source[j], source[j] - source[i]
     twist = below_right - right
@@ -209,7 +208,7 @@ def to_opacity(by_value, o, job, grads, part, reach, add):
 
 @inner
 def opacity_to_sums(f, row, grad, job, add):
-    """The gradient with respect to K A of a row to that of A, in its place, and what it adds to that of its object."""
+    """Turn a row's gradient with respect to K A into that to A, in place, and add it to that of its object."""
     multiply_by_coverage(f, row, job, grad)
     if job.opacity_of == OBJECT:
         for i in range(len(grad)):
@@ -289,7 +288,7 @@ def ends_to_sums(f, row, at, source, objects, job, grads, add):
 
 @inner
 def move_edge(add, side, by_share, slope, other):
-    """The gradient with respect to an edge; one that moves nothing has no part in what is not a number."""
+    """Add to the gradient of an edge, ``add[side]``; nothing, not even NaN, where the edge does not move the pixel."""
     if slope != 0:
         add[side] += by_share * slope * other
 

@@ -29,8 +29,8 @@ def spread(loop: Loop, arguments: Arguments, count: int, pixels: int, room: Call
     """Have ``loop(begin, end, *arguments, *room())`` do tasks 0 .. count, on as many threads as torch uses and they are
     worth, each of which has a room of its own.
 
-    The loop must let go of the interpreter's lock. Whoever is free takes the next tasks. Named tuples come as plain
-    ones: numba looks at their names at every call, which shows in a small one.
+    The loop must let go of the interpreter's lock. Whoever is free takes the next tasks. Named tuples among
+    ``arguments``, but not inside them, are made plain: numba looks at their names at every call.
     """
     threads = min(threads_for(pixels), count)
     arguments = tuple([tuple(value) if isinstance(value, tuple) else value for value in arguments])
