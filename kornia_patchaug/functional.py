@@ -281,7 +281,9 @@ def _paste_patches(
     align_corners: bool,
 ) -> Tensor:
     sampling = _sampling(mode, "border", align_corners, EDGE_PADDINGS)
-    check_images("patches", patches)
+    for name, value in (("images", images), ("patches", patches)):
+        check_images(name, value)
+    check_device("patches", patches, images)
     check_readable("patches", patches)
     objects = check_objects(images, boxes, obj_to_img, alpha=alpha)
     if patches.shape[:2] != (len(objects.boxes), images.shape[1]):
@@ -289,7 +291,6 @@ def _paste_patches(
             f"patches: expected shape ({len(objects.boxes)}, {images.shape[1]}, h, w), one patch a box with the "
             f"images' channels, got {tuple(patches.shape)}."
         )
-    check_device("patches", patches, images)
     plan = image_plan(objects.host_boxes, objects.host_image, images, sampling, False)
     plan, whole = replace(plan, reads=Reads.whole(patches)), whole_boxes(patches, objects.boxes)
     return paint(patches, images, identity_theta(objects.boxes), objects.boxes, plan, objects.alpha, whole)
