@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kornia_patchaug.kernels.cpu.rows import Reals
 
 HUGE = 1 << 22  # bytes from which on NumPy asks for huge pages
+RAMPS = {np.dtype(real): np.arange(TILE, dtype=real) for real in (np.float32, np.float64)}  # 0, 1, 2, ...
 NOTHING = Wanted(source=False, theta=False, boxes=False)
 
 
@@ -42,7 +43,7 @@ def room_of(like: Reals, channels: int = 0, window: int = 0, opacities: int = 0)
     """What one thread works in, the fields of a `Room`: for so many channels, numbers of a window, and opacities."""
     sizes = TILE, TILE, TILE, TILE, channels * TILE, window, opacities
     reals = [np.empty(size, like.dtype) for size in sizes]
-    return ((np.arange(TILE, dtype=like.dtype), np.empty(TILE, np.int32), *reals),)
+    return ((RAMPS[like.dtype], np.empty(TILE, np.int32), *reals),)
 
 
 def contiguous(tensor: Tensor) -> NDArray[Any]:

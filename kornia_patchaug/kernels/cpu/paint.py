@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kornia_patchaug.frames import whole_boxes
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Painted, Read, Wanted
-from kornia_patchaug.kernels.cpu.arrays import NOTHING, flat, fresh, job_of, objects_of, room_of, shaped
+from kornia_patchaug.kernels.cpu.arrays import NOTHING, contiguous, flat, fresh, job_of, objects_of, room_of, shaped
 from kornia_patchaug.kernels.cpu.composite import (
     Canvas,
     band_of,
@@ -24,6 +24,7 @@ from kornia_patchaug.kernels.cpu.composite import (
 )
 from kornia_patchaug.kernels.cpu.jit import inner, jit
 from kornia_patchaug.kernels.cpu.rows import (
+    NOBODY,
     PIXEL,
     TILE,
     Job,
@@ -53,7 +54,7 @@ from kornia_patchaug.kernels.cpu.threads import spread
 from kornia_patchaug.plan import HEIGHT, START, WIDTH, Plan, matte_plan
 
 if TYPE_CHECKING:
-    from kornia_patchaug.kernels.cpu.rows import Reals
+    from kornia_patchaug.kernels.cpu.rows import Integers, Reals
 
 
 class Scene(NamedTuple):
@@ -62,32 +63,39 @@ class Scene(NamedTuple):
     place: Canvas
     objects: Objects
     job: Job
-    mattes: tuple[Any, ...]  # flat pixels, objects and job, as tuples; (0,) pixels: there are none
+    matte: tuple[Any, ...]  # the fields of `Matte`; without pixels there is none
+
+
+class Matte(NamedTuple):
+    """What the opacity of flat pixels is sampled from."""
+
+    pixels: Reals  # flat
+    boxes: Reals  # (N, 4) all of each
+    reads: Integers  # (N, 7)
+    height: int
+    width: int
+    beyond: int
 
 
 def paint(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, read: Read, keep: bool) -> Painted:
     """As `backend.Fused.paint`."""
-    scene, sampled = _scene(inputs, canvas, opacity, plan, read), None
+    scene, sampled = _scene(inputs, canvas, opacity, plan), None
     if opacity is not None and opacity.ndim == 4:
-        of_matte = matte_plan(opacity, plan)
-        laid_over = inputs._replace(source_boxes=whole_boxes(opacity, inputs.boxes))
-        mattes = scene.objects.opacity, tuple(objects_of(laid_over, of_matte)), tuple(job_of(opacity, of_matte))
-        of_pixels = fresh(plan.windows.total if keep else 0, scene.objects.boxes)
-        scene = scene._replace(objects=scene.objects._replace(opacity=of_pixels), mattes=mattes)
+        of_matte, like, (height, width) = matte_plan(opacity, plan), scene.objects.boxes, opacity.shape[2:]
+        boxes = contiguous(whole_boxes(opacity, inputs.boxes))
+        matte = Matte(flat(opacity, like), boxes, of_matte.reads.host, height, width, int(of_matte.sampling.beyond))
+        of_pixels = fresh(plan.windows.total if keep else 0, like)
+        scene = scene._replace(objects=scene.objects._replace(opacity=of_pixels), matte=matte)
         sampled = torch.from_numpy(of_pixels) if keep else None
     out, kept = _painted(inputs.source, canvas, scene, read, keep and read is not Read.PAINTED)
     return shaped(out, canvas), torch.from_numpy(kept), sampled
 
 
-def _scene(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, read: Read, wanted: Wanted = NOTHING) -> Scene:
-    """The `Scene` of a call. Of a matte, `paint` has still to make its `mattes`."""
-    # What was there less its value is all that opacity changes. But the reach has a gradient of its own, and a canvas
-    # that each object read is made by the backward pass what it was.
-    differences = read is not Read.PAINTED and not plan.sampling.by_reach
-    objects = objects_of(inputs, plan, opacity)
-    job = job_of(inputs.source, plan, opacity, wanted)._replace(differences=differences)
-    nothing = objects.opacity[:0], tuple(objects), tuple(job)
-    return Scene(canvas_of(canvas, plan.windows), objects, job, nothing)
+def _scene(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, wanted: Wanted = NOTHING) -> Scene:
+    """The `Scene` of a call. A matte, `paint` has still to give its place."""
+    objects, job = objects_of(inputs, plan, opacity), job_of(inputs.source, plan, opacity, wanted)
+    none = objects.opacity[:0], objects.boxes, objects.reads, 0, 0, 0
+    return Scene(canvas_of(canvas, plan.windows), objects, job, none)
 
 
 def _painted(source: Tensor, canvas: Tensor, scene: Scene, read: Read, keep: bool) -> tuple[Reals, Reals]:
@@ -96,8 +104,8 @@ def _painted(source: Tensor, canvas: Tensor, scene: Scene, read: Read, keep: boo
     kept = fresh(channels * scene.job.total if keep else 0, out)
     came, bare = flat(canvas, out), tuple(map(tuple, scene))
     sides = scene.place.windows[:, WIDTH:START]
-    area = int(sides.prod(1).max(initial=0)) if read is Read.PAINTED or len(scene.mattes[0]) else 0
-    opacities = area if len(scene.mattes[0]) and not len(scene.objects.opacity) else 0
+    area = int(sides.prod(1).max(initial=0)) if read is Read.PAINTED or len(scene.matte[0]) else 0
+    opacities = area if len(scene.matte[0]) and not len(scene.objects.opacity) else 0
     if read is Read.PAINTED:  # images are independent of one another, and of one image nothing is done at once
         room = partial(room_of, out, channels, (channels + 1) * area, opacities)
         spread(sweep_loop, (bare, came, out, kept), len(canvas), canvas.numel(), room)
@@ -111,13 +119,16 @@ def paint_backward(
     grad: Tensor, kept: Tensor, inputs: Inputs, opacity: Maybe, plan: Plan, read: Read, wanted: Wanted
 ) -> tuple[Gradients, Maybe, Maybe]:
     """As `backend.Fused.paint_backward`."""
-    scene, of_source, source = _scene(inputs, grad, opacity, plan, read, wanted), None, inputs.source
+    scene, of_source, source = _scene(inputs, grad, opacity, plan, wanted), None, inputs.source
     place, objects, job, _ = scene
     like, bare = objects.boxes, tuple(map(tuple, scene))
     covers = wanted.opacity or (wanted.boxes and job.covered) or (wanted.theta and job.by_reach)
     each = wanted.opacity and job.opacity_of == PIXEL
     of_opacity = fresh(job.total if covers else 0, like)
-    of_pixels = of_opacity if job.differences else fresh(job.total if each else 0, like)
+    # What was there less its value is all that opacity changes. But the reach has a gradient of its own, and a canvas
+    # that each object read is made what it was.
+    differences = read is not Read.PAINTED and not job.by_reach
+    of_pixels = of_opacity if differences else fresh(job.total if each else 0, like)
     if read is Read.PAINTED:
         painted, below = _painted(source, source, scene, read, keep=True)  # once more, for what was under each pixel
         grads, sums = Grads(below, of_opacity, of_pixels), np.empty((len(objects.theta), SUMS))
@@ -125,7 +136,8 @@ def paint_backward(
         spread(sweep_backward_loop, (bare, painted, grads, out, sums), len(grad), grad.numel(), lambda: room_of(like))
         of_objects = finished(sums, objects, job, wanted)
     else:
-        grads, out = Grads(fresh(job.channels * job.total, like), of_opacity, of_pixels), fresh(grad.numel(), like)
+        values, out = fresh(job.channels * job.total, like), fresh(grad.numel(), like)
+        grads = Grads(values, of_opacity, of_pixels, differences)
         arguments = bare, flat(grad, like), flat(kept, like), grads, out
         spread(take_off_loop, arguments, place.bands, grad.numel(), lambda: room_of(like))
         if read is Read.CANVAS and wanted.canvas:
@@ -141,22 +153,24 @@ def paint_backward(
 @inner
 def scene_of(scene):
     """A `Scene` of tuples."""
-    place, objects, job, mattes = scene
-    return Scene(Canvas(*place), Objects(*objects), Job(*job), mattes)
+    place, objects, job, matte = scene
+    return Scene(Canvas(*place), Objects(*objects), Job(*job), Matte(*matte))
 
 
 @inner
 def with_opacity(n, y0, y1, scene, room):
     """The objects, with the opacity of rows y0 .. y1 of the window of object n sampled, if it has a matte."""
-    (pixels, objects, job), known, nothing = scene.mattes, scene.objects, room.window[:0]
-    if not len(pixels):
-        return known
-    objects, job = Objects(*objects), Job(*job)
-    start, columns = objects.windows[n, START], objects.windows[n, WIDTH]
-    opacity, first = (known.opacity, X) if len(known.opacity) else (room.opacities, start + y0 * columns)
-    target = Target(opacity, start - first, columns, job.total, False, nothing, nothing)
-    rows_of(n, y0, y1, pixels, objects, job, target, room)
-    return Objects(known.theta, known.boxes, known.source_boxes, known.reads, known.windows, opacity, first)
+    matte, objects, job, none = scene.matte, scene.objects, scene.job, room.window[:0]
+    if not len(matte.pixels):
+        return objects
+    theta, boxes, windows = objects.theta, objects.boxes, objects.windows
+    start, columns = windows[n, START], windows[n, WIDTH]
+    opacity, first = (objects.opacity, X) if len(objects.opacity) else (room.opacities, start + y0 * columns)
+    rules = job.nearest, matte.beyond, job.align_corners, False, False, NOBODY, False, False
+    laid_over = Objects(theta, boxes, matte.boxes, matte.reads, windows, none, X)
+    target = Target(opacity, start - first, columns, job.total, False, none, none)
+    rows_of(n, y0, y1, matte.pixels, laid_over, Job(1, matte.height, matte.width, job.total, *rules), target, room)
+    return Objects(theta, boxes, objects.source_boxes, objects.reads, windows, opacity, first)
 
 
 @jit

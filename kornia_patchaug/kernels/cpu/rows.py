@@ -73,7 +73,6 @@ class Job(NamedTuple):
     opacity_of: int  # NOBODY, OBJECT or PIXEL
     of_boxes: bool  # a gradient with respect to boxes is wanted: pixels beside an edge count as cut by it
     of_opacity: bool  # a gradient with respect to opacity is wanted
-    differences: bool = False  # what is kept of a painted pixel is what was there less its value, not what was there
 
 
 NOBODY, OBJECT, PIXEL = range(3)

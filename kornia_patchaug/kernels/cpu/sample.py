@@ -51,11 +51,11 @@ class Target(NamedTuple):
     each further channel."""
 
     pixels: Reals
-    start: int
+    start: int | np.int64
     pitch: int
     plane: int
     paints: bool  # over what is there, as far as it is opaque; else K A V is stored
-    kept: Reals  # (C P) what was there, less V if the job wants ``differences``, to be filled; or (0,)
+    kept: Reals  # (C P) what was there less V, or under ``by_reach`` what was there, to be filled; or (0,)
     coverage: Reals  # the opacity K A R, to be filled at the same places as the first channel, or (0,)
 
 
@@ -145,7 +145,7 @@ def lay_over(f, row, objects, job, target, room):
     for channel in range(job.channels):
         at, first, flat = start + channel * target.plane, channel * TILE, flat_pixel + channel * job.total
         o, v, k = np.uint64(at), np.uint64(first), np.uint64(flat)
-        if len(target.kept) and not job.differences:
+        if len(target.kept) and job.by_reach:
             copy(target.kept, flat, target.pixels, at, row.right - row.left)
         elif len(target.kept):
             for i in range(count):

@@ -61,6 +61,7 @@ class Grads(NamedTuple):
     values: Reals  # (C P)
     opacity: Reals  # (P,) to K A R, for what it hides alone; or, of differences, to K A in full; or (0,)
     of_pixels: Reals  # (P,) the gradient with respect to A of each pixel, to be filled; or (0,); may be ``opacity``
+    differences: bool = False  # what was kept of each pixel is what was there less its value, not what was there
 
 
 def sample_backward(grad_values: Maybe, grad_coverage: Maybe, inputs: Inputs, plan: Plan, wanted: Wanted) -> Gradients:
@@ -140,7 +141,7 @@ def rows_to_sums(n, rows, source, objects, job, grads, add, room):
             if job.nearest and job.of_opacity:
                 row = all_ends(row)
             ends_to_sums(f, row, at, source, objects, job, grads, add)
-            if job.differences and job.of_opacity:
+            if grads.differences and job.of_opacity:
                 opacity_to_sums(f, row, grads.opacity[at + left : at + right], job, add)
             if not job.nearest:
                 positions(real, f, row, row.x0, row.x1, job, room)
@@ -152,7 +153,7 @@ def rows_to_sums(n, rows, source, objects, job, grads, add, room):
 def interior_to_sums(f, row, at, source, job, grads, add, room):
     """The interior of a row: what its positions and values add."""
     real, values, clamped = source.dtype.type, grads.values, job.beyond == NEAREST
-    each = job.of_opacity and not job.differences  # the value of each pixel counts
+    each = job.of_opacity and not grads.differences  # the value of each pixel counts
     sum_x, sum_x_dx, sum_y, sum_y_dx, sum_value = real(0), real(0), real(0), real(0), real(0)
     k, one, count, first = np.uint64(0), np.uint64(1), np.uint64(row.x1 - row.x0), np.uint64(at + row.x0)
     width, area, total = np.uint64(job.width), np.uint64(job.height * job.width), np.uint64(job.total)
@@ -237,7 +238,7 @@ def add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, dy, add):
 def ends_to_sums(f, row, at, source, objects, job, grads, add):
     """The columns of a row that are not its interior; also where nothing is read, as edges cover there."""
     real = source.dtype.type
-    everywhere = job.of_boxes if job.differences else len(grads.opacity) > 0 or job.of_opacity
+    everywhere = job.of_boxes if grads.differences else len(grads.opacity) > 0 or job.of_opacity
     t0, t1 = (row.left, row.right) if everywhere else (row.t0, row.t1)
     sum_x, sum_x_dx, sum_y, sum_y_dx = real(0), real(0), real(0), real(0)
     for end in range(t0, t1 - (row.x1 - row.x0)):
@@ -257,7 +258,7 @@ def ends_to_sums(f, row, at, source, objects, job, grads, add):
             t00, t01, t10, t11 = texels_of(real, source, first, across, down, job.width)
             by_x += grad * (v0 * (t01 - t00) + v1 * (t11 - t10))
             by_y += grad * (u0 * (t10 - t00) + u1 * (t11 - t01))
-            if not job.differences:
+            if not grads.differences:
                 by_value += grad * (v0 * (u0 * t00 + u1 * t01) + v1 * (u0 * t10 + u1 * t11))
         reach, by_share = real(1), by_value
         if job.by_reach:
@@ -268,7 +269,7 @@ def ends_to_sums(f, row, at, source, objects, job, grads, add):
             if job.by_reach:
                 by_x += grad * (v0 + v1) * (real(across.other != ABSENT) - real(across.one != ABSENT))
                 by_y += grad * (u0 + u1) * (real(down.other != ABSENT) - real(down.one != ABSENT))
-        if job.of_opacity and not job.differences:
+        if job.of_opacity and not grads.differences:
             to_opacity(by_value, at + x, job, grads, part_x * part_y, reach, add)
         opacity = alpha(real, row.object, at + x, objects, job)
         scale = part_x * part_y * opacity
