@@ -277,6 +277,18 @@ def test_a_pixel_that_is_nan_spoils_what_it_spoils_in_the_reference(kind, paddin
         assert kp.affine_patches(images, boxes, theta, obj_to_img, **options).isnan().any()
 
 
+@pytest.mark.parametrize("value", [0.5, -0.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("sequential", TRUTH)
+def test_a_texel_of_a_matte_beside_a_pixel_has_no_part_in_it(sequential, value, both):
+    """Every fourth pixel is read at a texel of the matte, beside one of this value, which has no weight there."""
+    images, matte = scene().images[:1], torch.full((1, 1, 3, 3), 0.25, dtype=torch.float64)
+    matte[0, 0, :, 1] = matte[0, 0, 1] = value
+    box, theta = torch.tensor([[1, 0, 10, 9]]), torch.eye(2, 3, dtype=torch.float64)[None]
+    painted = kp.affine_patches(images, box, theta, alpha=matte, align_corners=True, sequential=sequential)
+    assert names(both) == {"paint"}
+    assert torch.equal(painted[0, :, 0:9:8, 1:10:8], images[0, :, 0:9:8, 1:10:8])
+
+
 @pytest.mark.parametrize("sequential", TRUTH)
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_one_sweep_over_several_bands_blocks_and_tiles(channels, sequential, monkeypatch):

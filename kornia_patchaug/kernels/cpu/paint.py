@@ -57,6 +57,12 @@ if TYPE_CHECKING:
     from kornia_patchaug.kernels.cpu.rows import Integers, Reals
 
 
+FINITE = 8  # painted pixels for each of a matte, from which on it is worth to look whether it is finite
+
+
+FINITE = 8  # painted pixels for each of a matte, from which on it is worth to look whether it is finite
+
+
 class Scene(NamedTuple):
     """What all tasks of painting share."""
 
@@ -75,6 +81,7 @@ class Matte(NamedTuple):
     height: int
     width: int
     beyond: int
+    finite: bool  # is known to be
 
 
 def paint(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, read: Read, keep: bool) -> Painted:
@@ -83,7 +90,9 @@ def paint(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, read: Read
     if opacity is not None and opacity.ndim == 4:
         of_matte, like, (height, width) = matte_plan(opacity, plan), scene.objects.boxes, opacity.shape[2:]
         boxes = contiguous(whole_boxes(opacity, inputs.boxes))
-        matte = Matte(flat(opacity, like), boxes, of_matte.reads.host, height, width, int(of_matte.sampling.beyond))
+        pixels, beyond = flat(opacity, like), int(of_matte.sampling.beyond)
+        finite = FINITE * pixels.size < plan.windows.total and bool(np.isfinite(pixels).all())
+        matte = Matte(pixels, boxes, of_matte.reads.host, height, width, beyond, finite)
         of_pixels = fresh(plan.windows.total if keep else 0, like)
         scene = scene._replace(objects=scene.objects._replace(opacity=of_pixels), matte=matte)
         sampled = torch.from_numpy(of_pixels) if keep else None
@@ -94,7 +103,7 @@ def paint(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, read: Read
 def _scene(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, wanted: Wanted = NOTHING) -> Scene:
     """The `Scene` of a call. A matte, `paint` has still to give its place."""
     objects, job = objects_of(inputs, plan, opacity), job_of(inputs.source, plan, opacity, wanted)
-    none = objects.opacity[:0], objects.boxes, objects.reads, 0, 0, 0
+    none = objects.opacity[:0], objects.boxes, objects.reads, 0, 0, 0, False
     return Scene(canvas_of(canvas, plan.windows), objects, job, none)
 
 
@@ -166,7 +175,7 @@ def with_opacity(n, y0, y1, scene, room):
     theta, boxes, windows = objects.theta, objects.boxes, objects.windows
     start, columns = windows[n, START], windows[n, WIDTH]
     opacity, first = (objects.opacity, X) if len(objects.opacity) else (room.opacities, start + y0 * columns)
-    rules = job.nearest, matte.beyond, job.align_corners, False, False, NOBODY, False, False
+    rules = job.nearest, matte.beyond, job.align_corners, False, False, NOBODY, False, False, matte.finite
     laid_over = Objects(theta, boxes, matte.boxes, matte.reads, windows, none, X)
     target = Target(opacity, start - first, columns, job.total, False, none, none)
     rows_of(n, y0, y1, matte.pixels, laid_over, Job(1, matte.height, matte.width, job.total, *rules), target, room)

@@ -73,6 +73,7 @@ class Job(NamedTuple):
     opacity_of: int  # NOBODY, OBJECT or PIXEL
     of_boxes: bool  # a gradient with respect to boxes is wanted: pixels beside an edge count as cut by it
     of_opacity: bool  # a gradient with respect to opacity is wanted
+    finite: bool = False  # the source is known to be finite, and signs of zeros do not matter
 
 
 NOBODY, OBJECT, PIXEL = range(3)
@@ -489,8 +490,8 @@ def is_opaque(f, n, objects, job):
 @inner
 def positions(real, f, row, x0, x1, job, room):
     """Fill the room with where columns x0 .. x1 of an interior are read: the texel above left, counted from ``f.base``,
-    and how far beyond its centre, across and down. Returns whether any weight is 0. A loop that is vectorised."""
-    weightless, one = False, real(1)
+    and how far beyond its centre, across and down. Returns whether any weight is 0, if it matters."""
+    weightless, one, finite = False, real(1), job.finite
     texels, across, down, ramp = room.texels, room.across, room.down, room.ramp
     begin, off, width = real(x0), real(0.5) - f.centre_x, np.int32(job.width)
     for k in range(x1 - x0):
@@ -500,7 +501,8 @@ def positions(real, f, row, x0, x1, job, room):
         column, line = min(np.floor(px), f.last_x - one), min(np.floor(py), f.last_y - one)
         across[k], down[k] = px - column, py - line
         texels[k] = np.int32(line) * width + np.int32(column)
-        weightless |= across[k] * (one - across[k]) * (down[k] * (one - down[k])) == 0
+        if not finite:
+            weightless |= across[k] * (one - across[k]) * (down[k] * (one - down[k])) == 0
     return weightless
 
 
