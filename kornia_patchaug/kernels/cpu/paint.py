@@ -60,9 +60,6 @@ if TYPE_CHECKING:
 FINITE = 8  # painted pixels for each of a matte, from which on it is worth to look whether it is finite
 
 
-FINITE = 8  # painted pixels for each of a matte, from which on it is worth to look whether it is finite
-
-
 class Scene(NamedTuple):
     """What all tasks of painting share."""
 
