@@ -12,7 +12,7 @@ import torch
 import yaml
 
 import kornia_patchaug as kp
-from benchmarks.rivals import BOTH, FORWARD, OPENCV
+from benchmarks.rivals import FORWARD, OPENCV
 from benchmarks.rows import LOST, MISSED, OURS
 
 ROOT = Path(__file__).parents[1]
@@ -110,13 +110,6 @@ def section(text: str, title: str) -> str:
     return found[1]
 
 
-# The bars that are open: case, direction, contender. A row leaves when its bar is met, and none may join unseen.
-OPEN = {
-    ("M", FORWARD, "ours, a matte"),
-    *((case, BOTH, "ours, a matte") for case in ("M", "L")),
-}
-
-
 def test_the_published_table_loses_where_the_page_says():
     """docs/performance.md names every row that loses, and the table it takes has one for every case."""
     text = (ROOT / "benchmarks/results-cpu.md").read_text("utf-8")
@@ -125,9 +118,7 @@ def test_the_published_table_loses_where_the_page_says():
     assert lost == [("S", FORWARD, OURS, OPENCV)]
     lost_section = (ROOT / "docs/performance.md").read_text("utf-8").split("## Where we lose")[1].split("\n## ")[0]
     assert "On *S*" in lost_section and "OpenCV" in lost_section
-    missed = {(case, measured, ours) for case, measured, ours, *_, verdict, _ in rows if verdict == MISSED}
-    assert missed == OPEN
-    assert all(f"*{case}*" in lost_section or f"*{ours}*" in lost_section for case, _, ours in missed)
+    assert MISSED not in text
 
 
 def test_hooks_and_workflows_run_what_make_does():
