@@ -304,7 +304,10 @@ def test_one_sweep_over_several_bands_blocks_and_tiles(channels, sequential, mon
             results.append(without_boxes(images, boxes, theta, obj_to_img, sequential=sequential))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+    matte = torch.rand(4, 1, 5, 6, generator=generator, dtype=torch.float64)  # sampled band by band, and not kept
+    results[0].append(kp.affine_patches(images, boxes, theta, obj_to_img, alpha=matte, sequential=sequential))
     monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", "reference")
     expected = without_boxes(images, boxes, theta, obj_to_img, sequential=sequential)
+    expected.append(kp.affine_patches(images, boxes, theta, obj_to_img, alpha=matte, sequential=sequential))
     for one, other in zip(results[0], expected, strict=True):
         assert_agree(one, other, "paint", slack=10)
