@@ -87,7 +87,7 @@ def paint(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, read: Read
     if opacity is not None and opacity.ndim == 4:
         of_matte, like, (height, width) = matte_plan(opacity, plan), scene.objects.boxes, opacity.shape[2:]
         boxes = contiguous(whole_boxes(opacity, inputs.boxes))
-        pixels, beyond = flat(opacity, like), int(of_matte.sampling.beyond)
+        pixels, beyond = scene.objects.opacity, int(of_matte.sampling.beyond)
         finite = FINITE * pixels.size < plan.windows.total and bool(np.isfinite(pixels).all())
         matte = Matte(pixels, boxes, of_matte.reads.host, height, width, beyond, finite)
         of_pixels = fresh(plan.windows.total if keep else 0, like)
