@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+from torch.nn.functional import affine_grid, grid_sample
 from torch.testing import assert_close
 
+from benchmarks import reach
 from benchmarks.cases import Case, make_scene
 from benchmarks.rivals import clone_and_assign, index_put, kornia_idiom, one_clone, opencv_loop, ours, ours_sequential
 
@@ -42,6 +45,44 @@ def agree(rival, reference, case: Case, device: str = "cpu", atol: float = 1e-4)
     # An adjoint adds up what many pixels read; a sample that rounding moves across a pixel border changes theta's.
     assert_close(of_images, expected_images, atol=20 * atol, rtol=0)
     assert_close(of_theta, expected_theta, atol=1e-3 * float(expected_theta.abs().max()), rtol=0)
+
+
+def check_reach(device: str = "cpu", jobs: Sequence[reach.Job] = reach.JOBS) -> None:
+    """Raise AssertionError where a canvas an object gives another result or gradient than ours."""
+    for job in jobs:
+        reach_agrees(job, device)
+
+
+def reach_agrees(job: reach.Job, device: str = "cpu", run: Callable = reach.ours, atol: float = 1e-4) -> None:
+    """Results, and gradients to the patches and to what is learned for the same random weight, but for the rims."""
+    given = job.inputs(device)
+    where = beside_rims(given)
+    weight = where * torch.randn(given.images.shape, generator=torch.Generator().manual_seed(1)).to(device)
+    learned = tuple(dict.fromkeys(("patches", *job.learned)))
+    results = []
+    for paste in (reach.runs(job)[reach.RIVAL], run):
+        held = given.learnable(learned)
+        painted = paste(held)
+        gradients = torch.autograd.grad(painted, [getattr(held, name) for name in learned], weight)
+        results.append((painted.detach(), *gradients))
+    (painted, *found), (expected, *gradients) = results
+    where = where if given.mattes is None else torch.ones_like(where)  # mattes end before the rim
+    assert_close(where * painted, where * expected, atol=atol, rtol=0)
+    # As above: sums over many pixels, and samples that rounding moves across a pixel border.
+    for name, gradient, other in zip(learned, found, gradients, strict=True):
+        share = 1e-3 if name == "theta" else atol
+        assert_close(gradient, other, atol=share * max(1.0, float(other.abs().max())), rtol=0)
+
+
+def beside_rims(given: reach.Pasting) -> torch.Tensor:
+    """1 where the reach of each patch is 0 or 1, else 0, ``(B, 1, H, W)``. Where it is between, on a rim of a pixel,
+    the rivals multiply what fades by what fades."""
+    count, batch, (height, width) = len(given.boxes), len(given.images), given.images.shape[2:]
+    align_corners = given.align_corners
+    ones = torch.ones_like(given.patches[:1, :1]).expand(count, -1, -1, -1)
+    grid = affine_grid(reach.theta_of_canvas(given), [count, 1, height, width], align_corners=align_corners)
+    of_objects = grid_sample(ones, grid, align_corners=align_corners).view(batch, -1, 1, height, width)
+    return ((of_objects < 1e-5) | (of_objects > 1 - 1e-5)).all(1).to(ones.dtype)
 
 
 def opencv_agrees(shift: float = 0.0) -> None:

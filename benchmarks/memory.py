@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import resource
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -24,17 +25,22 @@ def bound(scene: Scene) -> int:
 
 
 def measured_peak(case: Case, key: str, objects: int, device: str, count: int) -> int | None:
-    """Peak bytes beyond the inputs and the output, in a fresh process; None if it did not survive.
+    """Peak bytes beyond the inputs and the output, in a fresh process; None if it did not survive."""
+    return in_fresh_process(peak, case, key, objects, device, count)
+
+
+def in_fresh_process(measure: Callable[..., int], *arguments: object) -> int | None:
+    """What a function says in a process of its own; None if that did not survive.
 
     The process is forked from one that has imported everything and run nothing: a fresh state without the wait.
     """
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload(["benchmarks.memory"])
+        context.set_forkserver_preload(["benchmarks.memory", "benchmarks.reach"])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:
-            return pool.submit(peak, case, key, objects, device, count).result()
+            return pool.submit(measure, *arguments).result()
         except BrokenProcessPool:
             return None
 
@@ -47,11 +53,22 @@ def peak(case: Case, key: str, objects: int, device: str, count: int) -> int:
             scene = make_scene(warm_up, device).first(number).learnable()
             weight = torch.rand_like(scene.images)
             call = partial(run, size=(case.patch_side,) * 2) if key == "c" else run
-            kept = []  # the output
-            gc.collect()
-            before = _start(device)
-            forward_and_backward(lambda *a, call=call, kept=kept: kept.append(call(*a)) or kept[0], scene, weight)
-            used = _peak(device) - before
+            used = beyond(partial(forward_and_backward, scene=scene, weight=weight), call, device)
+    return used
+
+
+def beyond(both: Callable[[Callable], object], run: Callable[..., torch.Tensor], device: str) -> int:
+    """Peak bytes of `both`, which is given `run`, beyond what is held before and beyond what `run` returns."""
+    kept: list[torch.Tensor] = []
+
+    def keeping(*given: object) -> torch.Tensor:
+        kept.append(run(*given))
+        return kept[0]
+
+    gc.collect()
+    before = _start(device)
+    both(keeping)
+    used = _peak(device) - before
     return used - kept[0].numel() * kept[0].element_size()
 
 

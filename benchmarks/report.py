@@ -12,6 +12,7 @@ import torch
 
 import kornia_patchaug as kp
 from benchmarks.cases import CUDA_CASES, ONE_IMAGE
+from benchmarks.reach import JOBS
 from benchmarks.rivals import CLONE
 from benchmarks.rows import BOUND, LANDS, LOST, MISSED, OURS, Row
 from benchmarks.stages import StageTime, stage_table
@@ -26,6 +27,10 @@ to images and theta. Contenders that copy images for every object are timed on o
 where the note says so, and their time is extended along the line through both: what grows faster is in their favour.
 (a) and (b) do what `sequential=True` does; (c), (d) and (e) what the default does, (c) at one resolution for all
 objects. Memory is the peak of forward and backward beyond inputs and output.
+
+In P1, P3 and P4 objects come from elsewhere and are laid anywhere, by one call of `paste_patches` with `clip=False`;
+they are compared with a canvas an object, as public code has it, and gradients go to what is learned there. A pixel is
+painted if its opacity is above 0. What a fill costs beyond the plain call is divided by the longest chain of overlaps.
 """
 RATIOS = "Times better than each, by the table of all rows; bold where we lose."
 STAGES = """Median times, and shares of the whole call's. Each stage is timed alone, on what the one before made.
@@ -81,8 +86,8 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def ratio_table(rows: Sequence[Row]) -> str:
-    """What `affine_patches` with its default options makes of every rival: a row a case, a column a rival."""
-    sizes, no_rivals = {case.name for case in CUDA_CASES}, (CLONE, BOUND)
+    """What we make of every rival, by default options but in the `JOBS`: a row a case, a column a rival."""
+    sizes, no_rivals = {case.name for case in (*CUDA_CASES, *JOBS)}, (CLONE, BOUND)
     of_interest = [r for r in rows if r.contender == OURS and r.case in sizes and r.rival not in no_rivals and r.ratio]
     found = {(r.case, r.measured, r.rival): r for r in of_interest}
     rivals = list(dict.fromkeys(rival for *_, rival in found))
@@ -110,7 +115,8 @@ def markdown(content: dict, rows: Sequence[Row], stages: Sequence[StageTime]) ->
     about = ", ".join(f"{name} {version}" for name, version in content["versions"].items() if version)
     where = content["machine"]
     quick = " (`--quick`: few rounds, parts of the objects)" if content["settings"]["quick"] else ""
-    cases = "\n".join(f"- {case}" for case in (*CUDA_CASES, ONE_IMAGE) if case.name in {row.case for row in rows})
+    found = {row.case for row in rows}
+    cases = "\n".join(f"- {case}" for case in (*CUDA_CASES, ONE_IMAGE, *JOBS) if case.name in found)
     device = f"{where['gpu']} beside " if "gpu" in where else ""
     computer = f"{where['processor']}, {where['cores']} cores, {where['memory_gib']} GiB"
     count = content["settings"]["threads"]
@@ -145,7 +151,9 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _value(value: float | None, unit: str) -> str:
     if value is None:
         return ""
-    return f"{value * 1e3:.4g} ms" if unit == "s" else f"{value:.4g} {unit}"
+    shown = {"s": (1e3, "ms"), "s/px": (1e9, "ns/px")}
+    factor, name = shown.get(unit, (1, unit))
+    return f"{value * factor:.4g} {name}"
 
 
 def _number(value: float) -> str:

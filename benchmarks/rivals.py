@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -116,24 +115,6 @@ CONTENDERS = {
     "e": Contender("(e) assign to one clone", one_clone, (BOTH,)),
 }
 OPENCV, CLONE = "(d) OpenCV + clone", "images.clone()"
-
-
-def option_calls(scene: Scene, both: bool) -> dict[str, Callable[[], Tensor]]:
-    """The plain call, and with each option that changes what is laid over, by label; gradients to images and theta."""
-    random = torch.Generator().manual_seed(2)
-    count, device = len(scene.boxes), scene.images.device
-    alpha = torch.rand(count, generator=random).to(device)
-    matte = torch.rand(count, 1, 16, 16, generator=random).to(device)
-    moving = scene._replace(boxes=scene.boxes.float().requires_grad_())
-    ways = {
-        CONTENDERS["ours"].label: (scene, {}),
-        "ours, alpha (N,)": (scene, {"alpha": alpha}),
-        "ours, a matte": (scene, {"alpha": matte}),
-        "ours, transparent": (scene, {"padding_mode": "transparent"}),
-    }
-    if both:
-        ways["ours, gradients to boxes"] = moving, {}
-    return {label: partial(kp.affine_patches, *of, **options) for label, (of, options) in ways.items()}
 
 
 def _objects(boxes: Tensor, each: Tensor, obj_to_img: Tensor) -> Iterator[tuple[list[int], Tensor, int]]:

@@ -25,6 +25,13 @@ CPU_BARS = {
 }
 CUDA_BARS = {(FORWARD, CLONE): {"M64": 1 / 2}, (BOTH, CLONE): {"M64": 1 / 5}}
 MIN_OPTION = 1 / 1.4  # the plain call's time over that with an option
+MIN_PER_PIXEL = 1 / 1.5  # the same for each painted pixel, of what paints other pixels than the plain call
+MIN_FILL = 1 / 6  # the time of images.clone() over that of a layer that is taken off and filled
+REACH_BARS = {  # times better than a canvas an object
+    "P1": {BOTH: 10.0, MEMORY: 20.0},
+    "P3": {BOTH: 5.0, MEMORY: 5.0},
+    "P4": {BOTH: 5.0, MEMORY: 5.0},
+}
 LANDS_AT = {OPENCV: 1 / 1.5}  # the least that may land, where that is less than the bar
 MAX_EXPONENT, MIN_MEMORY, MIN_THREADS, MIN_START = 1.05, 1.0, 1.5, 1.0
 
@@ -37,7 +44,7 @@ class Row:
     measured: str
     contender: str
     rival: str
-    unit: str  # of the next two: "s" or "MB"
+    unit: str  # of the next two: "s", "s/px" or "MB"
     ours: float
     theirs: float | None  # None: did not fit in memory
     ratio: float | None

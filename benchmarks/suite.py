@@ -11,20 +11,21 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from benchmarks import reach
 from benchmarks.cases import ONE_IMAGE, Case, Scene, growing, make_scene
 from benchmarks.measure import forward, forward_and_backward, interleaved
 from benchmarks.memory import bound, measured_peak
-from benchmarks.rivals import BOTH, CLONE, CONTENDERS, FORWARD, OPENCV, opencv_loop, option_calls
+from benchmarks.rivals import BOTH, CLONE, CONTENDERS, FORWARD, OPENCV, opencv_loop
 from benchmarks.rows import (
     BOUND,
     GROWTH,
     MAX_EXPONENT,
     MEMORY,
     MIN_MEMORY,
-    MIN_OPTION,
     MIN_THREADS,
     ONE_THREAD,
     OURS,
+    REACH_BARS,
     THREADS,
     Row,
     time_row,
@@ -93,29 +94,6 @@ def time_rows(case: Case, settings: Settings, log: list[dict]) -> Iterator[Row]:
             yield row(contender, CONTENDERS[key].label, times["sequential"], times[key], note=notes[key])
 
 
-def option_rows(case: Case, settings: Settings) -> Iterator[Row]:
-    """What alpha, a matte, ``transparent`` and gradients to boxes cost beside the plain call."""
-    for direction in (FORWARD, BOTH):
-        scene, weight = _inputs(case, direction, settings)
-        calls: dict[str, Callable[[], object]] = {}
-        learnable = scene if weight is None else scene.learnable()
-        for label, call in option_calls(learnable, weight is not None).items():
-            calls[label] = partial(_forward, call) if weight is None else partial(_backward, call, learnable, weight)
-        times = {label: median(taken) for label, taken in settings.interleaved(calls).items()}
-        plain = times.pop(OURS)
-        for label, taken in times.items():
-            yield Row(case.name, direction, label, OURS, "s", taken, plain, plain / taken, MIN_OPTION)
-
-
-def _forward(call: Callable[[], torch.Tensor]) -> torch.Tensor:
-    with torch.no_grad():
-        return call()
-
-
-def _backward(call: Callable[[], torch.Tensor], scene: Scene, weight: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return torch.autograd.grad(call(), (scene.images, scene.theta), weight)
-
-
 def extended(times: dict[int, float], count: int) -> float:
     """The time of `count` objects on the line through two counts: what grows faster than that is free."""
     (few, low), (some, high) = sorted(times.items())
@@ -180,7 +158,31 @@ def memory_rows(case: Case, settings: Settings) -> Iterator[Row]:
             yield row(CONTENDERS["c"].label, theirs=theirs, ratio=ratio, note=notes["c"] or _gone(rival))
 
 
-def _gone(peak: int | None) -> str:
+def reach_rows(job: reach.Job, settings: Settings, log: list[dict]) -> Iterator[Row]:
+    """One call of ours against a canvas an object: time, and memory unless the run is quick; forward and backward."""
+    given, runs = job.inputs(settings.device).learnable(job.learned), reach.runs(job)
+    weight = torch.rand(given.images.shape, generator=torch.Generator().manual_seed(1)).to(settings.device)
+    calls = {who: partial(reach.learn, run, given, job.learned, weight) for who, run in runs.items()}
+    seconds = settings.interleaved(calls)
+    for who, taken in seconds.items():
+        entry = {"case": job.name, "measured": BOTH, "contender": who, "objects": len(given.boxes)}
+        log.append({**entry, "seconds": median(taken), "quartiles": _quartiles(taken), "rounds": len(taken)})
+    times = [median(seconds[who]) for who in (OURS, reach.RIVAL)]
+    note, bars = f"gradients to {', '.join(job.learned)}", REACH_BARS[job.name]
+    yield Row(job.name, BOTH, OURS, reach.RIVAL, "s", *times, times[1] / times[0], bars[BOTH], note=note)
+    if settings.quick:
+        return
+    del calls, given, weight
+    peak, theirs = (reach.measured_peak(job, who, settings.device, settings.threads) for who in (OURS, reach.RIVAL))
+    if peak is None:
+        raise RuntimeError(f"{OURS} in {job}: the process died, perhaps for want of memory.")
+    peak = max(peak, 1)
+    theirs, ratio = (None, None) if theirs is None else (theirs / MB, theirs / peak)
+    note = _gone(theirs) or note
+    yield Row(job.name, MEMORY, OURS, reach.RIVAL, "MB", peak / MB, theirs, ratio, bars[MEMORY], note=note)
+
+
+def _gone(peak: float | None) -> str:
     return "its process died, perhaps for want of memory" if peak is None else ""
 
 

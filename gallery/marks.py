@@ -14,7 +14,8 @@ RADIUS, HEAD, LABEL_SIZE, PADDING = 4.5, 6.0, 14, (3, 2)  # units; of a label, a
 BESIDE = 1.5  # image pixels from a box to the arrows that measure its size
 GRID = (16, 16, 20, 70)  # faint
 INKS = ("#ffffff", "#56b4e9")  # of the first two numbers of a box, and of the last two
-NAMES = {"xyxy": ("x1", "y1", "x2", "y2"), "xywh": ("x", "y", "w", "h"), "cxcywh": ("cx", "cy", "w", "h")}
+CORNERS = ("x1", "y1", "x2", "y2")
+NAMES = {"xyxy": CORNERS, "pascal_voc": CORNERS, "xywh": ("x", "y", "w", "h"), "cxcywh": ("cx", "cy", "w", "h")}
 
 
 class Dimension(NamedTuple):

@@ -228,6 +228,26 @@ after = kp.affine_patches(images, boxes, theta)""",
             gives="labels",
             tiles=(Tile("boxes", "images", "boxes"), Tile("labels", outlines="labels")),
         ),
+        Row(
+            "move_boxes",
+            'boxes, theta, outline="ellipse"',
+            "Of what is round, the box around the moved ellipse: one around the moved corners is too large.",
+            "A coin in its box; then turned and smaller, in a box with room on all sides; then in a box that fits it.",
+            option='outline="ellipse"',
+            setup="""
+images, boxes = load("coins.jpg", 6, crop=(505, 240, 640, 385))
+angle, scale = torch.tensor([45.0]), torch.tensor([0.65])
+still = torch.zeros(1, 2)
+theta = kp.theta_from_components(angle, scale, still, still, boxes=boxes)
+after = kp.affine_patches(images, boxes, theta, padding_mode="image")
+corners = kp.move_boxes(boxes, theta)""",
+            gives="labels",
+            tiles=(
+                Tile("boxes", "images", "boxes"),
+                Tile('"box"', outlines="corners"),
+                Tile('"ellipse"', outlines="labels"),
+            ),
+        ),
     ),
 )
 

@@ -137,6 +137,25 @@ alpha = (3 - 3 * radius).clamp(0, 1).expand(2, 1, 64, 64)""",
                 Tile("after", outlines="", boxes=""),
             ),
         ),
+        Row(
+            "soft_mattes",
+            'len(boxes), 64, shape="ellipse", feather=0.4',
+            "Mattes that fade towards the edge of the box, or of the ellipse in it.",
+            "Four coins in boxes; a white disk that fades; then the coins turned, without a seam.",
+            setup="""
+images, boxes = load("coins.jpg", 4, 5, 10, 11, crop=(300, 270, 556, 494))
+angle, one = torch.tensor([60.0, -60, 120, -120]), torch.ones(4)
+still = torch.zeros(4, 2)
+theta = kp.theta_from_components(angle, one, still, still, boxes=boxes)""",
+            gives="alpha",
+            then="""
+after = kp.affine_patches(images, boxes, theta, alpha=alpha)""",
+            tiles=(
+                BEFORE,
+                Tile("alpha of each", "alpha[:1]", "", ""),
+                Tile("after", outlines="", boxes=""),
+            ),
+        ),
     ),
 )
 
@@ -176,9 +195,15 @@ after = kp.affine_patches(images, boxes, theta)""",
                 "its two corners from the image's borders, the second a pixel short of the edge",
             ),
             (
+                "pascal_voc",
+                [10, 8, 21, 17],
+                "Two corners that name the first and the last pixel, counted from 1. The files of PASCAL VOC.",
+                "its two corners from the image's borders, the first a pixel within the edge",
+            ),
+            (
                 "xywh",
                 [9, 7, 12, 10],
-                "Corner and size. COCO.",
+                "Corner and size. COCO, and so also called `coco`.",
                 "its corner from the image's borders, and its width and height",
             ),
             (
@@ -202,7 +227,7 @@ after = kp.affine_patches(images, boxes, theta)""",
             (
                 "cxcywhn",
                 [0.5, 0.6, 0.4, 0.5],
-                "Centre and size, as shares. YOLO, DETR.",
+                "Centre and size, as shares. YOLO, and so also called `yolo`; DETR.",
                 "its centre, width and height as shares of the image",
             ),
         )

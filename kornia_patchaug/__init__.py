@@ -7,8 +7,10 @@ from kornia_patchaug.functional import (
     affine_patches,
     crop_patches,
     paste_patches,
+    transplant_patches,
     warp_patches,
 )
+from kornia_patchaug.mattes import soft_mattes
 from kornia_patchaug.theta import (
     compose_theta,
     invert_theta,
@@ -33,8 +35,10 @@ __all__ = [
     "move_boxes",
     "move_points",
     "paste_patches",
+    "soft_mattes",
     "split_boxes",
     "theta_from_components",
     "theta_from_lie",
+    "transplant_patches",
     "warp_patches",
 ]

@@ -33,7 +33,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-FORMATS = ("xyxy", "xyxy_plus", "xywh", "cxcywh", "xyxyn", "xywhn", "cxcywhn")
+FORMATS = ("xyxy", "xyxy_plus", "pascal_voc", "xywh", "cxcywh", "xyxyn", "xywhn", "cxcywhn")
+ALIASES = {"coco": "xywh", "yolo": "cxcywhn"}
+NAMES = (*FORMATS, *ALIASES)
+IN_PIXELS = tuple(name for name in NAMES if not ALIASES.get(name, name).endswith("n"))
+# What is added to the first and the second corner of a format to make them those of a half-open box.
+OFFSETS = {"xyxy": (0, 0), "xyxyn": (0, 0), "xyxy_plus": (0, 1), "pascal_voc": (-1, 0)}
 
 SILENT = torch.nn.Parameter.__torch_function__  # of subclasses that leave torch's functions alone
 
@@ -44,18 +49,20 @@ def convert_boxes(boxes: Tensor, source: str, target: str, size: tuple[int, int]
     """Convert boxes between formats.
 
     ``xyxy`` is half-open (``x2`` is one past the last pixel), ``xyxy_plus`` inclusive (``x2`` is the last pixel, as in
-    Kornia's ``bbox_xyxy`` data key), ``xywh`` corner and size (COCO), ``cxcywh`` centre and size. The formats ending
-    in ``n`` are divided by the image's width and height (``xywhn``, ``cxcywhn``: YOLO, DETR).
+    Kornia's ``bbox_xyxy`` data key), ``pascal_voc`` inclusive and counted from 1, as in that dataset's files (what
+    Albumentations calls so is ``xyxy``), ``xywh`` or ``coco`` corner and size, ``cxcywh`` centre and size. The formats
+    ending in ``n`` are divided by the image's width and height; ``cxcywhn`` is also called ``yolo``, and is DETR's.
 
     Args:
         boxes: ``(..., 4)``, integer or floating.
-        source: the format of ``boxes``, one of ``xyxy xyxy_plus xywh cxcywh xyxyn xywhn cxcywhn``.
+        source: the format of ``boxes``, one of
+            ``xyxy xyxy_plus pascal_voc xywh cxcywh xyxyn xywhn cxcywhn coco yolo``.
         target: the format of the result, one of the same.
         size: ``(height, width)`` in pixels; needed for the normalised formats only.
 
     Returns:
-        ``(..., 4)``. Integer boxes become int64 between ``xyxy``, ``xyxy_plus`` and ``xywh``, else the default floating
-        dtype; floating boxes keep their dtype. Floating results are float32 at least.
+        ``(..., 4)``. Integer boxes become int64 between ``xyxy``, ``xyxy_plus``, ``pascal_voc`` and ``xywh``, else the
+        default floating dtype; floating boxes keep their dtype. Floating results are float32 at least.
 
     Raises:
         TypeError: ``boxes`` is not a numeric tensor.
@@ -67,14 +74,17 @@ def convert_boxes(boxes: Tensor, source: str, target: str, size: tuple[int, int]
         tensor([[ 2,  3, 12,  8]])
         >>> kp.convert_boxes(torch.tensor([[0.5, 0.5, 1.0, 0.5]]), "cxcywhn", "xyxy", size=(40, 20))
         tensor([[ 0., 10., 20., 30.]])
+        >>> kp.convert_boxes(torch.tensor([[1, 1, 20, 40]]), "pascal_voc", "xyxy")  # all of a picture 20 pixels wide
+        tensor([[ 0,  0, 20, 40]])
     """
     check_numeric("boxes", boxes)
     if boxes.shape[-1:] != (4,):
         raise ValueError(f"boxes: expected shape (..., 4), got {tuple(boxes.shape)}.")
     for name, value in (("source", source), ("target", target)):
-        if value not in FORMATS:
-            raise ValueError(f"{name}: expected one of {', '.join(FORMATS)}, got {value!r}.")
+        if value not in NAMES:
+            raise ValueError(f"{name}: expected one of {', '.join(NAMES)}, got {value!r}.")
     format_of(boxes, "source", source)
+    source, target = ALIASES.get(source, source), ALIASES.get(target, target)
     scaled = source != target and (source.endswith("n") or target.endswith("n"))
     height, width = as_size("size", size) if scaled else (1, 1)
     halved = source != target and "c" in (source[0], target[0])
@@ -96,14 +106,16 @@ def convert_boxes(boxes: Tensor, source: str, target: str, size: tuple[int, int]
     elif source.startswith("xywh"):
         low, high = first, first + second
     else:
-        low, high = first, second + int(source == "xyxy_plus")
+        to_low, to_high = OFFSETS[source]
+        low, high = first + to_low, second + to_high
 
     if target.startswith("cxcywh"):
         first, second = (low + high) / 2, high - low
     elif target.startswith("xywh"):
         first, second = low, high - low
     else:
-        first, second = low, high - int(target == "xyxy_plus")
+        to_low, to_high = OFFSETS[target]
+        first, second = low - to_low, high - to_high
     if target.endswith("n"):
         first, second = first / unit, second / unit
     return torch.cat([first, second], dim=-1)
@@ -116,8 +128,9 @@ def flatten_boxes(boxes: BoxesLike, mode: str | None = None) -> tuple[Tensor, Te
         boxes: a list of one ``(n_i, 4)`` tensor an image; a padded ``(B, M, 4)`` tensor; or Kornia ``Boxes``. Every
             row of a padded tensor stays a row (``n = b * M + m``); an all-zero row is padding and becomes an empty
             box, which paints nothing. Rows that Kornia ``Boxes`` marks as padding or removed are left out.
-        mode: the format of the rows, one of the pixel formats of `convert_boxes`; if left out, ``xyxy``, or what
-            torchvision's ``BoundingBoxes`` say. Kornia ``Boxes`` have none.
+        mode: the format of the rows, one of the pixel formats of `convert_boxes`,
+            ``xyxy xyxy_plus pascal_voc xywh cxcywh coco``; if left out, ``xyxy``, or what torchvision's
+            ``BoundingBoxes`` say. Kornia ``Boxes`` have none.
 
     Returns:
         ``boxes (N, 4)`` half-open ``x1 y1 x2 y2`` in pixels, of a dtype as `convert_boxes` returns, and
@@ -132,9 +145,9 @@ def flatten_boxes(boxes: BoxesLike, mode: str | None = None) -> tuple[Tensor, Te
         >>> obj_to_img
         tensor([0, 0, 2])
     """
-    if mode is not None and (mode not in FORMATS or mode.endswith("n")):
+    if mode is not None and mode not in IN_PIXELS:
         raise ValueError(
-            f"mode: expected one of xyxy, xyxy_plus, xywh, cxcywh, got {mode!r}. Use convert_boxes with size= first."
+            f"mode: expected one of {', '.join(IN_PIXELS)}, got {mode!r}. Use convert_boxes with size= first."
         )
     if isinstance(boxes, Boxes):
         rows = cast("Tensor", boxes.to_tensor("xyxy_plus", as_padded_sequence=True))  # (B, M, 4) or (M, 4)
@@ -260,7 +273,7 @@ def format_of(value: object, name: str = "mode", mode: str | None = None) -> str
     said, kind = str(getattr(said, "value", said)).lower(), type(value).__name__
     if said not in FORMATS or said.endswith("n"):
         raise ValueError(f"boxes: expected {kind} of format xyxy, xywh or cxcywh, got {said}.")
-    if mode not in (None, said):
+    if mode is not None and ALIASES.get(mode, mode) != said:
         raise ValueError(f"{name}: expected {said!r}, the format that the {kind} have, got {mode!r}.")
     return said
 

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 # float32 cannot tell neighbouring pixels apart beyond this coordinate.
 MAX_COORDINATE = 2.0**24
-COUNTED = {"obj_to_img": "an image index", "classes": "a class index"}
+COUNTED = {
+    "obj_to_img": "an image index",
+    "classes": "a class index",
+    "patch_index": "a patch index",
+    "source_to_img": "the index of a source picture",
+}
 
 
 def _is_wrapped(value: Tensor) -> bool:
@@ -122,21 +127,28 @@ def check_index_values(name: str, host: NDArray[np.number], size: int) -> None:
     _check_rows(name, host, (host < 0) | (host >= size), f"{COUNTED[name]} in [0, {size})")
 
 
-def check_alpha(alpha: Tensor, count: int) -> None:
-    """Raise unless ``alpha`` is a floating ``(N,)`` or ``(N, 1, h, w)``."""
-    if not isinstance(alpha, Tensor) or not alpha.is_floating_point():
-        raise TypeError(f"alpha: expected a floating (N,) or (N, 1, h, w) tensor, got {describe(alpha)}.")
+def check_alpha(alpha: Tensor, count: int, size: tuple[int, int]) -> None:
+    """Raise unless ``alpha`` is a floating ``(N,)`` or ``(N, 1, h, w)``, or masks of the pictures' size, bool too."""
+    height, width = size
+    if not isinstance(alpha, Tensor) or not (alpha.is_floating_point() or (alpha.dtype == torch.bool and alpha.ndim == 3)):
+        raise TypeError(
+            f"alpha: expected a floating (N,) or (N, 1, h, w) tensor, or masks (N, {height}, {width}), bool or "
+            f"floating, got {describe(alpha)}."
+        )
     matte = alpha.ndim == 4 and alpha.shape[:2] == (count, 1) and min(alpha.shape[2:]) > 0
-    if alpha.shape != (count,) and not matte:
-        raise ValueError(f"alpha: expected shape ({count},) or ({count}, 1, h, w), got {tuple(alpha.shape)}.")
+    if tuple(alpha.shape) not in ((count,), (count, height, width)) and not matte:
+        raise ValueError(
+            f"alpha: expected shape ({count},), ({count}, 1, h, w) or, of masks over the pictures that are read, "
+            f"{(count, height, width)}, got {tuple(alpha.shape)}."
+        )
 
 
-def check_box_values(host: NDArray[np.float64]) -> None:
+def check_box_values(host: NDArray[np.float64], name: str = "boxes") -> None:
     """Raise unless the float64 ``(N, 4)`` boxes on the host are finite, ordered and countable."""
-    _check_rows("boxes", host, ~np.isfinite(host), "finite values")
+    _check_rows(name, host, ~np.isfinite(host), "finite values")
     remedy = " Boxes as corner and size go through convert_boxes(boxes, 'xywh', 'xyxy')."
-    _check_rows("boxes", host, host[:, 2:] < host[:, :2], "x1 y1 x2 y2 with x2 >= x1 and y2 >= y1", remedy)
-    _check_rows("boxes", host, abs(host) > MAX_COORDINATE, f"pixels within +-{MAX_COORDINATE:.0f}")
+    _check_rows(name, host, host[:, 2:] < host[:, :2], "x1 y1 x2 y2 with x2 >= x1 and y2 >= y1", remedy)
+    _check_rows(name, host, abs(host) > MAX_COORDINATE, f"pixels within +-{MAX_COORDINATE:.0f}")
 
 
 def check_values(

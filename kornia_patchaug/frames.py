@@ -14,6 +14,8 @@ from torch import Tensor
 from kornia_patchaug.checks import check_theta
 from kornia_patchaug.dtypes import working_dtype
 
+ILL = 1e-5  # of a determinant to its products: below, rounding decides where a matrix leads
+
 Corners = TypeVar("Corners", Tensor, "np.ndarray[tuple[int, int], np.dtype[np.float64]]")
 
 
@@ -66,6 +68,31 @@ def painted_pixels(boxes: Corners, height: int, width: int) -> Corners:
     return torch.cat([first, stop.where(has_area, first)], dim=1)
 
 
+def reached_pixels(
+    patches: Tensor, boxes: Tensor, source_boxes: Tensor, theta: Tensor, size: tuple[int, int], align_corners: bool
+) -> Tensor:
+    """What is painted where boxes clip nothing, ``(N, 4)``: the pixels of an image of that size about where the whole
+    pixels ``patches (N, 4)`` of the source go, faded over half a pixel beyond their edges as interpolation does.
+
+    All of the image where that is nowhere in particular, as theta is singular or next to it.
+    """
+    half = half_sizes(boxes, align_corners)
+    scale = safe_ratio(half_sizes(source_boxes, align_corners), half)
+    src_from_dst = scale[..., None] * centred_matrices(theta, half)
+    (a, b), (c, d) = (row.unbind(-1) for row in src_from_dst[..., :2].unbind(-2))
+    determinant, inverse = a * d - b * c, torch.stack([d, -b, -c, a], dim=-1).view(-1, 2, 2)
+    offsets = corners_of(patches + patches.new_tensor([-0.5, -0.5, 0.5, 0.5])) - centres(source_boxes)[:, None]
+    offsets = (offsets - src_from_dst[..., 2][:, None]) @ inverse.mT / determinant[:, None, None]
+    low, high = (offsets + centres(boxes)[:, None]).aminmax(dim=1)
+    # Pixels whose centre lies between; what is huge or not a number is beyond the image.
+    ill = ~(determinant.abs() > ILL * ((a * d).abs() + (b * c).abs()))[:, None] | ~(low + high).isfinite()
+    stop = boxes.new_tensor([size[1], size[0]])
+    first = (low + 0.5).floor().masked_fill(ill, 0).clamp(min=0).minimum(stop)
+    stop = (high - 0.5).ceil().where(~ill, stop).minimum(stop).maximum(first)
+    nothing = (patches[:, 2:] <= patches[:, :2]).any(1) | (boxes[:, 2:] <= boxes[:, :2]).any(1)
+    return torch.cat([first, stop.where(~nothing[:, None], first)], dim=1)
+
+
 def half_sizes(boxes: Tensor, align_corners: bool) -> Tensor:
     """Half the box frame's extent in pixels, (x, y): edges, or with ``align_corners`` first and last pixel centres.
 
@@ -86,8 +113,8 @@ def corners_of(boxes: Tensor) -> Tensor:
 
 
 def whole_boxes(patches: Tensor, like: Tensor) -> Tensor:
-    """``(N, 4)``: the box of each patch that is all of it."""
-    return like.new_tensor([[0, 0, patches.shape[3], patches.shape[2]]]).expand(len(patches), 4)
+    """``(N, 4)``, as many as in ``like (N, ...)``: the box that is all of a patch."""
+    return like.new_tensor([[0, 0, patches.shape[3], patches.shape[2]]]).expand(len(like), 4)
 
 
 def identity_theta(boxes: Tensor) -> Tensor:

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import math
 import typing  # the schema of an operator reads typing.Sequence, with any torch
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from kornia_patchaug.boxes import BoxesLike, as_size, plain_tensors
-from kornia_patchaug.checks import check_device, check_images, check_option, check_readable, check_theta_values
+from kornia_patchaug.checks import (
+    check_device,
+    check_images,
+    check_option,
+    check_readable,
+    check_theta_values,
+    describe,
+)
 from kornia_patchaug.dtypes import full_precision, working_dtype
-from kornia_patchaug.frames import as_theta, identity_theta, whole_boxes
+from kornia_patchaug.frames import as_theta, whole_boxes
 from kornia_patchaug.kernels import paint, sample
-from kornia_patchaug.objects import as_flat, check_objects, on_host
-from kornia_patchaug.painting import cut_out, paint_in_turn, paint_objects
+from kornia_patchaug.objects import Source, as_flat, check_objects, on_host
+from kornia_patchaug.painting import Fill, cut_out, paint_in_turn, paint_objects, paint_peeled, planned, read_by
 from kornia_patchaug.plan import PADDINGS as RULES
-from kornia_patchaug.plan import Plan, Reads, Sampling, Windows, image_plan
+from kornia_patchaug.plan import Plan, Reads, Sampling, Windows
 from kornia_patchaug.whole_op import operator
 
 MODES = ("bilinear", "nearest")
 PADDINGS = tuple(RULES)
 EDGE_PADDINGS = ("zeros", "border", "reflection")
 STEP_PADDINGS = (*EDGE_PADDINGS, "transparent")  # a crop has no surroundings
+CLEAR_PADDINGS = ("zeros", "transparent")  # without a box that clips, what lies beyond a patch is not painted
 
 Mode = Literal["bilinear", "nearest"]
 EdgePadding = Literal["zeros", "border", "reflection"]
+StepPadding = Literal["zeros", "border", "reflection", "transparent"]
 Padding = Literal["zeros", "border", "reflection", "image", "transparent"]
+FillLike = float | Sequence[float] | Tensor | Literal["surroundings"]
 
 
 @plain_tensors
@@ -43,26 +54,46 @@ def affine_patches(
     align_corners: bool = False,
     sequential: bool = False,
     patch_size: tuple[int, int] | None = None,
+    clip: bool = True,
+    fill: FillLike | None = None,
+    grow: float = 0.1,
 ) -> Tensor:
     """Warp every object's patch by its own affine transform and paint it back, in row order.
 
     For the pixel centre p of object n's window, ``canvas = (1 - K A) canvas + K A V`` with V the image read at
     ``q = box_n(theta_n(box_n^-1(p)))``, K the share of the pixel inside the box, and A the opacity. Gradients flow to
-    images, theta, boxes and alpha.
+    images, theta, boxes, alpha and fill.
+
+    Without ``clip`` an object is painted wherever in its image it lands: K is 1, and as under ``transparent`` R, the
+    sum of the weights of the pixels that exist, is part of opacity: ``canvas = (1 - A R) canvas + A V``.
+
+    With a ``fill`` each object is a layer of its picture. From the last row to the first it is read from the picture as
+    those above it left it, and its hole is filled; then all are laid over what remains, in row order. So each object
+    is there once, and where objects overlap, each label is true to its own.
 
     Args:
         images: ``(B, C, H, W)``, floating.
         boxes: ``(N, 4)`` half-open ``x1 y1 x2 y2`` in pixels; or per image, as `flatten_boxes` takes them.
         theta: ``(N, 6)`` or ``(N, 2, 3)``, output to input in the box frame, as ``affine_grid`` takes it.
         obj_to_img: ``(N,)`` integer, the image of each object; may be left out if B = 1 or boxes come per image.
-        alpha: opacity ``(N,)``, or a matte ``(N, 1, h, w)`` laid over the box, which moves with the patch.
+        alpha: opacity ``(N,)``; or a matte ``(N, 1, h, w)`` laid over the box; or masks ``(N, H, W)``, bool or
+            floating, over the image, of which what lies in the object's box counts. Mattes and masks move with the
+            patch. Beyond a mask the canvas shows: with one, ``zeros`` is ``transparent``.
         mode: ``bilinear`` or ``nearest``.
         padding_mode: what lies beyond the patch. ``zeros``, ``border``, ``reflection``: as ``grid_sample`` on the crop;
             ``image``: the object's surroundings; ``transparent``: the canvas shows.
         align_corners: whether -1 and 1 in the box frame are the edges of the box or its outermost pixel centres.
         sequential: crop object n from the canvas as objects 0 .. n-1 left it, rather than from the input.
         patch_size: ``(h, w)`` runs crop, warp and paste one after another at that resolution, on Kornia's
-            ``crop_and_resize`` and ``warp_affine``; theta must then be invertible, and ``image`` cannot be had.
+            ``crop_and_resize`` and ``warp_affine``; theta must then be invertible, and ``image`` cannot be had, nor
+            ``clip=False``.
+        clip: paint within the object's box only. Without it ``padding_mode`` is ``zeros`` or ``transparent``, which
+            then are the same.
+        fill: what an object leaves behind: a number, a colour ``(C,)``, clean backgrounds ``(B, C, H, W)``, or
+            ``surroundings``, a smooth continuation of what is around its box. None: the image stays, so that an object
+            that leaves its place is seen twice. Not with ``sequential``.
+        grow: with a fill, by which share of its size more than the box is taken off of an object with a matte or mask
+            that moves, as these end short of the object.
 
     Returns:
         ``(B, C, H, W)``, a new tensor in the images' dtype and memory format. Pixels in no window are the input's.
@@ -84,9 +115,9 @@ def affine_patches(
         check_images("images", images)
         boxes, obj_to_img = as_flat(boxes, obj_to_img, len(images))
     size = None if patch_size is None else as_size("patch_size", patch_size)
-    return _affine_patches(
-        images, boxes, theta, obj_to_img, alpha, *(mode, padding_mode, align_corners, sequential, size)
-    )
+    shown = None if fill is None or isinstance(fill, str) else as_fill(fill, images)
+    options = mode, padding_mode, align_corners, sequential, size, clip, fill if isinstance(fill, str) else None, grow
+    return _affine_patches(images, boxes, theta, obj_to_img, alpha, shown, *options)
 
 
 @operator("affine_patches", lambda images, *_: torch.empty_like(images), gradient=True)
@@ -97,21 +128,61 @@ def _affine_patches(
     theta: Tensor,
     obj_to_img: Tensor | None,
     alpha: Tensor | None,
+    shown: Tensor | None,
     mode: str,
     padding_mode: str,
     align_corners: bool,
     sequential: bool,
     patch_size: typing.Sequence[int] | None,
+    clip: bool,
+    fill: str | None,
+    grow: float,
 ) -> Tensor:
-    sampling = _sampling(mode, padding_mode, align_corners, PADDINGS)
-    check_option("sequential", sequential, (False, True))
+    sampling = _sampling(mode, padding_mode, align_corners, PADDINGS if clip else CLEAR_PADDINGS)
+    for name, value in (("sequential", sequential), ("clip", clip)):
+        check_option(name, value, (False, True))
+    check_option("fill", fill, (None, "surroundings"))
     size = None if patch_size is None else (patch_size[0], patch_size[1])
     if size is not None:
         check_option("padding_mode (with patch_size)", padding_mode, STEP_PADDINGS)
+        check_option("clip (with patch_size)", clip, (True,))
+    is_filled = fill is not None or shown is not None
+    if is_filled:
+        check_option("sequential (with a fill)", sequential, (False,))
+    if not (math.isfinite(grow) and grow >= 0):
+        raise ValueError(f"grow: expected a share of the box's size, 0 or more, got {grow!r}.")
     objects = check_objects(images, boxes, obj_to_img, theta, alpha)
-    plan = image_plan(objects.host_boxes, objects.host_image, images, sampling, RULES[padding_mode].surroundings)
+    if shown is not None:
+        check_device("fill", shown, images)
+        check_readable("fill", shown)
+    objects, plan = planned(images, images, objects, sampling, RULES[padding_mode].surroundings, clip)
+    if is_filled:
+        return paint_peeled(images, objects, plan, size, Fill(shown, grow))
     paint_all = paint_in_turn if sequential else paint_objects
     return paint_all(images, objects, plan, size)
+
+
+def as_fill(fill: object, images: Tensor) -> Tensor:
+    """A colour ``(C,)`` or pictures ``(B, C, H, W)`` of what a caller gave to fill holes of images with, or raise."""
+    check_images("images", images)
+    if not isinstance(fill, Tensor):
+        try:
+            fill = torch.as_tensor(fill, dtype=torch.promote_types(images.dtype, torch.float32), device=images.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise TypeError(
+                f"fill: expected a number, a colour ({images.shape[1]},), images {tuple(images.shape)} or "
+                f"'surroundings', got {describe(fill)}."
+            ) from None
+    if not fill.is_floating_point():
+        raise TypeError(f"fill: expected a floating dtype, got {fill.dtype}.")
+    if fill.shape == ():
+        return fill.expand(images.shape[1])
+    if fill.shape not in (images.shape[1:2], images.shape):
+        raise ValueError(
+            f"fill: expected a number, a colour ({images.shape[1]},), or images {tuple(images.shape)}, got shape "
+            f"{tuple(fill.shape)}."
+        )
+    return fill
 
 
 @plain_tensors
@@ -237,20 +308,34 @@ def paste_patches(
     boxes: BoxesLike,
     obj_to_img: Tensor | None = None,
     *,
+    theta: Tensor | None = None,
+    patch_index: Tensor | None = None,
     alpha: Tensor | None = None,
     mode: Mode = "bilinear",
+    padding_mode: StepPadding | None = None,
     align_corners: bool = False,
+    clip: bool = True,
 ) -> Tensor:
-    """Resize every patch to its box and paint it into its image, in row order.
+    """Lay a patch over every box, warped by its own theta if there is one, and paint it into its image, in row order.
+
+    For the pixel centre p of a window, the patch is read at ``q = theta_n(box_n^-1(p))`` of its frame, once. Gradients
+    flow to images, patches, theta, boxes and alpha; those to a patch add up over its uses.
 
     Args:
         images: ``(B, C, H, W)``, floating.
-        patches: ``(N, C, h, w)``, floating, one a box.
+        patches: ``(M, C, h, w)``, floating: a bank, of which any number of objects show the same.
         boxes: ``(N, 4)`` half-open ``x1 y1 x2 y2`` in pixels; or per image, as `flatten_boxes` takes them.
         obj_to_img: ``(N,)`` integer, the image of each object; may be left out if B = 1 or boxes come per image.
-        alpha: opacity ``(N,)``, or a matte ``(N, 1, h, w)`` laid over the box.
+        theta: ``(N, 6)`` or ``(N, 2, 3)``, box frame to patch frame; the identity if left out.
+        patch_index: ``(N,)`` integer, the patch of each object; may be left out if M = N.
+        alpha: opacity ``(N,)``, a matte ``(N, 1, h', w')`` laid over the patch, or masks ``(N, h, w)``, as in
+            `affine_patches`.
         mode: ``bilinear`` or ``nearest``.
+        padding_mode: what lies beyond the patch: ``zeros``, ``border``, ``reflection`` or ``transparent``. If left out,
+            ``border``, which without theta is half a pixel at most; and without ``clip`` ``transparent``.
         align_corners: False maps patch edges to box edges, True outermost pixel centres to pixel centres.
+        clip: paint within the box only. Without it the patch is painted wherever in its image it lands, faded over half
+            of its pixels beyond its edge, as ``grid_sample`` with zeros does on a full canvas; as in `affine_patches`.
 
     Returns:
         ``(B, C, H, W)``, a new tensor in the images' dtype and memory format.
@@ -262,11 +347,17 @@ def paste_patches(
         >>> kp.paste_patches(torch.zeros(1, 1, 2, 4), torch.ones(1, 1, 1, 1), torch.tensor([[1.0, 0.0, 2.5, 2.0]]))
         tensor([[[[0.0000, 1.0000, 0.5000, 0.0000],
                   [0.0000, 1.0000, 0.5000, 0.0000]]]])
+        >>> right = torch.tensor([[1.0, 0, -2, 0, 1, 0]])  # by its width
+        >>> bank, one = torch.tensor([[[[7.0]]], [[[8.0]]]]), torch.tensor([1])
+        >>> kp.paste_patches(torch.zeros(1, 1, 1, 3), bank, torch.tensor([[0, 0, 1, 1]]), theta=right, patch_index=one, clip=False)
+        tensor([[[[0., 8., 0.]]]])
     """
     if not isinstance(boxes, Tensor) or boxes.ndim == 3:
         check_images("images", images)
         boxes, obj_to_img = as_flat(boxes, obj_to_img, len(images))
-    return _paste_patches(images, patches, boxes, obj_to_img, alpha, *(mode, align_corners))
+    padding = padding_mode or ("border" if clip else "transparent")
+    given = images, patches, boxes, obj_to_img, theta, patch_index, alpha
+    return _paste_patches(*given, *(mode, padding, align_corners, clip))
 
 
 @operator("paste_patches", lambda images, *_: torch.empty_like(images), gradient=True)
@@ -276,24 +367,105 @@ def _paste_patches(
     patches: Tensor,
     boxes: Tensor,
     obj_to_img: Tensor | None,
+    theta: Tensor | None,
+    patch_index: Tensor | None,
     alpha: Tensor | None,
     mode: str,
+    padding_mode: str,
     align_corners: bool,
+    clip: bool,
 ) -> Tensor:
-    sampling = _sampling(mode, "border", align_corners, EDGE_PADDINGS)
-    for name, value in (("images", images), ("patches", patches)):
-        check_images(name, value)
-    check_device("patches", patches, images)
-    check_readable("patches", patches)
-    objects = check_objects(images, boxes, obj_to_img, alpha=alpha)
-    if patches.shape[:2] != (len(objects.boxes), images.shape[1]):
-        raise ValueError(
-            f"patches: expected shape ({len(objects.boxes)}, {images.shape[1]}, h, w), one patch a box with the "
-            f"images' channels, got {tuple(patches.shape)}."
-        )
-    plan = image_plan(objects.host_boxes, objects.host_image, images, sampling, False)
-    plan, whole = replace(plan, reads=Reads.whole(patches)), whole_boxes(patches, objects.boxes)
-    return paint(patches, images, identity_theta(objects.boxes), objects.boxes, plan, objects.alpha, whole)
+    check_option("clip", clip, (False, True))
+    sampling = _sampling(mode, padding_mode, align_corners, STEP_PADDINGS if clip else CLEAR_PADDINGS)
+    source = Source(patches, None, patch_index, ("patches", "boxes", "patch_index"))
+    objects = check_objects(images, boxes, obj_to_img, theta, alpha, source)
+    objects, plan = planned(images, patches, objects, sampling, False, clip)
+    return paint(patches, images, *read_by(objects, plan))
+
+
+@plain_tensors
+def transplant_patches(
+    images: Tensor,
+    boxes: BoxesLike,
+    obj_to_img: Tensor | None = None,
+    *,
+    source: Tensor,
+    source_boxes: Tensor,
+    source_to_img: Tensor | None = None,
+    theta: Tensor | None = None,
+    alpha: Tensor | None = None,
+    mode: Mode = "bilinear",
+    padding_mode: Padding = "zeros",
+    align_corners: bool = False,
+    clip: bool = False,
+) -> Tensor:
+    """Paint what boxes of other pictures show into boxes of images, in row order, each by its own theta.
+
+    For the pixel centre p of a window, the source picture is read at ``q = source_box_n(theta_n(box_n^-1(p)))``, once,
+    at native resolution. Gradients flow to images, source, both boxes, theta and alpha.
+
+    Args:
+        images: ``(B, C, H, W)``, floating.
+        boxes: ``(N, 4)`` half-open ``x1 y1 x2 y2`` in pixels, where objects go; or per image, as `flatten_boxes` takes
+            them.
+        obj_to_img: ``(N,)`` integer, the image of each object; may be left out if B = 1 or boxes come per image.
+        source: ``(S, C, H', W')``, floating: pictures of any size and number, or ``images`` themselves, which are read
+            as they came.
+        source_boxes: ``(N, 4)`` in pixels of the source, what is read for each object.
+        source_to_img: ``(N,)`` integer, the source picture of each object; may be left out if S = 1.
+        theta: ``(N, 6)`` or ``(N, 2, 3)``, from the frame of the box to that of the source box; the identity if left
+            out.
+        alpha: opacity ``(N,)``, a matte ``(N, 1, h, w)`` laid over the source box, or masks ``(N, H', W')`` over the
+            source picture, as in `affine_patches`.
+        mode: ``bilinear`` or ``nearest``.
+        padding_mode: what lies beyond the source box, as in `affine_patches`; without ``clip``, ``zeros`` or
+            ``transparent``, which then are the same.
+        align_corners: whether -1 and 1 in the frames are the edges of boxes or their outermost pixel centres.
+        clip: paint within the boxes only, and not wherever objects land.
+
+    Returns:
+        ``(B, C, H, W)``, a new tensor in the images' dtype and memory format. An object whose source box has no area or
+        lies outside its picture paints nothing.
+
+    Raises:
+        TypeError, ValueError: as `affine_patches`.
+
+    Examples:
+        >>> source = torch.arange(6.0).reshape(1, 1, 2, 3)
+        >>> there, here = torch.tensor([[1, 0, 3, 2]]), torch.tensor([[0, 0, 2, 2]])
+        >>> kp.transplant_patches(torch.zeros(1, 1, 2, 4), here, source=source, source_boxes=there)
+        tensor([[[[1., 2., 0., 0.],
+                  [4., 5., 0., 0.]]]])
+    """
+    if not isinstance(boxes, Tensor) or boxes.ndim == 3:
+        check_images("images", images)
+        boxes, obj_to_img = as_flat(boxes, obj_to_img, len(images))
+    given = images, boxes, obj_to_img, source, source_boxes, source_to_img, theta, alpha
+    return _transplant_patches(*given, *(mode, padding_mode, align_corners, clip))
+
+
+@operator("transplant_patches", lambda images, *_: torch.empty_like(images), gradient=True)
+@full_precision
+def _transplant_patches(
+    images: Tensor,
+    boxes: Tensor,
+    obj_to_img: Tensor | None,
+    source: Tensor,
+    source_boxes: Tensor,
+    source_to_img: Tensor | None,
+    theta: Tensor | None,
+    alpha: Tensor | None,
+    mode: str,
+    padding_mode: str,
+    align_corners: bool,
+    clip: bool,
+) -> Tensor:
+    check_option("clip", clip, (False, True))
+    sampling = _sampling(mode, padding_mode, align_corners, PADDINGS if clip else CLEAR_PADDINGS)
+    pictures = Source(source, source_boxes, source_to_img, ("source", "source_boxes", "source_to_img"))
+    objects = check_objects(images, boxes, obj_to_img, theta, alpha, pictures)
+    objects, plan = planned(images, source, objects, sampling, RULES[padding_mode].surroundings, clip)
+    return paint(source, images, *read_by(objects, plan))
 
 
 def _sampling(mode: str, padding_mode: str, align_corners: bool, paddings: tuple[str, ...]) -> Sampling:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from kornia_patchaug.boxes import BoxesLike, flatten_boxes, in_pixels, without_class
 from kornia_patchaug.checks import (
+    COUNTED,
     check_alpha,
+    check_box_values,
     check_boxes,
     check_device,
     check_images,
@@ -22,12 +24,21 @@ from kornia_patchaug.checks import (
     check_values,
 )
 from kornia_patchaug.dtypes import working_dtype
-from kornia_patchaug.frames import as_theta
+from kornia_patchaug.frames import as_theta, whole_boxes
 from kornia_patchaug.kornia_names import valid_rows
 from kornia_patchaug.whole_op import operator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+class Source(NamedTuple):
+    """What objects read that do not read the place that they paint, as a caller says it."""
+
+    pictures: Tensor  # (S, C, h, w)
+    boxes: Tensor | None  # (N, 4) in pixels of these; all of each if left out
+    index: Tensor | None  # (N,) the picture of each object; as many as objects, or one, if left out
+    names: tuple[str, str, str]  # of the three
 
 
 class Objects(NamedTuple):
@@ -36,16 +47,20 @@ class Objects(NamedTuple):
     boxes: Tensor  # (N, 4)
     theta: Tensor  # (N, 2, 3)
     obj_to_img: Tensor  # (N,) int64
-    alpha: Tensor | None  # (N,) or (N, 1, h, w)
+    alpha: Tensor | None  # (N,); or as painting says, pictures of opacity (S, 1, h, w), of which objects share none
+    source_boxes: Tensor | None  # (N, 4) what is read, of other pictures than the images
+    alpha_boxes: Tensor | None  # (N, 4) what is read of pictures of opacity
     host_boxes: NDArray[np.float64]  # (N, 4)
     host_theta: NDArray[np.float64]  # (N, 2, 3)
     host_image: NDArray[np.int64]  # (N,)
+    host_source_boxes: NDArray[np.float64]  # (N, 4) those of the images, without others
+    host_picture: NDArray[np.int64]  # (N,) the picture that is read
 
     def select(self, rows: Tensor) -> Objects:
         """Some objects, by their rows on the host."""
         there, parts = rows.to(self.boxes.device), self._asdict()
         for name, value in parts.items():
-            if value is not None:
+            if value is not None and not (name == "alpha" and value.ndim > 1):
                 parts[name] = value[rows.numpy() if name.startswith("host") else there]
         return Objects(**parts)
 
@@ -54,35 +69,80 @@ def check_objects(
     images: Tensor,
     boxes: BoxesLike,
     obj_to_img: Tensor | None,
-    theta: Tensor | Literal["identity"] = "identity",
+    theta: Tensor | None = None,
     alpha: Tensor | None = None,
+    source: Source | None = None,
 ) -> Objects:
-    """Check everything a caller can get wrong about images, boxes, ``obj_to_img``, theta and alpha.
+    """Check everything a caller can get wrong about images, boxes, ``obj_to_img``, theta, alpha and a source.
 
-    The values of boxes, theta and indices are read on the host once; sizing the windows uses the same transfer.
+    Without theta it is the identity. The values of boxes, theta and indices are read on the host once; sizing the
+    windows uses the same transfer.
     """
     check_images("images", images)
     check_readable("images", images)
     batch_size, _, height, width = images.shape
     boxes, obj_to_img = as_flat(boxes, obj_to_img, batch_size)
-    if isinstance(theta, str) and theta == "identity":
-        theta = torch.eye(2, 3, device=images.device).expand(len(boxes), 2, 3)
+    theta = torch.eye(2, 3, device=images.device).expand(len(boxes), 2, 3) if theta is None else theta
     theta = as_theta(theta, len(boxes))
+    read, index = (None, None) if source is None else _check_source(source, images, len(boxes))
     if alpha is not None:
-        check_alpha(alpha, len(boxes))
+        check_alpha(alpha, len(boxes), (images if source is None else source.pictures).shape[2:])
     # Those that may have been left out, and were made here, come last.
     for name, value in (("boxes", boxes), ("alpha", alpha), ("theta", theta), ("obj_to_img", obj_to_img)):
         if value is not None:
             check_device(name, value, images)
             check_readable(name, value)
-    dtype, floating = working_dtype(images, boxes, theta, alpha), boxes.is_floating_point()
+    dtype, floating = working_dtype(images, boxes, theta, alpha, read), boxes.is_floating_point()
     boxes, theta = _to(boxes, dtype), _to(theta, dtype)
-    alpha = None if alpha is None else _to(alpha, dtype)
+    alpha = alpha if alpha is None or alpha.dtype == torch.bool else _to(alpha, dtype)
 
-    host_boxes, host_theta, host_image = on_host(boxes, theta, obj_to_img)
+    host_boxes, host_theta, host_image, *others = on_host(
+        boxes, theta, obj_to_img, *(() if read is None or index is None else (read, index))
+    )
     check_values(host_boxes, host_theta, host_image, batch_size)
     check_units(host_boxes, floating, height, width)
-    return Objects(boxes, theta, obj_to_img, alpha, host_boxes, host_theta, host_image.astype(np.int64))
+    host_image = host_image.astype(np.int64)
+    if source is None or read is None:
+        host = host_boxes, host_theta, host_image, host_boxes, host_image
+        return Objects(boxes, theta, obj_to_img, alpha, None, None, *host)
+    check_box_values(others[0], source.names[1])
+    check_index_values(source.names[2], others[1], len(source.pictures))
+    host = host_boxes, host_theta, host_image, others[0], others[1].astype(np.int64)
+    return Objects(boxes, theta, obj_to_img, alpha, _to(read, dtype), None, *host)
+
+
+def _check_source(source: Source, images: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The boxes ``(N, 4)`` and the index ``(N,)`` of a source, or raise."""
+    (pictures, boxes, index), (name, of_boxes, of_index) = source[:3], source.names
+    check_images(name, pictures)
+    if pictures.shape[1] != images.shape[1]:
+        raise ValueError(
+            f"{name}: expected shape (M, {images.shape[1]}, h, w), with the images' channels, got "
+            f"{tuple(pictures.shape)}."
+        )
+    if boxes is None:
+        boxes = whole_boxes(pictures, images.new_empty(count, 0, dtype=torch.float32))
+    else:
+        boxes = in_pixels(boxes)
+        check_boxes(boxes, name=of_boxes)
+        if len(boxes) != count:
+            raise ValueError(f"{of_boxes}: expected one row a box ({count}), got {len(boxes)}.")
+    if index is not None:
+        check_index(of_index, index, count)
+        index = _to(without_class(index), torch.int64)
+    elif len(pictures) == count and source.boxes is None:
+        index = torch.arange(count, device=images.device)
+    elif len(pictures) == 1 and source.boxes is not None:
+        index = torch.zeros(count, dtype=torch.int64, device=images.device)
+    else:
+        raise ValueError(
+            f"{name}: expected as many as there are boxes ({count}), got {len(pictures)}. "
+            f"Pass {of_index} (N,), {COUNTED[of_index]} for each box, for any other number."
+        )
+    for each, value in ((name, pictures), (of_boxes, boxes), (of_index, index)):
+        check_device(each, value, images)
+        check_readable(each, value)
+    return boxes, index
 
 
 def _to(value: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,9 +1,10 @@
-"""From checked objects to painted images: all at once, or each from what those before it left; in one pass, or by
-Kornia's own crop and warp (``patch_size=``)."""
+"""From checked objects to painted images: their plans; all at once, each from what those before it left, or peeled off
+first; in one pass, or by Kornia's own crop and warp (``patch_size=``)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,12 +12,15 @@ from kornia.geometry.transform import crop_and_resize, warp_affine
 from torch import Tensor
 
 import kornia_patchaug.kernels as kernels
+from kornia_patchaug.fills import fill_holes
 from kornia_patchaug.frames import (
     centred_matrices,
     centres,
     corners_of,
     half_sizes,
     identity_theta,
+    painted_pixels,
+    reached_pixels,
     safe_ratio,
     whole_boxes,
     whole_pixels,
@@ -34,6 +38,7 @@ from kornia_patchaug.plan import (
     Reads,
     Sampling,
     Windows,
+    image_plan,
     last_pixels,
 )
 from kornia_patchaug.theta import invert_theta
@@ -44,22 +49,146 @@ SLIM = 0.1  # pixels; Kornia's matrices of slimmer boxes are singular, to roundi
 FAR = 1e6  # box frames; from there on a patch is out of sight, and torch's grids stay finite
 
 
+class Fill(NamedTuple):
+    """What objects leave behind where they are taken off."""
+
+    shown: Tensor | None  # a colour (C,), pictures (B, C, H, W), or None: the surroundings
+    grow: float  # of a soft object that moves: by which share of its size more is taken off
+
+
+def planned(
+    canvas: Tensor, source: Tensor, objects: Objects, sampling: Sampling, surroundings: bool, clip: bool
+) -> tuple[Objects, Plan]:
+    """How objects are read from a source and painted over a canvas, with their alpha as kernels take it.
+
+    ``surroundings``: an object may read all of its picture; without ``clip`` it is painted wherever it lands.
+    """
+    mask = objects.alpha is not None and objects.alpha.ndim == 3
+    by_reach = sampling.by_reach or not clip or (mask and sampling.beyond == Beyond.ZERO)
+    sampling, painted, own = sampling._replace(by_reach=by_reach), None, objects.source_boxes is None
+    size, source_size = tuple(canvas.shape[2:]), tuple(source.shape[2:])
+    there = objects.host_boxes if own and clip else painted_pixels(objects.host_source_boxes, *source_size)
+    if not clip:
+        given = there, objects.host_boxes, objects.host_source_boxes, objects.host_theta
+        painted = reached_pixels(*map(torch.from_numpy, given), size, sampling.align_corners).numpy()
+    plan = image_plan(objects.host_boxes, objects.host_image, canvas, sampling, surroundings, painted)
+    patches = None if own and not mask else whole_pixels(objects.host_source_boxes)
+    if not own:
+        origin, whole = patches[:, :2], last_pixels(source)
+        limits = whole - np.tile(origin, 2) if surroundings else patches - np.concatenate((origin, origin + 1), axis=1)
+        windows = plan.windows.host
+        windows[(there[:, 2:] <= there[:, :2]).any(1), WIDTH:START] = 0
+        plan = replace(plan, reads=Reads.of(objects.host_picture, origin, limits), windows=Windows(windows))
+    if objects.alpha is None or objects.alpha.ndim == 1:
+        return objects, plan
+    if not mask:
+        beyond = Beyond.MIRROR if sampling.beyond == Beyond.MIRROR else Beyond.NEAREST
+        reads, alpha, alpha_boxes = Reads.whole(objects.alpha), objects.alpha, whole_boxes(objects.alpha, objects.boxes)
+    else:
+        beyond = Beyond.NEAREST if by_reach else Beyond.ZERO
+        origin, alpha_boxes = plan.reads.host[:, ORIGIN_X:LOW_X], objects.source_boxes
+        reads = Reads.of(np.arange(len(patches)), origin, patches - np.concatenate((origin, origin + 1), axis=1))
+        alpha = objects.alpha[:, None]
+        alpha = alpha.view(torch.uint8) if alpha.dtype == torch.bool else alpha
+    sampling = sampling._replace(beyond=beyond, by_reach=False)
+    opacity = Plan(reads, plan.windows, sampling, box_coverage=False)
+    return objects._replace(alpha=alpha, alpha_boxes=alpha_boxes), replace(plan, opacity=opacity)
+
+
 def paint_objects(canvas: Tensor, objects: Objects, plan: Plan, size: tuple[int, int] | None) -> Tensor:
-    """Read every object's pixels once, where theta leads, and paint them; with a ``size``, step by step."""
+    """Read every object's pixels once, where theta leads, and paint them; with a ``size``, crop to that and warp on
+    Kornia's own functions, then lay over the window."""
     if size is not None:
-        return paint_in_steps(canvas, objects, plan, size)
-    return kernels.paint(canvas, canvas, objects.theta, objects.boxes, plan, objects.alpha)
+        return kernels.composite(canvas, *_read(canvas, objects, plan, size), plan.windows)
+    return kernels.paint(canvas, canvas, *read_by(objects, plan))
+
+
+def read_by(objects: Objects, plan: Plan) -> tuple[Tensor, Tensor, Plan, Tensor | None, Tensor | None, Tensor | None]:
+    """What kernels take after the pictures."""
+    return objects.theta, objects.boxes, plan, objects.alpha, objects.source_boxes, objects.alpha_boxes
 
 
 def paint_in_turn(canvas: Tensor, objects: Objects, plan: Plan, size: tuple[int, int] | None) -> Tensor:
     """Paint objects of which each reads the canvas as those before it left it."""
     if size is None and kernels.is_fused(canvas.device):
-        return kernels.paint(None, canvas, objects.theta, objects.boxes, plan, objects.alpha)
+        return kernels.paint(None, canvas, *read_by(objects, plan))
     areas = read_areas(canvas, objects, plan)
     plan = replace(plan, read_areas=areas)
     for rows in layers(plan.windows, areas):
         canvas = paint_objects(canvas, objects.select(torch.from_numpy(rows)), plan.rows(rows), size)
     return canvas
+
+
+def paint_peeled(images: Tensor, objects: Objects, plan: Plan, size: tuple[int, int] | None, fill: Fill) -> Tensor:
+    """Take objects off, from the last to the first, and fill the hole that each leaves; then lay all over what is left.
+
+    So each is read as those above it left it. Objects of a layer, which are apart, go together.
+    """
+    areas, (opacity, boxes, holes) = read_areas(images, objects, plan), _holes(images, objects, plan, fill.grow)
+    plan, upside_down = replace(plan, read_areas=areas), np.arange(len(areas.host))[::-1]
+    hole_of, pieces = opacity.split(holes.areas.tolist()), {}
+    picture, channels = images.to(opacity.dtype, memory_format=torch.contiguous_format, copy=True), images.shape[1]
+    for layer in layers(holes.rows(upside_down), areas.rows(upside_down)):
+        rows = np.sort(upside_down[layer])
+        there, counts = torch.from_numpy(rows), plan.windows.areas[rows].tolist()
+        values, coverage = _read(picture, objects.select(there), plan.rows(rows), size)
+        of_layer = torch.cat([values.flatten(), coverage]).split(counts * (channels + 1))
+        pieces.update(((c, n), of_layer[c * len(rows) + k]) for c in range(channels + 1) for k, n in enumerate(rows))
+        of_holes = torch.cat([opacity[:0], *(hole_of[n] for n in rows)])
+        picture = fill_holes(picture, of_holes, boxes[there.to(boxes.device)], holes.rows(rows), fill.shown)
+    in_order = [opacity[:0], *(pieces[key] for key in sorted(pieces))]
+    flat = torch.cat(in_order).view(channels + 1, plan.windows.total)
+    painted = kernels.composite(picture, flat[:-1], flat[-1], plan.windows, in_place=True)
+    return torch.empty_like(images).copy_(painted)
+
+
+def _holes(images: Tensor, objects: Objects, plan: Plan, grow: float) -> tuple[Tensor, Tensor, Windows]:
+    """The opacity ``(P,)`` of objects where they are, by which they are taken off, and the boxes and windows of that.
+
+    Mattes end short of their object: a rim of it would stay. So where one moves, its box and alpha are larger.
+    """
+    boxes, host, theta = objects.boxes, objects.host_boxes, objects.host_theta
+    alpha, alpha_boxes = objects.alpha, objects.boxes if objects.alpha_boxes is None else objects.alpha_boxes
+    soft = plan.opacity is not None
+    if soft:
+        moves = (theta != np.eye(2, 3)).any((1, 2), keepdims=True)[..., 0] * (grow / 2)
+        host = host + moves * (host[:, [2, 3, 2, 3]] - host[:, [0, 1, 0, 1]]) * (-1, -1, 1, 1)
+        more = torch.from_numpy(moves).to(boxes) * (boxes[:, 2:] - boxes[:, :2])
+        boxes = boxes + torch.cat([-more, more], dim=1)
+        reads = plan.opacity.reads
+    else:
+        alpha, alpha_boxes = (one := boxes.new_ones(1, 1, 1, 1)), whole_boxes(one, boxes)
+        reads = Reads.of(np.zeros(len(boxes), np.int64), 0, last_pixels(one))
+    height, width = images.shape[2:]
+    painted = painted_pixels(host, height, width)
+    there = painted_pixels(objects.host_boxes, height, width)
+    painted[(there[:, 2:] <= there[:, :2]).any(1)] = 0
+    holes = Windows.of(objects.host_image, painted[:, :2], painted[:, 2:])
+    sampling = plan.sampling._replace(beyond=Beyond.NEAREST, by_reach=False)
+    of_holes = Plan(reads, holes, sampling, box_coverage=True)
+    opacity = kernels.sample(alpha, identity_theta(boxes), boxes, of_holes, alpha_boxes)[0][0]
+    if objects.alpha is not None and not soft:
+        opacity = opacity * kernels.opacity_of_pixels(objects.alpha, objects.theta, boxes, of_holes)
+    return opacity, boxes, holes
+
+
+def _read(canvas: Tensor, objects: Objects, plan: Plan, size: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+    """What is painted of each window pixel, ``(C, P)``, and its opacity ``(P,)``."""
+    if size is None:
+        return kernels.sample_opaque(canvas, *read_by(objects, plan))
+    paints = np.flatnonzero(plan.windows.areas)
+    if len(paints) < len(plan.windows.areas):
+        objects, plan = objects.select(torch.from_numpy(paints)), plan.rows(paints)
+    patches = _warped(_cropped(canvas, objects, plan, size), objects, plan)
+    sampling = plan.sampling._replace(beyond=Beyond.NEAREST, by_reach=False)
+    laid_over = Plan(Reads.whole(patches), plan.windows, sampling, box_coverage=True)
+    whole = whole_boxes(patches, objects.boxes)
+    values, coverage = kernels.sample(patches, identity_theta(objects.boxes), objects.boxes, laid_over, whole)
+    values, coverage = values[:-1], values[-1] if plan.sampling.by_reach else coverage
+    if objects.alpha is None:
+        return values, coverage
+    opacity = kernels.opacity_of_pixels(objects.alpha, objects.theta, objects.boxes, plan, objects.alpha_boxes)
+    return opacity * values, opacity * coverage
 
 
 def read_areas(images: Tensor, objects: Objects, plan: Plan) -> Windows:
@@ -90,23 +219,6 @@ def cut_out(images: Tensor, objects: Objects, size: tuple[int, int], sampling: S
     target = objects.boxes.new_tensor([[0, 0, width, height]]).expand(count, 4)
     values, _ = kernels.sample(images, identity_theta(objects.boxes), target, plan, objects.boxes)
     return values.view(images.shape[1], count, height, width).transpose(0, 1)
-
-
-def paint_in_steps(canvas: Tensor, objects: Objects, plan: Plan, size: tuple[int, int]) -> Tensor:
-    """The plain reading of the job on Kornia's own functions: crop to ``size``, warp, then lay over the window."""
-    paints = np.flatnonzero(plan.windows.areas)
-    if len(paints) < len(plan.windows.areas):
-        objects, plan = objects.select(torch.from_numpy(paints)), plan.rows(paints)
-    patches = _warped(_cropped(canvas, objects, plan, size), objects, plan)
-    sampling = plan.sampling._replace(beyond=Beyond.NEAREST, by_reach=False)
-    laid_over = Plan(Reads.whole(patches), plan.windows, sampling, box_coverage=True)
-    whole = whole_boxes(patches, objects.boxes)
-    values, coverage = kernels.sample(patches, identity_theta(objects.boxes), objects.boxes, laid_over, whole)
-    values, coverage = values[:-1], values[-1] if plan.sampling.by_reach else coverage
-    if objects.alpha is not None:
-        opacity = kernels.opacity_of_pixels(objects.alpha, objects.theta, objects.boxes, plan)
-        values, coverage = opacity * values, opacity * coverage
-    return kernels.composite(canvas, values, coverage, plan.windows)
 
 
 def _cropped(source: Tensor, objects: Objects, plan: Plan, size: tuple[int, int]) -> Tensor:

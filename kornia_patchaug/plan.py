@@ -130,6 +130,13 @@ class Windows(Table):
         """The windows of some objects, laid out anew."""
         return Windows(self.host[rows])
 
+    def slices(self) -> list[tuple[int, slice, slice, slice]]:
+        """Each window as an index into ``(B, C, H, W)``."""
+        return [
+            (image, slice(None), slice(top, top + height), slice(left, left + width))
+            for image, left, top, width, height, _ in self.host.tolist()
+        ]
+
     def flat_pixels(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """``object, x, y``, each ``(P,)``: whose the flat pixel is, and its column and row in the window."""
         table = self.on(device)
@@ -155,6 +162,7 @@ class Plan:
     windows: Windows
     sampling: Sampling
     box_coverage: bool  # the coverage K, the share of each pixel inside the box, is part of opacity
+    opacity: Plan | None = None  # how the opacity A of each pixel is read, if it is not a number of the object
     # What may be read of each picture, where the source would not outlive the call but for its gradient: kept instead.
     read_areas: Windows | None = None
 
@@ -162,27 +170,28 @@ class Plan:
         """The plan of some objects."""
         areas = None if self.read_areas is None else self.read_areas.rows(rows)
         reads, windows = Reads(self.reads.host[rows]), self.windows.rows(rows)
-        return replace(self, reads=reads, windows=windows, read_areas=areas)
+        opacity = self.opacity and replace(self.opacity, reads=Reads(self.opacity.reads.host[rows]), windows=windows)
+        return replace(self, reads=reads, windows=windows, opacity=opacity, read_areas=areas)
 
 
 def image_plan(
-    boxes: NDArray[np.float64], image: NDArray[np.int64], images: Tensor, sampling: Sampling, surroundings: bool
+    boxes: NDArray[np.float64],
+    image: NDArray[np.int64],
+    images: Tensor,
+    sampling: Sampling,
+    surroundings: bool,
+    painted: NDArray[np.float64] | None = None,
 ) -> Plan:
-    """Objects that read the place that they paint: the whole pixels of their box, or with ``surroundings`` any."""
+    """Objects that read the place that they paint: the whole pixels of their box, or with ``surroundings`` any.
+
+    ``painted (N, 4)``: what they paint in place of their box, of which then nothing is part of opacity.
+    """
     height, width = images.shape[2:]
-    painted = painted_pixels(boxes, height, width)
-    first, stop = painted[:, :2], painted[:, 2:]
+    inside = painted_pixels(boxes, height, width) if painted is None else painted
+    first, stop = inside[:, :2], inside[:, 2:]
     limits = (0, 0, width, height) if surroundings else whole_pixels(boxes)
     reads = Reads.of(image, first, limits - np.concatenate((first, first + 1), axis=1))
-    return Plan(reads, Windows.of(image, first, stop), sampling, box_coverage=True)
-
-
-def matte_plan(matte: Tensor, plan: Plan) -> Plan:
-    """How a matte ``(N, 1, h, w)`` is read that is laid over what each object reads: it continues beyond its edge, or
-    is mirrored with its patch."""
-    beyond = Beyond.MIRROR if plan.sampling.beyond == Beyond.MIRROR else Beyond.NEAREST
-    sampling = plan.sampling._replace(beyond=beyond, by_reach=False)
-    return Plan(Reads.whole(matte), plan.windows, sampling, box_coverage=False)
+    return Plan(reads, Windows.of(image, first, stop), sampling, box_coverage=painted is None)
 
 
 def last_pixels(images: Tensor) -> NDArray[np.int64]:

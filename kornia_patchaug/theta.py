@@ -6,11 +6,13 @@ named by frames so that neighbours cancel, as in `frames`.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from kornia_patchaug.boxes import as_boxes, plain_tensors
-from kornia_patchaug.checks import describe
+from kornia_patchaug.checks import check_option, describe
 from kornia_patchaug.dtypes import full_precision, working_dtype
 from kornia_patchaug.frames import (
     as_theta,
@@ -23,6 +25,10 @@ from kornia_patchaug.frames import (
     safe_ratio,
     whole_pixels,
 )
+
+OUTLINES = ("box", "ellipse")
+
+Outline = Literal["box", "ellipse"]
 
 
 @plain_tensors
@@ -227,8 +233,10 @@ def move_points(points: Tensor, boxes: Tensor, theta: Tensor, *, align_corners: 
 
 @plain_tensors
 @full_precision
-def move_boxes(boxes: Tensor, theta: Tensor, *, clip: bool = True, align_corners: bool = False) -> Tensor:
-    """The enclosing box of each box's moved corners.
+def move_boxes(
+    boxes: Tensor, theta: Tensor, *, clip: bool = True, align_corners: bool = False, outline: Outline = "box"
+) -> Tensor:
+    """The enclosing box of each box's moved corners, or of the moved ellipse in it.
 
     Args:
         boxes: ``(N, 4)`` half-open ``x1 y1 x2 y2`` in pixels.
@@ -236,12 +244,14 @@ def move_boxes(boxes: Tensor, theta: Tensor, *, clip: bool = True, align_corners
         clip: limit each to the window that is painted, the whole pixels that the box touches. Content that leaves it
             altogether leaves an empty box on its border.
         align_corners: the box frame of theta.
+        outline: what is moved and enclosed: ``"box"``, all that the box may hold, or ``"ellipse"``, the one inscribed
+            in it, for objects that are round: a box around the turned corners of theirs is too large.
 
     Returns:
         ``(N, 4)`` ``x1 y1 x2 y2`` in pixels, floating.
 
     Raises:
-        TypeError, ValueError: as `move_points`.
+        TypeError, ValueError: as `move_points`; another ``outline``.
 
     Examples:
         >>> shift_right = torch.tensor([[1.0, 0, -0.5, 0, 1, 0]])  # a quarter of the width
@@ -249,10 +259,30 @@ def move_boxes(boxes: Tensor, theta: Tensor, *, clip: bool = True, align_corners
         tensor([[2., 0., 8., 4.]])
         >>> kp.move_boxes(torch.tensor([[0, 0, 8, 4]]), shift_right, clip=False)
         tensor([[ 2.,  0., 10.,  4.]])
+        >>> eighth_turn = torch.tensor([[1.0, 1, 0, -1, 1, 0]])  # and smaller by the square root of 2
+        >>> kp.move_boxes(torch.tensor([[0, 0, 8, 8]]), eighth_turn, outline="box")
+        tensor([[0., 0., 8., 8.]])
+        >>> kp.move_boxes(torch.tensor([[0, 0, 8, 8]]), eighth_turn, outline="ellipse")
+        tensor([[1.1716, 1.1716, 6.8284, 6.8284]])
     """
+    check_option("outline", outline, OUTLINES)
     boxes = as_boxes(boxes)
-    moved = move_points(corners_of(boxes), boxes, theta, align_corners=align_corners)
+    moved = outermost(move_points(corners_of(boxes), boxes, theta, align_corners=align_corners), outline)
     return enclosing(moved, whole_pixels(boxes)) if clip else enclosing(moved)
+
+
+def outermost(corners: Tensor, outline: Outline) -> Tensor:
+    """Points ``(N, K, 2)`` that have the enclosing box of an outline, of the moved ``corners (N, 4, 2)`` of its box.
+
+    The ellipse in a box becomes c + u cos t + v sin t, where u and v are half of the moved sides: along each axis it
+    reaches sqrt(u^2 + v^2) from c.
+    """
+    if outline == "box":
+        return corners
+    centre = corners.mean(1)
+    halves = (corners[:, 1::2] - corners[:, :1]) / 2  # (N, 2, 2): u and v, (x, y)
+    reach = torch.linalg.vector_norm(halves, dim=1)  # whose gradient is 0 at 0
+    return torch.stack([centre - reach, centre + reach], dim=1)
 
 
 def _matrix2(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:

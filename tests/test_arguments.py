@@ -111,9 +111,16 @@ def test_boxes_that_say_their_format_are_read_in_it(name):
         assert (flat.tolist(), obj_to_img.tolist()) == ([[2, 1, 9, 6]], [0])
     assert kp.flatten_boxes([boxes], mode=name.lower())[0].tolist() == [[2, 1, 9, 6]]
     assert kp.convert_boxes(boxes, name.lower(), "xyxy_plus").tolist() == [[2, 1, 8, 5]]
+    assert kp.convert_boxes(boxes, name.lower(), "pascal_voc").tolist() == [[3, 2, 9, 6]]
     for given in (boxes, [boxes]):
         assert torch.equal(kp.affine_patches(IMAGES, given, THETA), kp.affine_patches(IMAGES, BOX, THETA))
     assert torch.equal(kp.move_boxes(boxes, THETA), kp.move_boxes(BOX, THETA))
+
+
+def test_boxes_that_say_their_format_may_be_called_by_its_other_name():
+    boxes = place(SAME["XYWH"], "XYWH")
+    assert kp.flatten_boxes([boxes], "coco")[0].tolist() == [[2, 1, 9, 6]]
+    assert kp.convert_boxes(boxes, "coco", "xyxy").tolist() == [[2, 1, 9, 6]]
 
 
 def test_boxes_of_one_list_may_say_different_formats():
@@ -123,6 +130,7 @@ def test_boxes_of_one_list_may_say_different_formats():
 
 WHAT_BOXES_ARE_NOT = [
     (lambda: kp.flatten_boxes([place(SAME["XYWH"], "XYWH")], "xyxy"), "mode: expected 'xywh', .* Place .* got 'xyxy'"),
+    (lambda: kp.flatten_boxes([place(SAME["XYXY"], "XYXY")], "coco"), "mode: expected 'xyxy', .*got 'coco'"),
     (lambda: kp.flatten_boxes([place(SAME["XYXY"], "XYXY")], "xyxy_plus"), "mode: expected 'xyxy', .*got 'xyxy_plus'"),
     (lambda: kp.convert_boxes(place(SAME["XYWH"], "XYWH"), "xyxy", "xywh"), "source: expected 'xywh', .*got 'xyxy'"),
     (

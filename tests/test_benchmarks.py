@@ -1,6 +1,7 @@
 """The benchmarks: rivals do the same job, the table holds every ratio, and bars are evaluated."""
 
 import json
+import math
 import platform
 import re
 import time
@@ -10,9 +11,25 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import oracle
 
+import kornia_patchaug as kp
 from benchmarks import __main__ as command
-from benchmarks import agree, cases, measure, memory, report, rivals, rows, stages, start, suite
+from benchmarks import (
+    agree,
+    cases,
+    measure,
+    memory,
+    options,
+    painted,
+    reach,
+    report,
+    rivals,
+    rows,
+    stages,
+    start,
+    suite,
+)
 from benchmarks.rivals import BOTH, CLONE, CONTENDERS, FORWARD, OPENCV
 from benchmarks.rows import LANDS, LOST, MET, MISSED, OURS, A, Row, time_row
 
@@ -89,15 +106,143 @@ def test_a_slow_contender_is_marked_from_measurement_to_table(monkeypatch):
     assert f"{MISSED}: S {FORWARD}, {OURS} against {A}" in summary
 
 
-def test_options_are_held_against_the_plain_call():
-    table = list(suite.option_rows(SMALL, BRIEF))
-    assert {row.rival for row in table} == {OURS} and {row.bar for row in table} == {1 / 1.4}
-    forward = ["ours, alpha (N,)", "ours, a matte", "ours, transparent"]
-    found = [(row.measured, row.contender) for row in table]
-    assert found == [
-        *((FORWARD, name) for name in forward),
-        *((BOTH, n) for n in (*forward, "ours, gradients to boxes")),
+@pytest.mark.slow
+def test_options_are_held_against_the_plain_call_in_all_and_for_each_pixel():
+    table = list(options.option_rows(SMALL, BRIEF))
+    assert {row.rival for row in table} == {OURS}
+    whole = ["ours, alpha (N,)", "ours, a matte", "ours, transparent"]
+    each = ["ours, a matte", "ours, a mask", "ours, clip=False"]
+    assert [(row.measured, row.contender, row.bar) for row in table] == [
+        *((FORWARD, name, 1 / 1.4) for name in whole),
+        *((f"{FORWARD}, per painted pixel", name, 1 / 1.5) for name in each),
+        *((BOTH, name, 1 / 1.4) for name in (*whole, "ours, gradients to boxes")),
+        *((f"{BOTH}, per painted pixel", name, 1 / 1.5) for name in each),
     ]
+
+
+def test_the_time_of_a_painted_pixel_is_that_of_the_call_over_how_many_there_are(monkeypatch):
+    taken = {"ours, a mask": 6.0, "ours, clip=False": 8.0}
+    monkeypatch.setattr(suite.Settings, "interleaved", lambda _, calls: {who: [taken.get(who, 4.0)] for who in calls})
+    scene = cases.make_scene(SMALL)
+    rows_of = {
+        row.contender: row for row in options.option_rows(SMALL, BRIEF) if row.measured.startswith(FORWARD + ",")
+    }
+    counts = {
+        "ours, a mask": painted.painted_pixels(scene, masks=painted.ellipses(scene)),
+        "ours, clip=False": painted.painted_pixels(scene, clip=False),
+    }
+    for who, count in counts.items():
+        assert rows_of[who].ours == pytest.approx(taken[who] / count)
+        assert rows_of[who].ratio == pytest.approx((4 / scene.area) / (taken[who] / count))
+        assert f"| {taken[who] / count * 1e9:.4g} ns/px | ours " in report.table([rows_of[who]])
+
+
+def test_painted_pixels_are_those_of_the_definition():
+    scene = cases.make_scene(SMALL._replace(objects=3))
+    boxes, masks = scene.boxes.tolist(), painted.ellipses(scene)
+    stays = scene._replace(theta=torch.eye(2, 3).repeat(3, 1, 1))
+    assert painted.painted_pixels(stays) == painted.painted_pixels(stays, clip=False) == scene.area
+    assert painted.painted_pixels(stays, masks=masks) == int(masks.sum())
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
+        assert mask.sum() == mask[y1:y2, x1:x2].sum() == pytest.approx(math.pi / 4 * (x2 - x1) * (y2 - y1), rel=0.2)
+    moves = stays._replace(boxes=torch.tensor([[4, 6, 12, 20]] * 3), theta=stays.theta.clone())
+    moves.theta[0, 0, 2] = 4 / 4  # 4 pixels to the left, all inside
+    moves.theta[1, 0, 2] = 7 / 4  # 7, of which 3 are outside
+    moves.theta[2, 1, 2] = 0.5 / 7  # half a pixel up: another row of pixels is touched
+    assert painted.painted_pixels(moves, clip=False) == 8 * 14 + 5 * 14 + 8 * 15
+
+
+def test_a_fill_costs_what_it_adds_for_each_layer(monkeypatch):
+    taken = {OURS: 1.0, options.FILL: 7.0, CLONE: 0.5}
+    monkeypatch.setattr(suite.Settings, "interleaved", lambda _, calls: {who: [taken[who]] for who in calls})
+    chain = torch.tensor([[0, 0, 8, 8], [6, 0, 14, 8], [20, 0, 30, 8], [12, 0, 18, 8]])  # of 3, and one apart
+    scene = cases.make_scene(SMALL)._replace(boxes=chain, obj_to_img=torch.zeros(4, dtype=torch.long))
+    monkeypatch.setattr(options, "make_scene", lambda *_: scene)
+    first, second = options.fill_rows(SMALL, BRIEF)
+    assert (first.ours, first.theirs, first.ratio, first.bar) == (2.0, 0.5, 0.25, 1 / 6)
+    assert (first.verdict, second.bar, second.verdict) == (MET, None, "")
+    assert "each of 3 layers" in first.note
+    taken[options.FILL] = 11.0
+    assert next(iter(options.fill_rows(SMALL, BRIEF))).verdict == MISSED
+
+
+@pytest.mark.slow
+def test_a_canvas_an_object_does_the_same_job():
+    agree.check_reach(jobs=reach.SMALL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", reach.SMALL, ids=lambda job: job.name)
+def test_a_canvas_an_object_is_what_the_definition_says(job):
+    job = job._replace(side=job.side // 2, patch=job.patch // 2)
+    given = job.inputs()
+    expected = torch.from_numpy(reach.ours(given, paste=oracle.paste_patches)).float()
+    painted, where = reach.runs(job)[reach.RIVAL](given), agree.beside_rims(given)
+    torch.testing.assert_close(where * painted, where * expected, atol=1e-4, rtol=0)
+    assert ((expected - given.images).abs() > 0.1).float().mean() > 0.02  # something is painted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", reach.SMALL, ids=lambda job: job.name)
+def test_a_fiftieth_of_a_pixel_or_another_order_is_noticed_where_objects_are_laid_anywhere(job):
+    def shifted(given):
+        return reach.ours(given._replace(boxes=given.boxes + 0.02))
+
+    def turned_over(given):
+        rows = torch.arange(len(given.boxes)).flip(0)
+        parts = {name: getattr(given, name)[rows] for name in ("boxes", "theta", "obj_to_img")}
+        index = rows if given.patch_index is None else given.patch_index[rows]
+        return reach.ours(given._replace(**parts, patch_index=index))
+
+    for wrong in (shifted, turned_over) if job.each > 1 else (shifted,):
+        with pytest.raises(AssertionError, match="not close"):
+            agree.reach_agrees(job, run=wrong)
+
+
+@pytest.mark.parametrize("job", (*reach.SMALL, *reach.JOBS), ids=str)
+def test_pastings_are_as_the_jobs_say(job):
+    given = job.inputs()
+    count = job.batch * job.each
+    assert given.images.shape == (job.batch, 3, job.side, job.side)
+    assert given.patches.shape[1:] == (3, job.patch, job.patch)
+    assert given.obj_to_img.tolist() == [n // job.each for n in range(count)]
+    assert given.theta.shape == (count, 2, 3) and given.boxes.shape == (count, 4)
+    assert all(torch.equal(a, b) for a, b in zip(given, job.inputs(), strict=True) if isinstance(a, torch.Tensor))
+    if given.mattes is None:
+        assert given.patches.min() > 0  # the rival takes 0 for what is not there
+        moved = kp.move_boxes(given.boxes, given.theta, clip=False)
+        assert (moved[:, 2:] - moved[:, :2]).max() < 0.25 * job.side
+    else:
+        rim = torch.ones_like(given.mattes, dtype=torch.bool)
+        rim[..., 1:-1, 1:-1] = False
+        assert given.mattes[rim].abs().max() == 0  # they end before the rim, which is darker in the rivals
+        assert given.mattes.max() <= 1
+    assert set(job.learned) <= set(given._fields)
+    assert agree.beside_rims(given).mean() > 0.8
+
+
+@pytest.mark.slow
+def test_a_canvas_an_object_is_met_in_time_and_memory(monkeypatch):
+    log = []
+    for job in reach.SMALL:
+        time_of, memory_of = suite.reach_rows(job, BRIEF, log)
+        assert (time_of.case, time_of.measured, time_of.contender, time_of.rival) == (job.name, BOTH, OURS, reach.RIVAL)
+        assert (memory_of.measured, memory_of.unit) == (rows.MEMORY, "MB")
+        assert (time_of.bar, memory_of.bar) == ((10, 20) if job.name == "P1" else (5, 5))
+        assert time_of.ratio == pytest.approx(time_of.theirs / time_of.ours)
+        assert memory_of.ratio == pytest.approx(memory_of.theirs / memory_of.ours)
+    assert [entry["contender"] for entry in log] == [OURS, reach.RIVAL] * 3
+    assert len(list(suite.reach_rows(reach.SMALL[0], replace(BRIEF, quick=True), []))) == 1
+    monkeypatch.setattr(reach, "measured_peak", lambda job, who, *_: None if who == reach.RIVAL else 1)
+    died = list(suite.reach_rows(reach.SMALL[0], BRIEF, []))[1]
+    assert (died.theirs, died.ratio, died.verdict) == (None, None, "") and "died" in died.note
+
+
+@pytest.mark.slow
+def test_memory_of_a_canvas_an_object_is_that_of_its_canvases():
+    job = reach.P1._replace(batch=1)
+    canvas = 3 * 416 * 416 * 4 * job.slots
+    assert 3 * canvas < reach.measured_peak(job, reach.RIVAL, "cpu", 1) < 10 * canvas
 
 
 VERDICTS = [  # case, direction, contender, rival, times better, verdict
@@ -181,6 +326,7 @@ def test_memory_is_beyond_inputs_and_output_and_sees_the_gathered_images():
 @pytest.mark.slow
 def test_a_run_writes_json_and_markdown(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "CASES", (SMALL,))
+    monkeypatch.setattr(command, "JOBS", reach.SMALL)
     monkeypatch.setattr(command, "QUICK", replace(BRIEF, quick=True))
     monkeypatch.setattr(suite, "ONE_IMAGE", SMALL._replace(name="1", batch=1))
     monkeypatch.setattr(suite, "growing", lambda n: SMALL._replace(name="growth", objects=n))
@@ -194,7 +340,7 @@ def test_a_run_writes_json_and_markdown(tmp_path, monkeypatch, capsys):
     assert platform.node() not in content["machine"].values()
     assert str(Path.cwd()) not in text and str(tmp_path) not in text
     assert {row["measured"] for row in content["rows"]} == {FORWARD, BOTH}
-    assert {row["case"] for row in content["rows"]} == {"S", "growth: 2 to 4 objects", "1"}
+    assert {row["case"] for row in content["rows"]} == {"S", "growth: 2 to 4 objects", "1", "P1", "P3", "P4"}
     assert all({"ours", "theirs", "ratio", "bar", "verdict"} <= set(row) for row in content["rows"])
     printed = capsys.readouterr().out
     parts = dict(re.findall(r"\[start:(\w+)\] -->\n\n(.*?)\n\n<!-- --8<-- \[end:\1\]", page.read_text(), flags=re.S))

@@ -11,11 +11,14 @@ SIZE = (20, 40)
 SAME = {
     "xyxy": [[4, 2, 12, 8], [0, 10, 40, 20]],
     "xyxy_plus": [[4, 2, 11, 7], [0, 10, 39, 19]],
+    "pascal_voc": [[5, 3, 12, 8], [1, 11, 40, 20]],
     "xywh": [[4, 2, 8, 6], [0, 10, 40, 10]],
+    "coco": [[4, 2, 8, 6], [0, 10, 40, 10]],
     "cxcywh": [[8, 5, 8, 6], [20, 15, 40, 10]],
     "xyxyn": [[0.1, 0.1, 0.3, 0.4], [0, 0.5, 1, 1]],
     "xywhn": [[0.1, 0.1, 0.2, 0.3], [0, 0.5, 1, 0.5]],
     "cxcywhn": [[0.2, 0.25, 0.2, 0.3], [0.5, 0.75, 1, 0.5]],
+    "yolo": [[0.2, 0.25, 0.2, 0.3], [0.5, 0.75, 1, 0.5]],
 }
 
 
@@ -35,10 +38,21 @@ def test_the_formats_mean_what_they_mean_in_kornia(ours, kornias):
     torch.testing.assert_close(converted, boxes.to_tensor(kornias))
 
 
+def test_pascal_voc_means_what_it_means_in_detectron2():
+    """Its loader: "they mean 1-based pixel indices (inclusive), a box with annotation (xmin=1, xmax=W) covers the whole
+    image. In coordinate space this is represented by (xmin=0, xmax=W)"; bbox[0] -= 1.0, bbox[1] -= 1.0."""
+    height, width = SIZE
+    whole, one_pixel = [1, 1, width, height], [7, 5, 7, 5]
+    boxes = kp.convert_boxes(torch.tensor([whole, one_pixel]), "pascal_voc", "xyxy")
+    assert boxes.tolist() == [[0, 0, width, height], [6, 4, 7, 5]]
+
+
 def test_integers_stay_integers_between_pixel_corners_only():
     boxes = torch.tensor(SAME["xywh"])
     assert kp.convert_boxes(boxes.int(), "xywh", "xyxy_plus").dtype == torch.int64
     assert kp.convert_boxes(boxes.int(), "xywh", "xywh").dtype == torch.int64
+    assert kp.convert_boxes(boxes.int(), "coco", "pascal_voc").tolist() == SAME["pascal_voc"]
+    assert kp.convert_boxes(boxes.int(), "coco", "pascal_voc").dtype == torch.int64
     assert kp.convert_boxes(torch.tensor([[0, 0, 3, 3]]), "xyxy", "cxcywh").tolist() == [[1.5, 1.5, 3, 3]]
     torch.testing.assert_close(kp.convert_boxes(boxes, "xywh", "xywhn", SIZE), torch.tensor(SAME["xywhn"]))
 
@@ -48,6 +62,9 @@ NARROW = [  # each overflows, wraps or rounds in its own dtype
     (torch.uint8, [0, 0, 255, 255], "xyxy_plus", "xyxy", [0, 0, 256, 256], torch.int64),
     (torch.uint8, [0, 0, 9, 9], "xyxy", "xyxy_plus", [0, 0, 8, 8], torch.int64),
     (torch.uint8, [0, 0, 0, 0], "xyxy", "xyxy_plus", [0, 0, -1, -1], torch.int64),
+    (torch.uint8, [1, 1, 255, 255], "pascal_voc", "xyxy", [0, 0, 255, 255], torch.int64),
+    (torch.uint8, [255, 0, 255, 9], "xyxy", "pascal_voc", [256, 1, 255, 9], torch.int64),
+    (torch.uint8, [200, 100, 100, 60], "coco", "xyxy", [200, 100, 300, 160], torch.int64),
     (torch.int8, [-100, 0, 100, 9], "xyxy", "xywh", [-100, 0, 200, 9], torch.int64),
     (torch.int16, [20000, 0, 20000, 10], "xywh", "xyxy", [20000, 0, 40000, 10], torch.int64),
     (torch.float16, [32768, 0, 49152, 32], "xyxy", "cxcywh", [40960, 16, 16384, 32], torch.float32),
@@ -98,8 +115,9 @@ def test_conversion_takes_any_leading_shape_and_gradients():
     [
         ((torch.zeros(3, 5), "xywh", "xyxy"), ValueError, r"boxes: expected shape \(..., 4\), got \(3, 5\)"),
         ((torch.zeros(3, 4), "xyhw", "xyxy"), ValueError, "source: expected one of xyxy, .*got 'xyhw'"),
-        ((torch.zeros(3, 4), "xywh", "yolo"), ValueError, "target: .*got 'yolo'"),
+        ((torch.zeros(3, 4), "xywh", "voc"), ValueError, "target: .*, pascal_voc, .*, coco, yolo, got 'voc'"),
         ((torch.zeros(3, 4), "xywhn", "xyxy"), ValueError, r"size: expected \(height, width\).* got None"),
+        ((torch.zeros(3, 4), "yolo", "coco"), ValueError, r"size: expected \(height, width\).* got None"),
         ((torch.zeros(3, 4), "xywhn", "xyxy", (4, 0)), ValueError, r"size: .*got \(4, 0\)"),
         ((torch.zeros(3, 4), "xyxy", "xywhn", 5), ValueError, "size: .*got 5"),
         (([[0, 0, 1, 1]], "xywh", "xyxy"), TypeError, "boxes: .*list"),
@@ -126,14 +144,24 @@ def test_splitting_keeps_the_order_within_an_image():
     assert [part[:, 0].tolist() for part in parts] == [[1, 3], [0, 2, 4]]
 
 
-@pytest.mark.parametrize("mode", ["xyxy", "xyxy_plus", "xywh"])
+CORNERS = {  # the half-open box of the numbers 1 2 3 4
+    "xyxy": [1, 2, 3, 4],
+    "xyxy_plus": [1, 2, 4, 5],
+    "pascal_voc": [0, 1, 3, 4],
+    "xywh": [1, 2, 4, 6],
+    "coco": [1, 2, 4, 6],
+}
+
+
+@pytest.mark.parametrize("mode", CORNERS)
 def test_all_zero_rows_of_a_padded_tensor_are_empty_boxes(mode):
     padded = torch.zeros(2, 3, 4)
     padded[0, 0] = torch.tensor([1, 2, 3, 4])
     boxes, obj_to_img = kp.flatten_boxes(padded, mode=mode)
     assert obj_to_img.tolist() == [0, 0, 0, 1, 1, 1]
     assert boxes[1:].abs().max() == 0
-    assert boxes[0].tolist() == {"xyxy": [1, 2, 3, 4], "xyxy_plus": [1, 2, 4, 5], "xywh": [1, 2, 4, 6]}[mode]
+    assert boxes[0].tolist() == CORNERS[mode]
+    assert kp.flatten_boxes([padded[0, :1]], mode)[0].tolist() == [CORNERS[mode]]
 
 
 def test_kornia_boxes_leave_out_their_padding_and_what_was_removed():
@@ -162,6 +190,12 @@ def test_nothing_becomes_nothing():
         ([[0, 0, 1, 1]], "xyxy", TypeError, r"boxes\[0\]: .*list"),
         (7, "xyxy", TypeError, "boxes: .*int"),
         ([torch.zeros(3, 4)], "xyxyn", ValueError, "mode: .*convert_boxes with size"),
+        (
+            [torch.zeros(3, 4)],
+            "yolo",
+            ValueError,
+            "mode: expected one of xyxy, xyxy_plus, pascal_voc, xywh, cxcywh, coco, got 'yolo'. Use convert_boxes with",
+        ),
     ],
 )
 def test_bad_boxes_say_what_is_wrong(boxes, mode, error, text):

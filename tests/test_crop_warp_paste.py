@@ -140,7 +140,7 @@ BAD_CALLS = [
         r"theta: expected one row a box \(2\), got 3",
     ),
     (lambda: kp.warp_patches(torch.zeros(2, 4, 4), torch.zeros(2, 6)), r"patches: .*got \(2, 4, 4\)"),
-    (lambda: kp.paste_patches(IMAGE, torch.zeros(1, 3, 2, 2), BOX), r"patches: .*\(1, 1, h, w\).*got \(1, 3, 2, 2\)"),
+    (lambda: kp.paste_patches(IMAGE, torch.zeros(1, 3, 2, 2), BOX), r"patches: .*\(M, 1, h, w\).*got \(1, 3, 2, 2\)"),
     (lambda: kp.paste_patches(IMAGE, torch.zeros(2, 1, 2, 2), BOX), r"patches: .*one patch a box"),
     (lambda: kp.paste_patches(IMAGE, torch.zeros(1, 1, 0, 2), BOX), r"patches: .*got \(1, 1, 0, 2\)"),
 ]

@@ -76,7 +76,7 @@ def assert_composite_equals_the_reference(canvas, windows, dtype, tolerance: flo
     shapes = (canvas.shape[1], windows.total), windows.total
     values, opacity = (torch.rand(shape, generator=generator, dtype=dtype).to(DEVICE) for shape in shapes)
     expected = reference.composite(canvas, values, opacity, windows, keep)
-    actual = cuda.composite(canvas, values, opacity, windows, keep)
+    actual = cuda.composite(canvas, values, opacity, windows, keep, False)
     assert_equal(actual[0], expected[0], rtol=tolerance, atol=tolerance)
     assert_equal(actual[1], expected[1], rtol=ROUNDING[dtype], atol=ROUNDING[dtype])
     assert actual[0].stride() == torch.empty_like(canvas).stride()
@@ -335,7 +335,7 @@ def test_pixels_under_no_window_keep_their_bits(dtype, of_values):
     canvas = torch.randint(limits.min, limits.max, images.shape, generator=generator).to(bits).view(dtype).to(DEVICE)
     assert canvas.isnan().any()
     opacity = torch.ones(windows.total, dtype=of_values, device=DEVICE)
-    painted, under = cuda.composite(canvas, opacity.new_zeros(2, windows.total), opacity, windows, False)
+    painted, under = cuda.composite(canvas, opacity.new_zeros(2, windows.total), opacity, windows, False, False)
     grad, _, _ = cuda.composite_backward(canvas, opacity, under, windows)
     untouched = torch.ones(3, 13, 17, dtype=torch.bool)
     for (x1, y1, x2, y2), b in zip(boxes[:3].int().tolist(), obj_to_img.tolist(), strict=False):
@@ -353,7 +353,7 @@ def test_what_is_not_a_number_is_gone_beneath_opaque_paint_only():
     given = canvas, values.to(DEVICE), opacity.to(DEVICE, torch.float64), windows, True
     expected = reference.composite(*given)
     assert not expected[0].isnan().all()
-    assert_all_equal(cuda.composite(*given), expected, 1e-12, equal_nan=True)
+    assert_all_equal(cuda.composite(*given, False), expected, 1e-12, equal_nan=True)
 
 
 # --- both -------------------------------------------------------------------------------------------------------------

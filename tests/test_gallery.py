@@ -90,6 +90,7 @@ def test_every_public_name_is_in_the_gallery_and_on_the_api_page():
 OPTIONS = [
     *(f'padding_mode="{mode}"' for mode in PADDINGS),
     *(f"{option}={value}" for option in ("align_corners", "sequential") for value in (False, True)),
+    'outline="ellipse"',
     *FORMATS,
 ]
 
@@ -149,6 +150,7 @@ def test_on_the_site_entries_are_left_to_mkdocstrings():
 ENDS = {  # where the arrow of each of the four numbers starts and stops: the box goes from 9 to 21 and from 7 to 17
     "xyxy": [(0, 9), (0, 7), (0, 21), (0, 17)],
     "xyxy_plus": [(0, 9), (0, 7), (0, 20), (0, 16)],
+    "pascal_voc": [(0, 10), (0, 8), (0, 21), (0, 17)],
     "xywh": [(0, 9), (0, 7), (9, 21), (7, 17)],
     "cxcywh": [(0, 15), (0, 12), (9, 21), (7, 17)],
 }

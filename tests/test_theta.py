@@ -8,7 +8,8 @@ from kornia.geometry.transform import get_affine_matrix2d
 from support.scenes import assert_close
 
 import kornia_patchaug as kp
-from kornia_patchaug.frames import clamped, half_sizes
+from kornia_patchaug.frames import clamped, corners_of, enclosing, half_sizes
+from kornia_patchaug.theta import outermost
 
 TRUTH = [False, True]
 BOXES = torch.tensor([[2.0, 3, 12, 9], [0.25, 1.5, 7.75, 20], [5, 5, 6, 30]], dtype=torch.float64)
@@ -184,11 +185,76 @@ def test_a_box_becomes_the_enclosing_box_of_its_moved_corners():
     assert_close(kp.move_boxes(boxes, theta), clipped, 1e-12)
 
 
+def ellipse_polygon(boxes: torch.Tensor, count: int = 1000) -> torch.Tensor:
+    """Points ``(N, count, 2)`` of the ellipses inscribed in boxes."""
+    t = torch.arange(count, dtype=torch.float64) * (2 * math.pi / count)
+    circle = torch.stack([t.cos(), t.sin()], dim=1)
+    return (boxes[:, None, :2] + boxes[:, None, 2:]) / 2 + (boxes[:, None, 2:] - boxes[:, None, :2]) / 2 * circle
+
+
+LABELS = {
+    "its own box": BOXES,
+    "a box beside it": torch.tensor([[4.0, 1, 15, 6], [1, 2, 5, 3], [5, 0, 9, 50]]).double(),
+}
+
+
+@pytest.mark.parametrize("align_corners", TRUTH)
+@pytest.mark.parametrize("which", LABELS)
+def test_an_ellipse_becomes_the_enclosing_box_of_its_moved_points(which, align_corners):
+    """A chord of a polygon of 1000 points lies within 5e-6 of the half size from its ellipse."""
+    theta, labels = random_theta(5), LABELS[which]
+    points = kp.move_points(ellipse_polygon(labels), BOXES, theta, align_corners=align_corners)
+    expected = torch.cat([points.amin(1), points.amax(1)], dim=1)
+    corners = kp.move_points(corners_of(labels), BOXES, theta, align_corners=align_corners)
+    assert_close(enclosing(outermost(corners, "ellipse")), expected, 1e-3)
+    if labels is BOXES:
+        options = {"align_corners": align_corners, "outline": "ellipse"}
+        assert_close(kp.move_boxes(BOXES, theta, clip=False, **options), expected, 1e-3)
+        low, high = torch.cat([BOXES[:, :2].floor(), BOXES[:, 2:].ceil()], dim=1).split(2, dim=1)
+        clipped = torch.cat([expected[:, :2].clamp(low, high), expected[:, 2:].clamp(low, high)], dim=1)
+        assert_close(kp.move_boxes(BOXES, theta, **options), clipped, 1e-3)
+
+
+def test_the_box_of_a_turned_disk_fits_and_that_of_its_corners_is_loose():
+    """The box of a square's corners is sin + cos times as wide as the square, that of the disk in it as the disk.
+
+    So their intersection over union is 1 / (sin + cos)^2.
+    """
+    angle, none = torch.tensor([10.0, 30, 45], dtype=torch.float64), torch.zeros(3, 2, dtype=torch.float64)
+    boxes = torch.tensor([[3.0, 5, 23, 25]], dtype=torch.float64).expand(3, 4)
+    theta = kp.theta_from_components(angle, torch.full_like(angle, 0.6), none, none, boxes=boxes)
+    fits = kp.move_boxes(boxes, theta, outline="ellipse")
+    assert_close(fits, torch.tensor([[7.0, 9, 19, 21]], dtype=torch.float64).expand(3, 4), 1e-12)
+    loose = kp.move_boxes(boxes, theta)
+    area = lambda box: (box[:, 2:] - box[:, :2]).prod(1)  # noqa: E731
+    assert_close(area(fits) / area(loose), [0.745145, 0.535898, 0.5], 1e-6)
+
+
+def test_an_ellipse_without_size_has_finite_gradients():
+    """A point, and ellipses without width or height: a length of 0 has no slope, here 0."""
+    rows = [[4.0, 4, 4, 4], [2, 3, 2, 9], [2, 3, 8, 3]]
+    boxes, theta = torch.tensor(rows, requires_grad=True), torch.eye(2, 3).repeat(3, 1, 1).requires_grad_()
+    moved = kp.move_boxes(boxes, theta, outline="ellipse")
+    assert moved.tolist() == rows
+    for grad in torch.autograd.grad(moved[:, 2:].sum(), (boxes, theta)):
+        assert grad.isfinite().all()
+    (grad,) = torch.autograd.grad(kp.move_boxes(boxes, theta.detach(), outline="ellipse")[:, 3].sum(), boxes)
+    assert grad[1].tolist() == [0, 0, 0, 1]
+
+
+def test_another_outline_is_refused():
+    with pytest.raises(ValueError, match=r"^outline: expected one of 'box', 'ellipse', got 'round'"):
+        kp.move_boxes(BOXES, random_theta(), outline="round")
+
+
 def test_identity_leaves_boxes_and_points():
     identity = torch.eye(2, 3, dtype=torch.float64).expand(3, 2, 3)
     for align_corners in TRUTH:
-        assert_close(kp.move_boxes(BOXES, identity, align_corners=align_corners), BOXES, 1e-12)
-    assert kp.move_boxes(torch.zeros(0, 4), torch.zeros(0, 6)).shape == (0, 4)
+        for outline in ("box", "ellipse"):
+            moved = kp.move_boxes(BOXES, identity, align_corners=align_corners, outline=outline)
+            assert_close(moved, BOXES, 1e-12)
+    for outline in ("box", "ellipse"):
+        assert kp.move_boxes(torch.zeros(0, 4), torch.zeros(0, 6), outline=outline).shape == (0, 4)
     assert kp.move_points(torch.zeros(0, 3, 2), torch.zeros(0, 4), torch.zeros(0, 6)).shape == (0, 3, 2)
 
 
@@ -241,12 +307,15 @@ def test_a_bad_theta_is_called_by_the_name_of_its_argument(call, text):
         call()
 
 
-def test_everything_is_differentiable():
+@pytest.mark.parametrize("outline", ["box", "ellipse"])
+def test_everything_is_differentiable(outline):
     arguments = [t.requires_grad_() for t in (*components(7), BOXES.clone())]
 
     def moved(angle, scale, translate, shear, boxes):
         theta = kp.theta_from_components(angle, scale, translate, shear, boxes=boxes)
-        return kp.move_boxes(boxes, kp.compose_theta(theta, kp.theta_from_lie(0.1 * theta)), clip=False)
+        return kp.move_boxes(
+            boxes, kp.compose_theta(theta, kp.theta_from_lie(0.1 * theta)), clip=False, outline=outline
+        )
 
     assert torch.autograd.gradcheck(moved, arguments)
 

@@ -19,11 +19,10 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 import kornia_patchaug.kernels.reference as reference
-from kornia_patchaug.frames import whole_boxes
 from kornia_patchaug.kernels.backend import Backend, Found, Fused, Inputs, Maybe, Read, Sampled, Wanted
-from kornia_patchaug.plan import Plan, Windows, matte_plan
+from kornia_patchaug.plan import Plan, Windows
 
-__all__ = ["backend_of", "composite", "is_fused", "opacity_of_pixels", "paint", "sample"]
+__all__ = ["backend_of", "composite", "is_fused", "opacity_of_pixels", "paint", "sample", "sample_opaque"]
 
 log = logging.getLogger("kornia_patchaug")
 
@@ -48,44 +47,68 @@ def sample(source: Tensor, theta: Tensor, boxes: Tensor, plan: Plan, source_boxe
     return sampled
 
 
-def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows) -> Tensor:
-    """A new canvas with the windows painted over it in row order, as `reference.composite` defines it."""
+def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, in_place: bool = False) -> Tensor:
+    """The canvas, or if not ``in_place`` a new one, with the windows painted over it in row order, as
+    `reference.composite` defines it."""
     keep = opacity.requires_grad and torch.is_grad_enabled()
-    painted: Tensor = _apply(_Composite, canvas, values, opacity, windows, keep)
+    painted: Tensor = _apply(_Composite, canvas, values, opacity, windows, keep, in_place)
     return painted
 
 
 def paint(
-    source: Maybe, canvas: Tensor, theta: Tensor, boxes: Tensor, plan: Plan, alpha: Maybe, source_boxes: Maybe = None
+    source: Maybe,
+    canvas: Tensor,
+    theta: Tensor,
+    boxes: Tensor,
+    plan: Plan,
+    alpha: Maybe = None,
+    source_boxes: Maybe = None,
+    alpha_boxes: Maybe = None,
 ) -> Tensor:
     """*sample* from the source, then *composite* over the canvas.
 
-    ``alpha``: the opacity A of each object ``(N,)``, or a matte ``(N, 1, h, w)`` laid over what it reads. Without a
-    source each object reads the canvas as those before it left it, which takes a backend that `is_fused`.
+    ``alpha``: the opacity A of each object ``(N,)``, or pictures of it ``(S, 1, h, w)`` that are read in
+    ``alpha_boxes`` as ``plan.opacity`` says. Without a source each object reads the canvas as those before it left it,
+    which takes a backend that `is_fused`.
     """
     backend = backend_of(canvas.device, plan.windows.total)
     if hasattr(backend, "paint"):
-        by_theta = theta.requires_grad and (plan.sampling.by_reach or (alpha is not None and alpha.ndim == 4))
-        keep = boxes.requires_grad or by_theta or (alpha is not None and alpha.requires_grad)
+        by_theta = theta.requires_grad and (plan.sampling.by_reach or plan.opacity is not None)
+        others = boxes, alpha, alpha_boxes
+        keep = by_theta or any(t is not None and t.requires_grad for t in others)
         read = Read.PAINTED if source is None else Read.CANVAS if source is canvas else Read.SOURCE
-        opacity = alpha[:, None] if alpha is not None and alpha.ndim == 1 else alpha
-        given = source if read is Read.SOURCE else None, theta, boxes, source_boxes, canvas, opacity
+        opacity = alpha[:, None] if alpha is not None and plan.opacity is None else alpha
+        given = source if read is Read.SOURCE else None, theta, boxes, source_boxes, canvas, opacity, alpha_boxes
         painted: Tensor = _apply(
             _Paint, *given, _Way(plan, read, keep and torch.is_grad_enabled(), cast("Fused", backend))
         )
         return painted
     assert source is not None
+    values, opacity = sample_opaque(source, theta, boxes, plan, alpha, source_boxes, alpha_boxes)
+    return composite(canvas, values, opacity, plan.windows)
+
+
+def sample_opaque(
+    source: Tensor,
+    theta: Tensor,
+    boxes: Tensor,
+    plan: Plan,
+    alpha: Maybe = None,
+    source_boxes: Maybe = None,
+    alpha_boxes: Maybe = None,
+) -> Sampled:
+    """Values ``(C, P)`` times their opacity, and the opacity ``(P,)`` of every window pixel, as *paint* has them."""
     values, coverage = sample(source, theta, boxes, plan, source_boxes)
-    if alpha is not None:
-        opacity = opacity_of_pixels(alpha, theta, boxes, plan)
-        values, coverage = opacity * values, opacity * coverage
-    return composite(canvas, values, coverage, plan.windows)
+    if alpha is None:
+        return values, coverage
+    opacity = opacity_of_pixels(alpha, theta, boxes, plan, alpha_boxes)
+    return opacity * values, opacity * coverage
 
 
-def opacity_of_pixels(alpha: Tensor, theta: Tensor, boxes: Tensor, plan: Plan) -> Tensor:
+def opacity_of_pixels(alpha: Tensor, theta: Tensor, boxes: Tensor, plan: Plan, alpha_boxes: Maybe = None) -> Tensor:
     """The opacity A of each window pixel, ``(P,)``."""
-    if alpha.ndim == 4:
-        return sample(alpha, theta, boxes, matte_plan(alpha, plan), whole_boxes(alpha, boxes))[0][0]
+    if plan.opacity is not None:
+        return sample(alpha, theta, boxes, plan.opacity, alpha_boxes)[0][0]
     areas = torch.from_numpy(plan.windows.areas).to(alpha.device)
     return alpha.repeat_interleave(areas, output_size=plan.windows.total)
 
@@ -142,7 +165,7 @@ class _Sample(torch.autograd.Function):
         if not varies:
             ctx.mark_non_differentiable(coverage)
         ctx.plan, ctx.shape = plan, source.shape
-        ctx.save_for_backward(*inputs._replace(source=_needed(source, plan)))
+        ctx.save_for_backward(*inputs._replace(source=_needed(source, plan, ctx.needs_input_grad)))
         return values, coverage
 
     @staticmethod
@@ -169,32 +192,39 @@ def _apply(function: type[torch.autograd.Function], *args: Any) -> Any:
 class _Forgetful:
     """Stands for the context of an autograd function where no gradient is recorded."""
 
+    needs_input_grad = ()
+
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None
 
 
-def _needed(source: Tensor, plan: Plan) -> Tensor:
-    """The source, or only what can be read of it: not a batch for each layer of objects."""
+def _needed(source: Tensor, plan: Plan, wanted: tuple[bool, ...]) -> Tensor | None:
+    """The source, or only what can be read of it: not a batch for each layer of objects. None if nothing is wanted."""
+    if not any(wanted):
+        return None
     if plan.read_areas is None:
         return source
-    image, row, column = plan.read_areas.places(source.device)
-    return source[image, :, row, column]  # (pixels, C)
+    return torch.cat([source[:0].flatten(), *(source[area].flatten() for area in plan.read_areas.slices())])
 
 
 def _restored(needed: Tensor, shape: torch.Size, plan: Plan) -> Tensor:
     """The source, 0 where `_needed` left it out."""
     if plan.read_areas is None:
         return needed
-    image, row, column = plan.read_areas.places(needed.device)
     source = needed.new_zeros(shape)
-    source[image, :, row, column] = needed
+    pieces = needed.split((plan.read_areas.areas * shape[1]).tolist())
+    for area, piece in zip(plan.read_areas.slices(), pieces, strict=True):
+        source[area] = piece.view_as(source[area])
     return source
 
 
 class _Composite(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool) -> Tensor:
-        painted, under = backend_of(canvas.device).composite(canvas, values, opacity, windows, keep)
+    def forward(ctx: Any, canvas: Tensor, values: Tensor, opacity: Tensor, *others: Any) -> Tensor:
+        windows, keep, in_place = others
+        painted, under = backend_of(canvas.device).composite(canvas, values, opacity, windows, keep, in_place)
+        if in_place:
+            ctx.mark_dirty(canvas)
         ctx.windows = windows
         ctx.save_for_backward(opacity, under)
         return painted
@@ -208,7 +238,7 @@ class _Composite(torch.autograd.Function):
             grads = backend_of(grad.device).composite_backward(grad, opacity, under, ctx.windows)
             return tuple(g if want else None for g, want in zip(grads, wanted, strict=True))
 
-        return *_once(gradients, grad, opacity, under), None, None
+        return *_once(gradients, grad, opacity, under), None, None, None
 
 
 class _Way(NamedTuple):
@@ -223,47 +253,48 @@ class _Way(NamedTuple):
 class _Paint(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, source: Maybe, *others: Any) -> Tensor:
-        theta, boxes, source_boxes, canvas, opacity, way = others
+        theta, boxes, source_boxes, canvas, opacity, opacity_boxes, way = others
         inputs = Inputs(canvas if source is None else source, theta, boxes, source_boxes)
+        given = opacity if way.plan.opacity is None else Inputs(opacity, theta, boxes, opacity_boxes)
         painted: Tensor
-        painted, kept, sampled = way.backend.paint(inputs, canvas, opacity, way.plan, way.read, way.keep)
+        painted, kept, sampled = way.backend.paint(inputs, canvas, given, way.plan, way.read, way.keep)
         ctx.way = way
-        ctx.save_for_backward(*inputs, opacity, sampled, kept)
+        ctx.save_for_backward(*inputs, opacity, opacity_boxes, sampled, kept)
         return painted
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Found:
-        *inputs, opacity, sampled, kept = ctx.saved_tensors
-        wanted, way = Wanted(*ctx.needs_input_grad[:6]), ctx.way  # the inputs are in the order of `Wanted`
+        *inputs, opacity, opacity_boxes, sampled, kept = ctx.saved_tensors
+        wanted, way = Wanted(*ctx.needs_input_grad[:7]), ctx.way  # the inputs are in the order of `Wanted`
         given = grad, kept, Inputs(*inputs)
 
         def gradients() -> Found:
-            if opacity is not None and opacity.ndim == 4:
-                return _paint_backward_of_matte(*given, opacity, sampled, way, wanted)
+            if way.plan.opacity is not None:
+                read = Inputs(opacity, *inputs[1:3], opacity_boxes)
+                return _paint_backward_of_read(*given, read, sampled, way, wanted)
             of_inputs, *others = way.backend.paint_backward(*given, opacity, way.plan, way.read, wanted)
-            return *of_inputs, *others
+            return *of_inputs, *others, None
 
-        return *_once(gradients, grad, *inputs, opacity, sampled, kept), None
+        return *_once(gradients, grad, *inputs, opacity, opacity_boxes, sampled, kept), None
 
 
-def _paint_backward_of_matte(
-    grad: Tensor, kept: Tensor, inputs: Inputs, matte: Tensor, sampled: Maybe, way: _Way, wanted: Wanted
+def _paint_backward_of_read(
+    grad: Tensor, kept: Tensor, inputs: Inputs, read: Inputs, sampled: Maybe, way: _Way, wanted: Wanted
 ) -> Found:
-    """The gradients with respect to the inputs of `_Paint`; what the matte was, and where it was read, count in the
-    opacity of pixels."""
-    plan = matte_plan(matte, way.plan)
-    of_matte = inputs._replace(source=matte, source_boxes=whole_boxes(matte, inputs.boxes))
-    opacity = way.backend.sample(of_matte, plan)[0][0] if sampled is None else sampled
-    through = wanted.opacity or wanted.theta or wanted.boxes
+    """The gradients with respect to the inputs of `_Paint` where opacity is ``read``: what there is, and where it is
+    read, count in the opacity of pixels."""
+    plan = way.plan.opacity
+    opacity = way.backend.sample(read, plan)[0][0] if sampled is None else sampled
+    through = wanted.opacity or wanted.theta or wanted.boxes or wanted.opacity_boxes
     given = grad, kept, inputs, opacity, way.plan, way.read, wanted._replace(opacity=through)
     painted, of_canvas, of_opacity = way.backend.paint_backward(*given)
     if of_opacity is None:
-        return *painted, of_canvas, None
-    more = Wanted(source=wanted.opacity, theta=wanted.theta, boxes=wanted.boxes)
-    read_from = way.backend.sample_backward(of_opacity[None], None, of_matte, plan, more)
-    pairs = (painted.theta, read_from.theta), (painted.boxes, read_from.boxes)
+        return *painted, of_canvas, None, None
+    more = Wanted(wanted.opacity, wanted.theta, wanted.boxes, wanted.opacity_boxes)
+    found = way.backend.sample_backward(of_opacity[None], None, read, plan, more)
+    pairs = (painted.theta, found.theta), (painted.boxes, found.boxes)
     of_theta, of_boxes = (None if one is None or other is None else one + other for one, other in pairs)
-    return painted.source, of_theta, of_boxes, painted.source_boxes, of_canvas, read_from.source
+    return painted.source, of_theta, of_boxes, painted.source_boxes, of_canvas, found.source, found.source_boxes
 
 
 def _once(gradients: Callable[[], Found], *inputs: Maybe) -> Found:

@@ -34,6 +34,7 @@ class Wanted(NamedTuple):
     source_boxes: bool = False
     canvas: bool = False
     opacity: bool = False
+    opacity_boxes: bool = False
 
 
 class Gradients(NamedTuple):
@@ -43,6 +44,9 @@ class Gradients(NamedTuple):
     theta: Maybe
     boxes: Maybe
     source_boxes: Maybe
+
+
+Opacity = Tensor | Inputs | None  # A of each object (N, 1), of each flat pixel (P,), or what it is sampled from; or 1
 
 
 class Read(Enum):
@@ -64,7 +68,9 @@ class Backend(Protocol):
     ) -> Gradients:
         """The gradients with respect to the inputs."""
 
-    def composite(self, canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool) -> Composited:
+    def composite(
+        self, canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool, in_place: bool
+    ) -> Composited:
         """The windows painted over the canvas, in row order."""
 
     def composite_backward(self, grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows) -> Found:
@@ -77,11 +83,11 @@ class Fused(Backend, Protocol):
     ``inputs.source`` is the canvas, but for ``Read.SOURCE``.
     """
 
-    def paint(self, inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, read: Read, keep: bool) -> Painted:
-        """The painted canvas; what `paint_backward` needs of each flat pixel; and the A of a matte.
+    def paint(self, inputs: Inputs, canvas: Tensor, opacity: Opacity, plan: Plan, read: Read, keep: bool) -> Painted:
+        """The painted canvas; what `paint_backward` needs of each flat pixel; and A where it is sampled.
 
-        The second is empty unless to ``keep``, and for ``Read.PAINTED``; the third is None unless to ``keep``, and of a
-        matte. ``opacity``: A of each object ``(N, 1)``; or a matte ``(N, 1, h, w)``, laid over what each object reads.
+        The second is empty unless to ``keep``, and for ``Read.PAINTED``; the third is None unless to ``keep``, and
+        sampled, as ``plan.opacity`` says.
         """
 
     def paint_backward(

@@ -138,7 +138,9 @@ def coverage(obj: Tensor, x: Tensor, y: Tensor, boxes: Tensor) -> Tensor:
     return shares[0] * shares[1]
 
 
-def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool) -> Composited:
+def composite(
+    canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool, in_place: bool = False
+) -> Composited:
     """Paint every window over the canvas in row order: ``canvas = (1 - opacity) * canvas + values``.
 
     Where opacity is 1 what was there is gone, even if it was not a number.
@@ -151,10 +153,10 @@ def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows,
         canvas: ``(B, C, H, W)``. values: ``(C, P)``, premultiplied by their opacity. opacity: ``(P,)``.
         windows: where they are painted.
         keep: whether what was under each painted pixel is wanted, for the gradient of opacity.
+        in_place: whether to paint on the canvas itself, which is contiguous then, and of the values' dtype.
 
     Returns:
-        a new ``(B, C, H, W)`` in the canvas's dtype and memory format, pixels under no window keep their bits; and
-        ``(C, P)``, what was under each painted pixel, empty if not to be kept.
+        a ``(B, C, H, W)`` in the canvas's dtype and memory format, pixels under no window keep their bits; and ``(C, P)``, what was under each painted pixel, empty if not to be kept.
     """
     where, steps = _stacks(windows, canvas)
     state = canvas[where].to(values.dtype)  # (C, U)
@@ -166,7 +168,8 @@ def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows,
         state = torch.where(keeps == 0, over, keeps * state + over)
         finished.append(state[:, going_on:])
         state = state[:, :going_on]
-    return canvas.index_put(where, torch.cat(finished[::-1], dim=1).to(canvas.dtype)), under
+    put = canvas.index_put_ if in_place else canvas.index_put
+    return put(where, torch.cat(finished[::-1], dim=1).to(canvas.dtype)), under
 
 
 def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows) -> Found:

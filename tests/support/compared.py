@@ -12,10 +12,9 @@ from torch import Tensor
 
 import kornia_patchaug as kp
 from kornia_patchaug import kernels
-from kornia_patchaug.frames import whole_boxes
 from kornia_patchaug.kernels import cpu, reference
-from kornia_patchaug.kernels.backend import Gradients, Inputs, Read, Wanted
-from kornia_patchaug.plan import START, Plan, matte_plan
+from kornia_patchaug.kernels.backend import Gradients, Inputs, Opacity, Read, Wanted
+from kornia_patchaug.plan import START, Plan
 
 # Relative to the largest value of each result, and at least to 1. Both round in other places: a position of some tens
 # of pixels in float32 is off by 4e-6, and the values beside it by as much; sums over pixels, by less than that times
@@ -53,14 +52,13 @@ class Both:
         return call
 
 
-def paint(inputs: Inputs, canvas: Tensor, opacity: Tensor | None, plan: Plan, read: Read, keep: bool):
+def paint(inputs: Inputs, canvas: Tensor, opacity: Opacity, plan: Plan, read: Read, keep: bool):
     """*paint* by the reference's *sample* and *composite*, object after object where each reads what was painted.
 
     What is kept of a pixel is what was there less its value; or what was there, where the reach has a gradient.
     """
-    if opacity is not None and opacity.ndim == 4:
-        matte = inputs._replace(source=opacity, source_boxes=whole_boxes(opacity, inputs.boxes))
-        sampled = reference.sample(matte, matte_plan(opacity, plan))[0][0]
+    if isinstance(opacity, Inputs):
+        sampled = reference.sample(opacity, plan.opacity)[0][0]
         return *paint(inputs, canvas, sampled, plan, read, keep)[:2], sampled if keep else None
     if read is Read.PAINTED:
         for n in range(len(inputs.boxes)):
@@ -84,7 +82,7 @@ def paint(inputs: Inputs, canvas: Tensor, opacity: Tensor | None, plan: Plan, re
 
 def of_pixels(opacity: Tensor, plan: Plan) -> Tensor:
     """A of each flat pixel, of that of each object, or of each pixel already."""
-    return opacity if opacity.ndim == 1 else kernels.opacity_of_pixels(opacity[:, 0], opacity, opacity, plan)
+    return opacity if opacity.ndim == 1 else kernels.opacity_of_pixels(opacity[:, 0], opacity, opacity, replace(plan, opacity=None))
 
 
 def paint_backward(

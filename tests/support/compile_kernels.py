@@ -69,7 +69,7 @@ def main() -> None:
         values, coverage = cuda_sample.sample(inputs, plan)
         cuda_sample.sample_backward(values, coverage, inputs, plan, Wanted(source=box_coverage))
         opacity = torch.zeros(plan.windows.total, dtype=real)
-        _, under = cuda_composite.composite(pixels, values, opacity, plan.windows, box_coverage)
+        _, under = cuda_composite.composite(pixels, values, opacity, plan.windows, box_coverage, False)
         cuda_composite.composite_backward(pixels, opacity, under, plan.windows)
 
 

@@ -52,9 +52,12 @@ def contiguous(tensor: Tensor) -> NDArray[Any]:
 
 
 def flat(tensor: Tensor, like: Reals) -> Reals:
-    """A tensor's elements in the order of its dimensions, in the dtype that is computed in; no copy if they are so."""
+    """A tensor's elements in the order of its dimensions, in the dtype that is computed in; no copy if they are so.
+
+    Bytes, as masks are, stay what they are: no float is made of what no object reads.
+    """
     dtype = torch.float64 if like.dtype == np.float64 else torch.float32
-    return contiguous(tensor if tensor.dtype == dtype else tensor.to(dtype)).reshape(-1)
+    return contiguous(tensor if tensor.dtype in (dtype, torch.uint8) else tensor.to(dtype)).reshape(-1)
 
 
 def fresh(count: int, like: Reals) -> Reals:

@@ -42,13 +42,17 @@ def canvas_of(images: Tensor, windows: Windows) -> Canvas:
     return Canvas(channels, height, width, windows.total, rows, bands, windows.host, *groups)
 
 
-def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool) -> Composited:
+def composite(
+    canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool, in_place: bool
+) -> Composited:
     """As `reference.composite`."""
     place, opacities = canvas_of(canvas, windows), contiguous(opacity)
-    out, under = fresh(canvas.numel(), opacities), fresh(values.numel() if keep else 0, opacities)
-    arguments = place, flat(canvas, out), flat(values, out), opacities, out, under
-    spread(composite_loop, arguments, place.bands, canvas.numel())
-    return shaped(out, canvas), torch.from_numpy(under.reshape(values.shape) if keep else under)
+    came, under = flat(canvas, opacities), fresh(values.numel() if keep else 0, opacities)
+    out = came if in_place else fresh(canvas.numel(), opacities)
+    arguments = place, came[: 0 if in_place else None], flat(values, out), opacities, out, under
+    spread(composite_loop, arguments, place.bands, windows.total if in_place else canvas.numel())
+    painted = canvas if in_place else shaped(out, canvas)
+    return painted, torch.from_numpy(under.reshape(values.shape) if keep else under)
 
 
 def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows) -> Found:
@@ -64,11 +68,13 @@ def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Wi
 
 @jit
 def composite_loop(begin, end, place, canvas, values, opacity, out, under):
-    """Each task: copy a band of rows of one image, and paint what lies in it of each of its windows, in row order."""
+    """Each task: copy a band of rows of one image, unless it is painted in place, and paint what lies in it of each of
+    its windows, in row order."""
     place = Canvas(*place)
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
-        copy_band(image, row0, row1, place, canvas, out)
+        if len(canvas):
+            copy_band(image, row0, row1, place, canvas, out)
         for i in range(place.first[image], place.first[image + 1]):
             n = place.order[i]
             y0, y1 = rows_in(n, row0, row1, place)

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kornia_patchaug.frames import whole_boxes
-from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Painted, Read, Wanted
+from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Opacity, Painted, Read, Wanted
 from kornia_patchaug.kernels.cpu.arrays import NOTHING, contiguous, flat, fresh, job_of, objects_of, room_of, shaped
 from kornia_patchaug.kernels.cpu.composite import (
     Canvas,
@@ -51,9 +50,11 @@ from kornia_patchaug.kernels.cpu.sample_backward import (
     window_to_source,
 )
 from kornia_patchaug.kernels.cpu.threads import spread
-from kornia_patchaug.plan import HEIGHT, START, WIDTH, Plan, matte_plan
+from kornia_patchaug.plan import HEIGHT, START, WIDTH, Plan
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from kornia_patchaug.kernels.cpu.rows import Integers, Reals
 
 
@@ -66,14 +67,14 @@ class Scene(NamedTuple):
     place: Canvas
     objects: Objects
     job: Job
-    matte: tuple[Any, ...]  # the fields of `Matte`; without pixels there is none
+    matte: tuple[Any, ...]  # a `Matte`, or its fields; without pixels there is none
 
 
 class Matte(NamedTuple):
     """What the opacity of flat pixels is sampled from."""
 
-    pixels: Reals  # flat
-    boxes: Reals  # (N, 4) all of each
+    pixels: Reals | NDArray[np.uint8]  # flat
+    boxes: Reals  # (N, 4) the boxes that are read, or (0, 4): the same place
     reads: Integers  # (N, 7)
     height: int
     width: int
@@ -81,27 +82,33 @@ class Matte(NamedTuple):
     finite: bool  # is known to be
 
 
-def paint(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, read: Read, keep: bool) -> Painted:
+def paint(inputs: Inputs, canvas: Tensor, opacity: Opacity, plan: Plan, read: Read, keep: bool) -> Painted:
     """As `backend.Fused.paint`."""
-    scene, sampled = _scene(inputs, canvas, opacity, plan), None
-    if opacity is not None and opacity.ndim == 4:
-        of_matte, like, (height, width) = matte_plan(opacity, plan), scene.objects.boxes, opacity.shape[2:]
-        boxes = contiguous(whole_boxes(opacity, inputs.boxes))
-        pixels, beyond = scene.objects.opacity, int(of_matte.sampling.beyond)
-        finite = FINITE * pixels.size < plan.windows.total and bool(np.isfinite(pixels).all())
-        matte = Matte(pixels, boxes, of_matte.reads.host, height, width, beyond, finite)
-        of_pixels = fresh(plan.windows.total if keep else 0, like)
-        scene = scene._replace(objects=scene.objects._replace(opacity=of_pixels), matte=matte)
-        sampled = torch.from_numpy(of_pixels) if keep else None
+    if isinstance(opacity, Inputs):
+        sampled = torch.from_numpy(fresh(plan.windows.total if keep else 0, contiguous(inputs.boxes)))
+        scene = _scene(inputs, canvas, sampled, plan)._replace(matte=_matte(opacity, plan))
+    else:
+        scene, sampled = _scene(inputs, canvas, opacity, plan), None
     out, kept = _painted(inputs.source, canvas, scene, read, keep and read is not Read.PAINTED)
-    return shaped(out, canvas), torch.from_numpy(kept), sampled
+    return shaped(out, canvas), torch.from_numpy(kept), sampled if keep else None
 
 
 def _scene(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, wanted: Wanted = NOTHING) -> Scene:
-    """The `Scene` of a call. A matte, `paint` has still to give its place."""
+    """The `Scene` of a call, without a matte."""
     objects, job = objects_of(inputs, plan, opacity), job_of(inputs.source, plan, opacity, wanted)
     none = objects.opacity[:0], objects.boxes, objects.reads, 0, 0, 0, False
     return Scene(canvas_of(canvas, plan.windows), objects, job, none)
+
+
+def _matte(read: Inputs, plan: Plan) -> Matte:
+    """What opacity is sampled from, as ``plan.opacity`` says."""
+    assert plan.opacity is not None
+    boxes, (height, width) = contiguous(read.boxes), read.source.shape[2:]
+    pixels, beyond = flat(read.source, boxes), int(plan.opacity.sampling.beyond)
+    source_boxes = boxes[:0] if read.source_boxes is None else contiguous(read.source_boxes)
+    finite = pixels.dtype == np.uint8
+    finite = finite or (FINITE * pixels.size < plan.windows.total and bool(np.isfinite(pixels).all()))
+    return Matte(pixels, source_boxes, plan.opacity.reads.host, height, width, beyond, finite)
 
 
 def _painted(source: Tensor, canvas: Tensor, scene: Scene, read: Read, keep: bool) -> tuple[Reals, Reals]:

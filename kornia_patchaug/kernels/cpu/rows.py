@@ -407,10 +407,10 @@ def texels_of(real, source, first, across, down, width):
     no_above, no_below = down.one == ABSENT, down.other == ABSENT
     no_left, no_right = across.one == ABSENT, across.other == ABSENT
     return (
-        real(0) if no_above or no_left else source[above + across.one],
-        real(0) if no_above or no_right else source[above + across.other],
-        real(0) if no_below or no_left else source[below + across.one],
-        real(0) if no_below or no_right else source[below + across.other],
+        real(0) if no_above or no_left else real(source[above + across.one]),
+        real(0) if no_above or no_right else real(source[above + across.other]),
+        real(0) if no_below or no_left else real(source[below + across.one]),
+        real(0) if no_below or no_right else real(source[below + across.other]),
     )
 
 

@@ -101,7 +101,7 @@ def rows_of(n, y0, y1, source, objects, job, target, room):
     """Sample rows y0 .. y1 of the window of object n: straight to the target if they cover it as they are, or to the
     room, and from there over the target."""
     stay_apart()
-    real, f, columns = source.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
+    real, f, columns = room.shares.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
     opaque, far = is_opaque(f, n, objects, job), len(source) > NEAR
     straight = opaque and not len(target.kept)
     pixels, plane = (target.pixels, target.plane) if straight else (room.values, TILE)
@@ -209,7 +209,7 @@ def nearest(real, f, row, source, job, place):
         for channel in range(job.channels):
             one_by_one()
             value = source[f.base + (channel * job.height + line) * job.width + column]
-            pixels[channel * plane + at + x] = value
+            pixels[channel * plane + at + x] = real(value)
 
 
 @inner
@@ -231,35 +231,36 @@ def interpolate(source, base, shape, texels, place, count):
     (channels, area, width), (texels, across, down), (pixels, first, plane) = shape, texels, place
     k, one, count, base = np.uint64(0), np.uint64(1), np.uint64(count), np.uint64(base)
     area, width, first, step = np.uint64(area), np.uint64(width), np.uint64(first), np.uint64(plane)
+    real = across.dtype.type
     if channels == 1:  # as mattes have
         while k < count:
             one_by_one()
-            pixels[first + k] = between(source, base + np.uint64(texels[k]), width, across[k], down[k])
+            pixels[first + k] = between(real, source, base + np.uint64(texels[k]), width, across[k], down[k])
             k += one
     elif channels == 3:  # as most pictures have
         while k < count:
             one_by_one()
             i, o, u, v = base + np.uint64(texels[k]), first + k, across[k], down[k]
-            pixels[o] = between(source, i, width, u, v)
-            pixels[o + step] = between(source, i + area, width, u, v)
-            pixels[o + step + step] = between(source, i + area + area, width, u, v)
+            pixels[o] = between(real, source, i, width, u, v)
+            pixels[o + step] = between(real, source, i + area, width, u, v)
+            pixels[o + step + step] = between(real, source, i + area + area, width, u, v)
             k += one
     while k < count:
         i, o, u, v = base + np.uint64(texels[k]), first + k, across[k], down[k]
         for _ in range(channels):
             one_by_one()
-            pixels[o] = between(source, i, width, u, v)
+            pixels[o] = between(real, source, i, width, u, v)
             i, o = i + area, o + step
         k += one
 
 
 @inner
-def between(source, i, width, across, down):
+def between(real, source, i, width, across, down):
     """The value ``across`` columns to the right of texel i and ``down`` rows below it."""
-    j, one, left = i + width, np.uint64(1), source.dtype.type(1) - across
-    above = blend(source[i], source[i + one], left, across)
-    below = blend(source[j], source[j + one], left, across)
-    return blend(above, below, source.dtype.type(1) - down, down)
+    j, one, left = i + width, np.uint64(1), real(1) - across
+    above = blend(real(source[i]), real(source[i + one]), left, across)
+    below = blend(real(source[j]), real(source[j + one]), left, across)
+    return blend(above, below, real(1) - down, down)
 
 
 @inner
@@ -281,6 +282,6 @@ def interpolate_with_care(real, source, base, shape, texels, place, count):
         u, v = across[k], down[k]
         for channel in range(channels):
             i = base + texels[k] + channel * area
-            above = weighted(real, source[i], source[i + 1], real(1) - u, u)
-            below = weighted(real, source[i + width], source[i + width + 1], real(1) - u, u)
+            above = weighted(real, real(source[i]), real(source[i + 1]), real(1) - u, u)
+            below = weighted(real, real(source[i + width]), real(source[i + width + 1]), real(1) - u, u)
             pixels[first + k + channel * plane] = weighted(real, above, below, real(1) - v, v)

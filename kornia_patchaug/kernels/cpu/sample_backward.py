@@ -133,7 +133,7 @@ def sums_loop(begin, end, source, objects, job, grads, sums, room):
 @inner
 def rows_to_sums(n, rows, source, objects, job, grads, add, room):
     """What some rows of a window add to the sums ``(13,)`` of object n, in float64; their ``grads.of_pixels``."""
-    real, f, columns = source.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
+    real, f, columns = room.shares.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
     for left in range(0, columns, TILE):
         right = min(columns, left + TILE)
         for y in range(rows[0], rows[1]):
@@ -152,7 +152,7 @@ def rows_to_sums(n, rows, source, objects, job, grads, add, room):
 @inner
 def interior_to_sums(f, row, at, source, job, grads, add, room):
     """The interior of a row: what its positions and values add."""
-    real, values, clamped = source.dtype.type, grads.values, job.beyond == NEAREST
+    real, values, clamped = grads.values.dtype.type, grads.values, job.beyond == NEAREST
     each = job.of_opacity and not grads.differences  # the value of each pixel counts
     sum_x, sum_x_dx, sum_y, sum_y_dx, sum_value = real(0), real(0), real(0), real(0), real(0)
     k, one, count, first = np.uint64(0), np.uint64(1), np.uint64(row.x1 - row.x0), np.uint64(at + row.x0)
@@ -162,7 +162,7 @@ def interior_to_sums(f, row, at, source, job, grads, add, room):
         by_x, by_y, by_value = real(0), real(0), real(0)
         for _ in range(job.channels):
             one_by_one()
-            by_x, by_y, value = to_position(values[o], source, i, width, weights, by_x, by_y)
+            by_x, by_y, value = to_position(real, values[o], source, i, width, weights, by_x, by_y)
             if each:
                 by_value += value
             i, o = i + area, o + total
@@ -187,13 +187,14 @@ def interior_to_sums(f, row, at, source, job, grads, add, room):
 
 
 @fused
-def to_position(grad, source, i, width, weights, by_x, by_y):
+def to_position(real, grad, source, i, width, weights, by_x, by_y):
     """by_x and by_y with what this value's gradient adds to them; and the value times its gradient."""
     j, one, (wx, wy) = i + width, np.uint64(1), weights
-    right, below_right, below = source[i + one] - source[i], source[j + one] - source[j], source[j] - source[i]
-    twist = below_right - right
+    here, below = real(source[i]), real(source[j])
+    right, below_right = real(source[i + one]) - here, real(source[j + one]) - below
+    below, twist = below - here, below_right - right
     down = below + wx * twist
-    return by_x + grad * (right + wy * twist), by_y + grad * down, grad * (source[i] + wx * right + wy * down)
+    return by_x + grad * (right + wy * twist), by_y + grad * down, grad * (here + wx * right + wy * down)
 
 
 @inner
@@ -236,10 +237,13 @@ def add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, dy, add):
 
 @inner
 def ends_to_sums(f, row, at, source, objects, job, grads, add):
-    """The columns of a row that are not its interior; also where nothing is read, as edges cover there."""
-    real = source.dtype.type
+    """The columns of a row that are not its interior; also where nothing is read, as edges cover there, but by reach."""
+    real = grads.values.dtype.type
     everywhere = job.of_boxes if grads.differences else len(grads.opacity) > 0 or job.of_opacity
-    t0, t1 = (row.left, row.right) if everywhere else (row.t0, row.t1)
+    t0, t1 = (row.left, row.right) if everywhere and not job.by_reach else (row.t0, row.t1)
+    if job.by_reach and job.of_opacity and job.opacity_of == PIXEL:  # where nothing is read, opacity shows nothing
+        fill(grads.of_pixels, at + row.left, at + t0, real(0))
+        fill(grads.of_pixels, at + t1, at + row.right, real(0))
     sum_x, sum_x_dx, sum_y, sum_y_dx = real(0), real(0), real(0), real(0)
     for end in range(t0, t1 - (row.x1 - row.x0)):
         x = end if end < row.x0 else end + (row.x1 - row.x0)

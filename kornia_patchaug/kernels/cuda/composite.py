@@ -24,9 +24,11 @@ ROWS, COLUMNS = 8, 32
 CHANNELS = 4
 
 
-def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool) -> Composited:
+def composite(
+    canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool, in_place: bool
+) -> Composited:
     """As `reference.composite`."""
-    painted, under = torch.empty_like(canvas), values.new_empty(values.shape if keep else 0)
+    painted, under = canvas if in_place else torch.empty_like(canvas), values.new_empty(values.shape if keep else 0)
     if canvas.numel():
         buffers = values.contiguous(), opacity.contiguous(), under if keep else None
         _launch(_composite_kernel, canvas, painted, windows, *buffers)
