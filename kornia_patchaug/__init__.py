@@ -19,6 +19,7 @@ from kornia_patchaug.theta import (
     theta_from_components,
     theta_from_lie,
 )
+from kornia_patchaug.visibility import visible_share
 
 __version__ = "0.1.0"
 
@@ -40,5 +41,6 @@ __all__ = [
     "theta_from_components",
     "theta_from_lie",
     "transplant_patches",
+    "visible_share",
     "warp_patches",
 ]

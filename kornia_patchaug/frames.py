@@ -69,12 +69,12 @@ def painted_pixels(boxes: Corners, height: int, width: int) -> Corners:
 
 
 def reached_pixels(
-    patches: Tensor, boxes: Tensor, source_boxes: Tensor, theta: Tensor, size: tuple[int, int], align_corners: bool
-) -> Tensor:
-    """What is painted where boxes clip nothing, ``(N, 4)``: the pixels of an image of that size about where the whole
+    patches: Tensor, boxes: Tensor, source_boxes: Tensor, theta: Tensor, limits: Tensor, align_corners: bool
+) -> tuple[Tensor, Tensor]:
+    """What is painted where boxes clip nothing, ``(N, 4)``: the pixels within ``limits (4,)`` about where the whole
     pixels ``patches (N, 4)`` of the source go, faded over half a pixel beyond their edges as interpolation does.
 
-    All of the image where that is nowhere in particular, as theta is singular or next to it.
+    All within the limits where that is nowhere in particular, as theta is singular or next to it: ``(N,)`` bool.
     """
     half = half_sizes(boxes, align_corners)
     scale = safe_ratio(half_sizes(source_boxes, align_corners), half)
@@ -84,13 +84,13 @@ def reached_pixels(
     offsets = corners_of(patches + patches.new_tensor([-0.5, -0.5, 0.5, 0.5])) - centres(source_boxes)[:, None]
     offsets = (offsets - src_from_dst[..., 2][:, None]) @ inverse.mT / determinant[:, None, None]
     low, high = (offsets + centres(boxes)[:, None]).aminmax(dim=1)
-    # Pixels whose centre lies between; what is huge or not a number is beyond the image.
-    ill = ~(determinant.abs() > ILL * ((a * d).abs() + (b * c).abs()))[:, None] | ~(low + high).isfinite()
-    stop = boxes.new_tensor([size[1], size[0]])
-    first = (low + 0.5).floor().masked_fill(ill, 0).clamp(min=0).minimum(stop)
-    stop = (high - 0.5).ceil().where(~ill, stop).minimum(stop).maximum(first)
+    ill = ~(determinant.abs() > ILL * ((a * d).abs() + (b * c).abs())) | ~(low + high).isfinite().all(1)
+    least, most = limits.split(2)
+    # Pixels whose centre lies between.
+    first = (low + 0.5).floor().where(~ill[:, None], least).maximum(least).minimum(most)
+    stop = (high - 0.5).ceil().where(~ill[:, None], most).minimum(most).maximum(first)
     nothing = (patches[:, 2:] <= patches[:, :2]).any(1) | (boxes[:, 2:] <= boxes[:, :2]).any(1)
-    return torch.cat([first, stop.where(~nothing[:, None], first)], dim=1)
+    return torch.cat([first, stop.where(~nothing[:, None], first)], dim=1), ill
 
 
 def half_sizes(boxes: Tensor, align_corners: bool) -> Tensor:

@@ -138,7 +138,7 @@ def _affine_patches(
     fill: str | None,
     grow: float,
 ) -> Tensor:
-    sampling = _sampling(mode, padding_mode, align_corners, PADDINGS if clip else CLEAR_PADDINGS)
+    sampling = sampling_of(mode, padding_mode, align_corners, PADDINGS if clip else CLEAR_PADDINGS)
     for name, value in (("sequential", sequential), ("clip", clip)):
         check_option(name, value, (False, True))
     check_option("fill", fill, (None, "surroundings"))
@@ -246,7 +246,7 @@ def _crop_patches(
     padding_mode: str,
     align_corners: bool,
 ) -> Tensor:
-    sampling = _sampling(mode, padding_mode, align_corners, EDGE_PADDINGS)
+    sampling = sampling_of(mode, padding_mode, align_corners, EDGE_PADDINGS)
     objects = check_objects(images, boxes, obj_to_img)
     patches = cut_out(images, objects, (size[0], size[1]), sampling)
     has_area = (objects.boxes[:, 2:] > objects.boxes[:, :2]).all(1)
@@ -287,7 +287,7 @@ def warp_patches(
 @operator("warp_patches", lambda patches, *_: patches.new_empty(patches.shape), gradient=True)
 @full_precision
 def _warp_patches(patches: Tensor, theta: Tensor, mode: str, padding_mode: str, align_corners: bool) -> Tensor:
-    sampling = _sampling(mode, padding_mode, align_corners, EDGE_PADDINGS)
+    sampling = sampling_of(mode, padding_mode, align_corners, EDGE_PADDINGS)
     check_images("patches", patches)
     theta = as_theta(theta, len(patches))
     check_device("theta", theta, patches)
@@ -376,7 +376,7 @@ def _paste_patches(
     clip: bool,
 ) -> Tensor:
     check_option("clip", clip, (False, True))
-    sampling = _sampling(mode, padding_mode, align_corners, STEP_PADDINGS if clip else CLEAR_PADDINGS)
+    sampling = sampling_of(mode, padding_mode, align_corners, STEP_PADDINGS if clip else CLEAR_PADDINGS)
     source = Source(patches, None, patch_index, ("patches", "boxes", "patch_index"))
     objects = check_objects(images, boxes, obj_to_img, theta, alpha, source)
     objects, plan = planned(images, patches, objects, sampling, False, clip)
@@ -461,14 +461,14 @@ def _transplant_patches(
     clip: bool,
 ) -> Tensor:
     check_option("clip", clip, (False, True))
-    sampling = _sampling(mode, padding_mode, align_corners, PADDINGS if clip else CLEAR_PADDINGS)
+    sampling = sampling_of(mode, padding_mode, align_corners, PADDINGS if clip else CLEAR_PADDINGS)
     pictures = Source(source, source_boxes, source_to_img, ("source", "source_boxes", "source_to_img"))
     objects = check_objects(images, boxes, obj_to_img, theta, alpha, pictures)
     objects, plan = planned(images, source, objects, sampling, RULES[padding_mode].surroundings, clip)
     return paint(source, images, *read_by(objects, plan))
 
 
-def _sampling(mode: str, padding_mode: str, align_corners: bool, paddings: tuple[str, ...]) -> Sampling:
+def sampling_of(mode: str, padding_mode: str, align_corners: bool, paddings: tuple[str, ...]) -> Sampling:
     """The options of a call as the kernels take them."""
     check_option("mode", mode, MODES)
     check_option("padding_mode", padding_mode, paddings)

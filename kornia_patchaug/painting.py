@@ -4,7 +4,7 @@ first; in one pass, or by Kornia's own crop and warp (``patch_size=``)."""
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -43,6 +43,9 @@ from kornia_patchaug.plan import (
 )
 from kornia_patchaug.theta import invert_theta
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 # Kornia's words, and torch's, for what lies beyond, by the number of `Beyond`.
 BEYOND_WORDS = ("zeros", "border", "reflection")
 SLIM = 0.1  # pixels; Kornia's matrices of slimmer boxes are singular, to rounding
@@ -57,26 +60,30 @@ class Fill(NamedTuple):
 
 
 def planned(
-    canvas: Tensor, source: Tensor, objects: Objects, sampling: Sampling, surroundings: bool, clip: bool
+    canvas: Tensor,
+    source: Tensor,
+    objects: Objects,
+    sampling: Sampling,
+    surroundings: bool,
+    clip: bool,
+    painted: NDArray[np.float64] | None = None,
 ) -> tuple[Objects, Plan]:
     """How objects are read from a source and painted over a canvas, with their alpha as kernels take it.
 
-    ``surroundings``: an object may read all of its picture; without ``clip`` it is painted wherever it lands.
+    ``surroundings``: an object may read all of its picture. Without ``clip`` it is painted wherever it lands, or in the
+    pixels ``painted (N, 4)``.
     """
     mask = objects.alpha is not None and objects.alpha.ndim == 3
     by_reach = sampling.by_reach or not clip or (mask and sampling.beyond == Beyond.ZERO)
-    sampling, painted, own = sampling._replace(by_reach=by_reach), None, objects.source_boxes is None
-    size, source_size = tuple(canvas.shape[2:]), tuple(source.shape[2:])
-    there = objects.host_boxes if own and clip else painted_pixels(objects.host_source_boxes, *source_size)
-    if not clip:
-        given = there, objects.host_boxes, objects.host_source_boxes, objects.host_theta
-        painted = reached_pixels(*map(torch.from_numpy, given), size, sampling.align_corners).numpy()
+    sampling, own = sampling._replace(by_reach=by_reach), objects.source_boxes is None
+    if not clip and painted is None:
+        painted = reached(objects, source, np.array([0, 0, *canvas.shape[:1:-1]]), sampling)[0]
     plan = image_plan(objects.host_boxes, objects.host_image, canvas, sampling, surroundings, painted)
     patches = None if own and not mask else whole_pixels(objects.host_source_boxes)
     if not own:
         origin, whole = patches[:, :2], last_pixels(source)
         limits = whole - np.tile(origin, 2) if surroundings else patches - np.concatenate((origin, origin + 1), axis=1)
-        windows = plan.windows.host
+        windows, there = plan.windows.host, readable_pixels(objects, source)
         windows[(there[:, 2:] <= there[:, :2]).any(1), WIDTH:START] = 0
         plan = replace(plan, reads=Reads.of(objects.host_picture, origin, limits), windows=Windows(windows))
     if objects.alpha is None or objects.alpha.ndim == 1:
@@ -93,6 +100,21 @@ def planned(
     sampling = sampling._replace(beyond=beyond, by_reach=False)
     opacity = Plan(reads, plan.windows, sampling, box_coverage=False)
     return objects._replace(alpha=alpha, alpha_boxes=alpha_boxes), replace(plan, opacity=opacity)
+
+
+def readable_pixels(objects: Objects, source: Tensor) -> NDArray[np.float64]:
+    """What there is of each object's patch in the picture that it reads, ``(N, 4)``."""
+    return painted_pixels(objects.host_source_boxes, source.shape[2], source.shape[3])
+
+
+def reached(
+    objects: Objects, source: Tensor, limits: NDArray[np.number], sampling: Sampling
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """`frames.reached_pixels` of objects on the host."""
+    given = readable_pixels(objects, source), objects.host_boxes, objects.host_source_boxes, objects.host_theta
+    tensors = (torch.from_numpy(each).double() for each in (*given, limits))
+    painted, ill = reached_pixels(*tensors, sampling.align_corners)
+    return painted.numpy(), ill.numpy()
 
 
 def paint_objects(canvas: Tensor, objects: Objects, plan: Plan, size: tuple[int, int] | None) -> Tensor:
@@ -139,6 +161,8 @@ def paint_peeled(images: Tensor, objects: Objects, plan: Plan, size: tuple[int, 
     in_order = [opacity[:0], *(pieces[key] for key in sorted(pieces))]
     flat = torch.cat(in_order).view(channels + 1, plan.windows.total)
     painted = kernels.composite(picture, flat[:-1], flat[-1], plan.windows, in_place=True)
+    if images.dtype == painted.dtype and images.is_contiguous():
+        return painted
     return torch.empty_like(images).copy_(painted)
 
 
@@ -161,7 +185,7 @@ def _holes(images: Tensor, objects: Objects, plan: Plan, grow: float) -> tuple[T
         reads = Reads.of(np.zeros(len(boxes), np.int64), 0, last_pixels(one))
     height, width = images.shape[2:]
     painted = painted_pixels(host, height, width)
-    there = painted_pixels(objects.host_boxes, height, width)
+    there = readable_pixels(objects, images)
     painted[(there[:, 2:] <= there[:, :2]).any(1)] = 0
     holes = Windows.of(objects.host_image, painted[:, :2], painted[:, 2:])
     sampling = plan.sampling._replace(beyond=Beyond.NEAREST, by_reach=False)

@@ -247,11 +247,8 @@ def moved(picture, size, box, theta, src_box, mode, align_corners) -> torch.Tens
 def sourced(kind: str, edges: str):
     """(images, boxes, paint(theta, **options), (picture, source box) of each object)."""
     images, boxes = random_images(2, 3, 8, 10), OVERLAPPING if edges == "whole" else FRACTIONAL
-    bank, source, src_boxes = (
-        random_images(3, 3, 4, 6, seed=13),
-        random_images(2, 3, 7, 9, seed=14),
-        SOURCE_BOXES[edges],
-    )
+    bank, source = random_images(3, 3, 4, 6, seed=13), random_images(2, 3, 7, 9, seed=14)
+    src_boxes = SOURCE_BOXES[edges]
 
     def paint(theta, **options):
         if kind == "a bank":
@@ -440,11 +437,13 @@ def test_a_pasted_crop_returns_the_input(mode, align_corners):
     assert_same(paste_patches(images, patches, boxes, [1, 0], mode=mode, align_corners=align_corners), images)
 
 
+NOWHERE = [[2, 1, 2, 4], [1.5, 2.5, 4.5, 2.5], [4, 3, 1, 1], [-5, 0, 0, 4], [6, 1, 9, 3], [1, 4.2, 3, 7]]
+
+
 @pytest.mark.parametrize("padding_mode", ALL_MODES)
 def test_empty_and_outside_boxes_paint_nothing(padding_mode):
     images = random_images(1, 2, 4, 6)
-    boxes = [[2, 1, 2, 4], [1.5, 2.5, 4.5, 2.5], [4, 3, 1, 1], [-5, 0, 0, 4], [6, 1, 9, 3], [1, 4.2, 3, 7]]
-    theta, owners = random_theta(6, seed=10), [0] * 6
+    boxes, theta, owners = NOWHERE, random_theta(6, seed=10), [0] * 6
     for align_corners in (False, True):
         options = {"padding_mode": padding_mode, "align_corners": align_corners}
         assert_same(affine_patches(images, boxes, theta, owners, **options), images, tol=0.0)
@@ -478,9 +477,6 @@ def test_what_is_left_out_is_the_only_one_or_one_each():
     assert_same(paste_patches(images, two, boxes, **options), expected)
     assert_same(transplant_patches(images, boxes, source=two, source_to_img=[0, 1], **whole, **options), expected)
     assert_same(paste_patches(images, two, boxes), paste_patches(images, two, boxes, padding_mode="border"), tol=0.0)
-
-
-NOWHERE = [[2, 1, 2, 4], [1.5, 2.5, 4.5, 2.5], [4, 3, 1, 1], [-5, 0, 0, 4], [6, 1, 9, 3], [1, 4.2, 3, 7]]
 
 
 @pytest.mark.parametrize("src_box", NOWHERE)

@@ -22,7 +22,7 @@ import kornia_patchaug.kernels.reference as reference
 from kornia_patchaug.kernels.backend import Backend, Found, Fused, Inputs, Maybe, Read, Sampled, Wanted
 from kornia_patchaug.plan import Plan, Windows
 
-__all__ = ["backend_of", "composite", "is_fused", "opacity_of_pixels", "paint", "sample", "sample_opaque"]
+__all__ = ["backend_of", "composite", "is_fused", "light", "opacity_of_pixels", "paint", "sample", "sample_opaque"]
 
 log = logging.getLogger("kornia_patchaug")
 
@@ -111,6 +111,13 @@ def opacity_of_pixels(alpha: Tensor, theta: Tensor, boxes: Tensor, plan: Plan, a
         return sample(alpha, theta, boxes, plan.opacity, alpha_boxes)[0][0]
     areas = torch.from_numpy(plan.windows.areas).to(alpha.device)
     return alpha.repeat_interleave(areas, output_size=plan.windows.total)
+
+
+def light(opacity: Tensor, windows: Windows, size: tuple[int, int, int]) -> Tensor:
+    """How much of each painted pixel is seen once all are painted, ``(P,)``: the product of 1 less the opacity of those
+    above it, in ``B`` images of ``(H, W)``, the three numbers of ``size``."""
+    through: Tensor = _apply(_Light, opacity, windows, size)
+    return through
 
 
 def is_fused(device: torch.device) -> bool:
@@ -239,6 +246,30 @@ class _Composite(torch.autograd.Function):
             return tuple(g if want else None for g, want in zip(grads, wanted, strict=True))
 
         return *_once(gradients, grad, opacity, under), None, None, None
+
+
+class _Light(torch.autograd.Function):
+    """It is what *composite* hands back to values for a gradient of ones. So the painted canvas of values v adds up to
+    their sum weighted by it, of which the gradient is that of the sum with respect to opacity."""
+
+    @staticmethod
+    def forward(ctx: Any, opacity: Tensor, windows: Windows, size: tuple[int, int, int]) -> Tensor:
+        ctx.windows, ctx.size = windows, size
+        ctx.save_for_backward(opacity)
+        ones = opacity.new_ones(size[0], 1, *size[1:])
+        return backend_of(opacity.device).composite_backward(ones, opacity, opacity[:0], windows)[1][0]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Found:
+        (opacity,) = ctx.saved_tensors
+
+        def gradients() -> Found:
+            backend, zeros = backend_of(opacity.device), opacity.new_zeros(ctx.size[0], 1, *ctx.size[1:])
+            painted, under = backend.composite(zeros, grad[None], opacity, ctx.windows, True, True)
+            ones = painted.fill_(1)
+            return (backend.composite_backward(ones, opacity, under, ctx.windows)[2],)
+
+        return *_once(gradients, grad, opacity), None, None
 
 
 class _Way(NamedTuple):
