@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from kornia.augmentation import RigidAffineAugmentationBase2D
@@ -16,11 +17,27 @@ from kornia_patchaug.boxes import BoxesLike, as_size
 from kornia_patchaug.checks import check_images, check_option, describe
 from kornia_patchaug.draw import Draw, Drawn, Params, begin, complete
 from kornia_patchaug.frames import painted_pixels
-from kornia_patchaug.functional import MODES, PADDINGS, STEP_PADDINGS, Mode, Padding, affine_patches
+from kornia_patchaug.functional import (
+    CLEAR_PADDINGS,
+    MODES,
+    PADDINGS,
+    STEP_PADDINGS,
+    FillLike,
+    Mode,
+    Padding,
+    affine_patches,
+)
 from kornia_patchaug.generators import AffineGenerator, RangeLike
 from kornia_patchaug.kornia_names import CALL_STATE, asked_by_patch_sequential, gate_of
 from kornia_patchaug.labels import check_bound_boxes, follow_boxes, follow_keypoints, labels_of, objects_of
+from kornia_patchaug.mattes import soft_mattes
 from kornia_patchaug.noise import draw_seed, number_of
+from kornia_patchaug.theta import OUTLINES, Outline
+from kornia_patchaug.visibility import share_seen
+
+Order = Literal["area", "rows"]
+ORDERS = ("area", "rows")
+SOFT, HARD = 32, 128  # pixels of a matte that is interpolated, and of one that is not
 
 NO_OBJECTS = (
     "{name} has no boxes to work on. Give them in one of three ways: a bbox, bbox_xyxy or bbox_xywh data key in "
@@ -51,18 +68,35 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
         align_corners: bool = False,
         sequential: bool = False,
         patch_size: tuple[int, int] | None = None,
+        clip: bool = True,
+        fill: FillLike | None = None,
+        matte: Outline | None = None,
+        feather: float = 0.2,
+        order: Order = "area",
+        min_visible: float = 0.0,
         same_on_batch: bool = False,
         keepdim: bool = False,
     ) -> None:
         super().__init__(p=p, p_batch=p_batch, same_on_batch=same_on_batch, keepdim=keepdim)
-        for name, value in {"p": p, "p_batch": p_batch, "p_patch": p_patch}.items():
+        chances, shares = (
+            {"p": p, "p_batch": p_batch, "p_patch": p_patch},
+            {"feather": feather, "min_visible": min_visible},
+        )
+        for name, value in {**chances, **shares}.items():
             if not (isinstance(value, (int, float)) and 0 <= value <= 1):
-                raise ValueError(f"{name}: expected a probability in [0, 1], got {value!r}.")
+                expected = "a probability" if name in chances else "a share"
+                raise ValueError(f"{name}: expected {expected} in [0, 1], got {value!r}.")
         mode, padding = _word(Resample, resample), _word(SamplePadding, padding_mode)
         check_option("resample", mode, MODES)
-        check_option("padding_mode", padding, PADDINGS if patch_size is None else STEP_PADDINGS)
+        check_option("clip", clip, (False, True) if patch_size is None else (True,))
+        paddings = CLEAR_PADDINGS if not clip else PADDINGS if patch_size is None else STEP_PADDINGS
+        check_option("padding_mode", padding, paddings)
         check_option("align_corners", align_corners, (False, True))
-        check_option("sequential", sequential, (False, True))
+        check_option("sequential", sequential, (False, True) if fill is None else (False,))
+        check_option("matte", matte, (None, *OUTLINES))
+        check_option("order", order, ORDERS)
+        if isinstance(fill, str):
+            check_option("fill", fill, ("surroundings",))
         self.p_patch = p_patch
         self.flags = {
             "resample": Resample.get(cast("str", mode)),
@@ -70,6 +104,12 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
             "align_corners": align_corners,
             "sequential": sequential,
             "patch_size": None if patch_size is None else as_size("patch_size", patch_size),
+            "clip": clip,
+            "fill": fill,
+            "matte": matte,
+            "feather": feather,
+            "order": order,
+            "min_visible": min_visible,
         }
         self.generator: torch.Generator | None = None  # of the gates and draws; the global one if None
         self.ranges: AffineGenerator | None = None  # that theta is drawn from
@@ -97,7 +137,8 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
             obj_to_img: ``(N,)`` integer; comes from where the boxes come from.
             classes: ``(N,)`` integer, in the order of the flat boxes: the rows of ranges that have one per class.
             params: a draw to replay, as in ``_params``.
-            **kwargs: options of the constructor to change for this call, from ``resample`` to ``patch_size``.
+            **kwargs: options of the constructor to change for this call, from ``resample`` to ``min_visible``. With
+                ``fill`` also clean backgrounds of the images, ``(B, C, H, W)``.
 
         Raises:
             TypeError, ValueError: an integer image, an unknown option, no boxes; or as `affine_patches`.
@@ -114,6 +155,9 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
             self._use_bound(images, draw)
         if given or not draw.is_complete or draw["boxes"].device != images.device:
             self._complete(draw, images.device, given, kwargs.get("align_corners"))
+        if not torch.compiler.is_compiling():  # a graph has no use for what may be asked for later
+            draw.pop("visible", None)
+            draw.find_visible = partial(self._share_seen, flags={**self.flags, **kwargs})
         return super().forward(input, params=draw, **kwargs)
 
     if TYPE_CHECKING:
@@ -160,28 +204,62 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
         )
         draw.update(completed)
 
-    def _objects(self, params: Params, device: torch.device) -> Drawn:
+    def _objects(self, params: Params, device: torch.device, stay: bool = False) -> Drawn:
+        """The objects of a call; ``stay``: also those that are gated off are painted."""
         draw = Draw(params)
         if not draw.is_complete:  # of a hook that is called by hand
             self._complete(draw, device, {})
-        return draw.objects(gate_of(self, params))
+        return draw.objects(gate_of(self, params), stay)
 
-    def compute_transformation(self, input: Tensor, params: Params, flags: Params) -> Tensor:
-        return self.identity_matrix(input)
+    @torch.no_grad()
+    def _share_seen(self, params: Params, flags: Params) -> Tensor:
+        """How much of each object is seen, ``(N,)``, in the order in which they came."""
+        boxes, theta, obj_to_img, active = self._objects(params, params["boxes"].device, stay=True)
+        count, _, height, width = params["forward_input_shape"].tolist()
+        # What is not painted covers nothing, and lies below all that is.
+        hides = active if flags["fill"] is None else (boxes != 0).any(1)
+        drawn = Drawn(boxes, theta, obj_to_img, hides)
+        rows = drawn.order(flags["order"])
+        rows = rows[hides[rows].long().argsort(stable=True)]
+        boxes, theta, obj_to_img, hides = (part[rows] for part in drawn)
+        alpha = self._alpha(len(rows), boxes, flags)
+        options = *_options(flags)[:2], self._align_corners(flags), flags["clip"]
+        share = share_seen(boxes, theta, obj_to_img, alpha, hides.to(boxes.dtype), count, (height, width), *options)
+        return torch.empty_like(share).index_put((rows,), share)
 
-    def apply_transform(self, input: Tensor, params: Params, flags: Params, transform: Tensor | None = None) -> Tensor:
-        boxes, theta, obj_to_img, _ = self._objects(params, input.device)
+    def _alpha(self, count: int, like: Tensor, flags: Params, hard: bool = False) -> Tensor | None:
+        """The mattes of objects; hard ones leave labels what they are."""
+        if flags["matte"] is None:
+            return None
+        size, feather = (HARD, 0.0) if hard else (SOFT, flags["feather"])
+        return soft_mattes(count, size, shape=flags["matte"], feather=feather, device=like.device)
+
+    def _paint(self, input: Tensor, params: Params, flags: Params, labels: bool) -> Tensor:
+        """Images or labels of pixels with their objects painted."""
+        fill, align_corners = flags["fill"], self._align_corners(flags)
+        objects = self._objects(params, input.device, stay=fill is not None).in_order(flags["order"])
+        boxes, theta, obj_to_img, _ = objects
+        mode, padding_mode = _options(flags)
         return affine_patches(
             input,
             boxes,
             theta,
             obj_to_img,
-            mode=cast("Mode", _word(Resample, flags["resample"])),
-            padding_mode=cast("Padding", _word(SamplePadding, flags["padding_mode"])),
-            align_corners=self._align_corners(flags),
+            alpha=self._alpha(len(boxes), boxes, flags, hard=labels),
+            mode=mode,
+            padding_mode=padding_mode,
+            align_corners=align_corners,
             sequential=flags["sequential"],
             patch_size=flags["patch_size"],
+            clip=flags["clip"],
+            fill=0.0 if labels and fill is not None else fill,
         )
+
+    def compute_transformation(self, input: Tensor, params: Params, flags: Params) -> Tensor:
+        return self.identity_matrix(input)
+
+    def apply_transform(self, input: Tensor, params: Params, flags: Params, transform: Tensor | None = None) -> Tensor:
+        return self._paint(input, params, flags, labels=False)
 
     def transform_masks(
         self, input: Tensor, params: Params, flags: Params, transform: Tensor | None = None, **kwargs: Any
@@ -190,7 +268,7 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
         return super().transform_masks(input, params, flags, transform=transform, **kwargs)
 
     def apply_transform_mask(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
-        return self.apply_transform(input, params, flags, transform)
+        return self._paint(input, params, flags, labels=True)
 
     def apply_non_transform_mask(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
         return input
@@ -203,14 +281,16 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
         if self._unseen is not None and self._unseen is self._params:
             self._unseen = None  # a second box key has boxes of its own
             check_bound_boxes(input, params["boxes"][0], params["obj_to_img"][0])
-        return follow_boxes(input, objects, _painted(objects, params), self._align_corners(flags))
+        seen = None if flags["min_visible"] == 0 else self._share_seen(params, flags) >= flags["min_visible"]
+        outline: Outline = flags["matte"] or "box"
+        return follow_boxes(input, objects, _painted(objects, params, flags), seen, outline, self._align_corners(flags))
 
     def apply_transform_keypoint(
         self, input: Keypoints, params: Params, flags: Params, transform: Any = None
     ) -> Keypoints:
-        objects, count = self._objects(params, input.device), len(params["batch_prob"])
-        align_corners = self._align_corners(flags)
-        return follow_keypoints(input, objects, _painted(objects, params), count, flags["sequential"], align_corners)
+        objects = self._objects(params, input.device, stay=flags["fill"] is not None).in_order(flags["order"])
+        painted, count = _painted(objects, params, flags), len(params["batch_prob"])
+        return follow_keypoints(input, objects, painted, count, flags["sequential"], self._align_corners(flags))
 
     @property
     def _source(self) -> int:
@@ -250,6 +330,15 @@ class PatchAffine(PatchAugmentation):
         align_corners: whether -1 and 1 in the box frame are the edges of the box or its outermost pixel centres.
         sequential: crop each object from the canvas as those before it left it, rather than from the input.
         patch_size: ``(h, w)`` in pixels runs crop, warp and paste one after another, as in `affine_patches`.
+        clip: paint each object within its box only, and not wherever it lands, as in `affine_patches`.
+        fill: what an object leaves behind: a number, a colour, ``surroundings``, or None, as in `affine_patches`. With
+            one, objects that are gated off lie still among the others. Pixels of mask labels become 0.
+        matte: give each object soft edges, of a ``box`` or of the ``ellipse`` in it, as `soft_mattes` makes them.
+            Labels of ellipses are the enclosing boxes of moved ellipses; mask labels have hard edges.
+        feather: how wide the edges of mattes are, as a share of the half size.
+        order: ``area`` paints large objects first, so that small ones lie above them; ``rows`` as they came.
+        min_visible: the label of an object of which a smaller share is seen, as `visible_share` tells it, is removed.
+            ``_params["visible"] (1, N)`` holds the shares.
         same_on_batch: draw the gates once for all.
         keepdim: give the output the input's rank.
 
@@ -272,17 +361,23 @@ class RandomPatchAffine(PatchAugmentation):
     Args:
         degrees: ``d`` for (-d, d), or (low, high); positive turns clockwise as displayed. This and the ranges below may
             have a row per class, ``(K, 1)`` or ``(K, 2)`` here; the call's ``classes (N,)`` picks a row per object.
-        translate: (x, y), the largest shift as a share of the box's width and height.
+        translate: (x, y), the largest shift as a share of the box's width and height; above 1 with ``clip=False``.
         scale: (low, high) for both axes, or (low_x, high_x, low_y, high_y); 0.001 and above.
         shear: degrees; ``s`` for (-s, s) along x, (low, high) along x, or (low_x, high_x, low_y, high_y) in one row.
         p: the probability that an image is changed, in [0, 1].
         p_batch: the probability that the batch is.
         p_patch: the probability that an object is.
-        resample: as in `PatchAffine`, and so are the next four and ``keepdim``.
+        resample: as in `PatchAffine`, and so are the next ten and ``keepdim``.
         padding_mode: what lies beyond the patch.
         align_corners: the box frame of theta.
         sequential: crop each object from the canvas as those before it left it.
         patch_size: ``(h, w)`` in pixels runs crop, warp and paste one after another.
+        clip: paint each object within its box only, and not wherever it lands.
+        fill: what an object leaves behind.
+        matte: give each object soft edges.
+        feather: how wide these are.
+        order: ``area`` paints large objects first, ``rows`` as they came.
+        min_visible: the share of an object that must be seen for its label to stay.
         same_on_batch: one draw for all objects.
         keepdim: give the output the input's rank.
         learnable: each range becomes a parameter of ``self.ranges``, in the form and units passed, and every draw is
@@ -320,6 +415,12 @@ class RandomPatchAffine(PatchAugmentation):
         align_corners: bool = False,
         sequential: bool = False,
         patch_size: tuple[int, int] | None = None,
+        clip: bool = True,
+        fill: FillLike | None = None,
+        matte: Outline | None = None,
+        feather: float = 0.2,
+        order: Order = "area",
+        min_visible: float = 0.0,
         same_on_batch: bool = False,
         keepdim: bool = False,
         learnable: bool = False,
@@ -334,6 +435,12 @@ class RandomPatchAffine(PatchAugmentation):
             align_corners=align_corners,
             sequential=sequential,
             patch_size=patch_size,
+            clip=clip,
+            fill=fill,
+            matte=matte,
+            feather=feather,
+            order=order,
+            min_visible=min_visible,
             same_on_batch=same_on_batch,
             keepdim=keepdim,
         )
@@ -343,7 +450,7 @@ class RandomPatchAffine(PatchAugmentation):
                 "torch.Generator().manual_seed(seed) makes one of a seed."
             )
         self.generator = generator
-        self.ranges = AffineGenerator(degrees, translate, scale, shear, learnable=learnable)
+        self.ranges = AffineGenerator(degrees, translate, scale, shear, learnable=learnable, clip=clip)
 
 
 def _own_draw(params: Params, given: Params, count: int, source: int) -> Draw:
@@ -374,10 +481,18 @@ def _check_call(
         raise TypeError(f"{name} has no option {', '.join(sorted(unknown))}; it has {known}.")
 
 
-def _painted(objects: Drawn, params: Params) -> Tensor:
-    """``(N, 4)``: the first and one past the last pixel that is painted of each object."""
+def _painted(objects: Drawn, params: Params, flags: Params) -> Tensor:
+    """``(N, 4)``: the first and one past the last pixel that may be painted of each object."""
     height, width = params["forward_input_shape"].tolist()[-2:]
-    return painted_pixels(objects.boxes, height, width)
+    if flags["clip"]:
+        return painted_pixels(objects.boxes, height, width)
+    return objects.boxes.new_tensor([[0, 0, width, height]]).expand(len(objects.boxes), 4)
+
+
+def _options(flags: Params) -> tuple[Mode, Padding]:
+    """``mode`` and ``padding_mode`` as functions take them."""
+    mode, padding_mode = _word(Resample, flags["resample"]), _word(SamplePadding, flags["padding_mode"])
+    return cast("Mode", mode), cast("Padding", padding_mode)
 
 
 def _word(kind: type[Resample] | type[SamplePadding], value: object) -> object:

@@ -130,7 +130,9 @@ def check_index_values(name: str, host: NDArray[np.number], size: int) -> None:
 def check_alpha(alpha: Tensor, count: int, size: tuple[int, int]) -> None:
     """Raise unless ``alpha`` is a floating ``(N,)`` or ``(N, 1, h, w)``, or masks of the pictures' size, bool too."""
     height, width = size
-    if not isinstance(alpha, Tensor) or not (alpha.is_floating_point() or (alpha.dtype == torch.bool and alpha.ndim == 3)):
+    if not isinstance(alpha, Tensor) or not (
+        alpha.is_floating_point() or (alpha.dtype == torch.bool and alpha.ndim == 3)
+    ):
         raise TypeError(
             f"alpha: expected a floating (N,) or (N, 1, h, w) tensor, or masks (N, {height}, {width}), bool or "
             f"floating, got {describe(alpha)}."

@@ -3,6 +3,7 @@ their boxes, their theta, and which of them are changed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -33,12 +34,24 @@ NO_SEED = (
 
 
 class Drawn(NamedTuple):
-    """The objects of a call. One that is gated off has an empty box and the identity as theta."""
+    """The objects of a call. One that is gated off has the identity as theta, and unless it is to stay, no box."""
 
     boxes: Tensor  # (N, 4)
     theta: Tensor  # (N, 2, 3)
     obj_to_img: Tensor  # (N,) int64
     active: Tensor  # (N,) bool: not gated off
+
+    def order(self, order: str) -> Tensor:
+        """The rows ``(N,)`` in the order in which they are painted: as they came, or of their ``area``, large first."""
+        if order == "rows":
+            return torch.arange(len(self.boxes), device=self.boxes.device)
+        sides = self.boxes.detach()[:, 2:] - self.boxes.detach()[:, :2]
+        return sides.prod(1).argsort(descending=True, stable=True)
+
+    def in_order(self, order: str) -> Drawn:
+        """The objects in the order in which they are painted."""
+        rows = self.order(order)
+        return self if order == "rows" else Drawn(*(part[rows] for part in self))
 
 
 class Draw(dict[str, Any]):
@@ -48,12 +61,22 @@ class Draw(dict[str, Any]):
     takes: ``boxes (1, N, 4)``, ``theta (1, N, 2, 3)``, ``obj_to_img (1, N)``, ``patch_prob (1, N)`` and ``image (B,)``.
     Where masks come as a list, Kornia slices what has B rows: the leading 1 keeps it from slicing objects, and the
     slice of ``image`` says which image is left.
+
+    ``visible (1, N)``, how much of each object is seen, is found when it is first asked for, by ``find_visible``.
     """
+
+    find_visible: Callable[[Draw], Tensor] | None = None
 
     @classmethod
     def of(cls, **values: Any) -> Draw:
         """What is not None."""
         return cls({name: value for name, value in values.items() if value is not None})
+
+    def __missing__(self, name: str) -> Tensor:
+        if name != "visible" or self.find_visible is None or not self.is_complete:
+            raise KeyError(name)
+        self[name] = found = self.find_visible(self)[None]
+        return found
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Draw, ({name: _without_graph(value) for name, value in self.items()},)
@@ -67,13 +90,20 @@ class Draw(dict[str, Any]):
         """``boxes``, ``theta`` and ``obj_to_img`` without the leading 1; or what a hand-written draw has of these."""
         return {name: self[name][0] for name in ("boxes", "theta", "obj_to_img")} if self.is_complete else self
 
-    def objects(self, gate: Tensor) -> Drawn:
-        """The objects of a complete draw; ``gate (B,)`` says which images are changed."""
+    def objects(self, gate: Tensor, stay: bool = False) -> Drawn:
+        """The objects of a complete draw; ``gate (B,)`` says which images are changed.
+
+        ``stay``: those that are gated off in one that is keep their box.
+        """
         boxes, theta, obj_to_img = self.flat().values()
         image = self["image"]  # all of the batch, or the one image of a mask in a list
         row = torch.searchsorted(image, obj_to_img).clamp(max=max(len(image) - 1, 0))
-        active = (self["patch_prob"][0] > 0.5) & (image[row] == obj_to_img) & gate.to(row.device)[row]
-        boxes, theta = boxes.where(active[:, None], 0), theta.where(active[:, None, None], identity_theta(theta))
+        changed = (image[row] == obj_to_img) & gate.to(row.device)[row]
+        active = (self["patch_prob"][0] > 0.5) & changed
+        boxes, theta = (
+            boxes.where((changed if stay else active)[:, None], 0),
+            theta.where(active[:, None, None], identity_theta(theta)),
+        )
         return Drawn(boxes, theta, row, active)
 
     def shared_frames(self, same_on_batch: bool) -> int:

@@ -45,6 +45,7 @@ class AffineGenerator(nn.Module):
         shear: RangeLike | None = None,
         *,
         learnable: bool = False,
+        clip: bool = True,
     ) -> None:
         super().__init__()
         self.count_of_classes: int | None = None  # None if no range has a row per class
@@ -61,7 +62,7 @@ class AffineGenerator(nn.Module):
             if isinstance(numbers, nn.Parameter):
                 self.register_parameter(name, numbers)
                 continue
-            _check_range(name, numbers)
+            _check_range(name, numbers, clip)
             if learnable or _has_gradient(value):
                 self.register_parameter(name, nn.Parameter(numbers))
             else:
@@ -173,15 +174,17 @@ def _has_gradient(value: object) -> bool:
     return isinstance(value, (list, tuple)) and any(map(_has_gradient, value))
 
 
-def _check_range(name: str, numbers: Tensor) -> None:
-    """Raise unless the numbers are a range."""
+def _check_range(name: str, numbers: Tensor, clip: bool) -> None:
+    """Raise unless the numbers are a range; with ``clip``, of shifts by which an object does not leave its box."""
     rows = numbers.reshape(-1, numbers.shape[-1])
     got = f"got {numbers.tolist()}."
     if not rows.isfinite().all():
         raise ValueError(f"{name}: expected finite numbers, {got}")
     if name == "translate":
-        if not ((rows >= 0) & (rows <= 1)).all():
-            raise ValueError(f"{name}: expected shares of the box in [0, 1], {got}")
+        if not (rows >= 0).all():
+            raise ValueError(f"{name}: expected shares of the box of at least 0, {got}")
+        if clip and not (rows <= 1).all():
+            raise ValueError(f"{name}: expected shares of the box in [0, 1], {got} Further go objects with clip=False.")
         return
     if rows.shape[1] == 1:
         if not (rows >= 0).all():

@@ -14,7 +14,7 @@ from kornia_patchaug.draw import Drawn
 from kornia_patchaug.dtypes import full_precision, working_dtype
 from kornia_patchaug.frames import carry, centred_matrices, centres, corners_of, enclosing, half_sizes, identity_theta
 from kornia_patchaug.kornia_names import corners_and_validity, object_rows, row_counts, with_corners, with_points
-from kornia_patchaug.theta import invert_theta, move_points
+from kornia_patchaug.theta import Outline, invert_theta, move_points, outermost
 
 # Pairs of a point and an object that are compared at once, which bounds the memory of that step to some 50 MB.
 PAIRS_AT_ONCE = 1 << 19
@@ -22,27 +22,30 @@ PAIRS_AT_ONCE = 1 << 19
 SAME_BOX = 1.001
 
 
-def follow_boxes(labels: Boxes, objects: Drawn, painted: Tensor, align_corners: bool) -> Boxes:
-    """Labels, one row an object: the enclosing boxes of their moved corners, clipped to what is painted of the object.
+def follow_boxes(
+    labels: Boxes, objects: Drawn, painted: Tensor, seen: Tensor | None, outline: Outline, align_corners: bool
+) -> Boxes:
+    """Labels, one row an object: the enclosing boxes of their moved outline, clipped to what is painted of the object.
 
     ``painted (N, 4)`` holds the first pixel and one past the last that is painted of each object. A row that moves out
-    of sight is marked as removed, which Kornia exports as zeros. A row whose object is gated off, or whose theta is the
-    identity, keeps its bits.
+    of sight, or of which too little is ``seen (N,)``, is marked as removed, which Kornia exports as zeros. A row whose
+    object is gated off, or whose theta is the identity, keeps its bits.
     """
     order, where = _pair(labels, objects.obj_to_img)
     boxes, theta, _, active = (part[order] for part in objects)
     data, valid = corners_and_validity(labels)
     label_boxes = half_open(data[where])
     boxes = boxes.to(working_dtype(label_boxes, boxes, theta))
-    moved = move_points(corners_of(label_boxes), boxes, theta, align_corners=align_corners)
+    moved = outermost(move_points(corners_of(label_boxes), boxes, theta, align_corners=align_corners), outline)
     still = _is_identity(theta)[:, None]
     limits = painted[order].to(boxes.dtype).where(~still, boxes.new_tensor([-inf, -inf, inf, inf]))
     low, high = enclosing(moved, limits).split(2, dim=1)
     last = (high - 1).maximum(low)  # Kornia's boxes hold their last pixel, so that one pixel is the least
     corners = corners_of(torch.cat([low, last], dim=1)).to(data.dtype)
     corners = with_bits_of(data[where], corners, still[:, None]).where(active[:, None, None], data[where])
-    seen = (high > low).all(1) | ~active
-    return with_corners(labels, data.index_put(where, corners), valid.index_put(where, valid[where] & seen))
+    kept = (high > low).all(1) | ~active
+    kept = kept if seen is None else kept & seen[order]
+    return with_corners(labels, data.index_put(where, corners), valid.index_put(where, valid[where] & kept))
 
 
 def check_bound_boxes(labels: Boxes, boxes: Tensor, obj_to_img: Tensor) -> None:

@@ -73,33 +73,50 @@ def planned(
     ``surroundings``: an object may read all of its picture. Without ``clip`` it is painted wherever it lands, or in the
     pixels ``painted (N, 4)``.
     """
-    mask = objects.alpha is not None and objects.alpha.ndim == 3
-    by_reach = sampling.by_reach or not clip or (mask and sampling.beyond == Beyond.ZERO)
-    sampling, own = sampling._replace(by_reach=by_reach), objects.source_boxes is None
+    masked = objects.alpha is not None and objects.alpha.ndim == 3
+    by_reach = sampling.by_reach or not clip or (masked and sampling.beyond == Beyond.ZERO)
+    sampling = sampling._replace(by_reach=by_reach)
     if not clip and painted is None:
-        painted = reached(objects, source, np.array([0, 0, *canvas.shape[:1:-1]]), sampling)[0]
+        painted = reached(objects, source, (0, 0, canvas.shape[3], canvas.shape[2]), sampling)[0]
     plan = image_plan(objects.host_boxes, objects.host_image, canvas, sampling, surroundings, painted)
-    patches = None if own and not mask else whole_pixels(objects.host_source_boxes)
-    if not own:
-        origin, whole = patches[:, :2], last_pixels(source)
-        limits = whole - np.tile(origin, 2) if surroundings else patches - np.concatenate((origin, origin + 1), axis=1)
-        windows, there = plan.windows.host, readable_pixels(objects, source)
+    if objects.source_boxes is not None:
+        origin, windows, there = (
+            whole_pixels(objects.host_source_boxes)[:, :2],
+            plan.windows.host,
+            readable_pixels(objects, source),
+        )
         windows[(there[:, 2:] <= there[:, :2]).any(1), WIDTH:START] = 0
+        limits = last_pixels(source) - np.tile(origin, 2) if surroundings else _patches(objects, origin)
         plan = replace(plan, reads=Reads.of(objects.host_picture, origin, limits), windows=Windows(windows))
-    if objects.alpha is None or objects.alpha.ndim == 1:
-        return objects, plan
-    if not mask:
+    return (
+        (objects, plan)
+        if objects.alpha is None or objects.alpha.ndim == 1
+        else _with_alpha(objects.alpha, objects, plan)
+    )
+
+
+def _with_alpha(alpha: Tensor, objects: Objects, plan: Plan) -> tuple[Objects, Plan]:
+    """Objects and plan with how mattes ``(N, 1, h, w)`` or masks ``(N, H, W)`` are read.
+
+    A matte is laid over what each object reads. It continues beyond its edge, or is mirrored with its patch. A mask is
+    read where its object is, and does not continue; but where the reach R is part of opacity that ends it already.
+    """
+    sampling = plan.sampling._replace(by_reach=False)
+    if alpha.ndim == 4:
+        reads, alpha_boxes = Reads.whole(alpha), whole_boxes(alpha, objects.boxes)
         beyond = Beyond.MIRROR if sampling.beyond == Beyond.MIRROR else Beyond.NEAREST
-        reads, alpha, alpha_boxes = Reads.whole(objects.alpha), objects.alpha, whole_boxes(objects.alpha, objects.boxes)
     else:
-        beyond = Beyond.NEAREST if by_reach else Beyond.ZERO
+        alpha = alpha[:, None] if alpha.is_floating_point() else alpha[:, None].view(torch.uint8)
         origin, alpha_boxes = plan.reads.host[:, ORIGIN_X:LOW_X], objects.source_boxes
-        reads = Reads.of(np.arange(len(patches)), origin, patches - np.concatenate((origin, origin + 1), axis=1))
-        alpha = objects.alpha[:, None]
-        alpha = alpha.view(torch.uint8) if alpha.dtype == torch.bool else alpha
-    sampling = sampling._replace(beyond=beyond, by_reach=False)
-    opacity = Plan(reads, plan.windows, sampling, box_coverage=False)
+        reads = Reads.of(np.arange(len(alpha)), origin, _patches(objects, origin))
+        beyond = Beyond.NEAREST if plan.sampling.by_reach else Beyond.ZERO
+    opacity = Plan(reads, plan.windows, sampling._replace(beyond=beyond), box_coverage=False)
     return objects._replace(alpha=alpha, alpha_boxes=alpha_boxes), replace(plan, opacity=opacity)
+
+
+def _patches(objects: Objects, origin: NDArray[np.number]) -> NDArray[np.number]:
+    """The first and last pixel of each object's patch, counted from an origin."""
+    return whole_pixels(objects.host_source_boxes) - np.concatenate((origin, origin + 1), axis=1)
 
 
 def readable_pixels(objects: Objects, source: Tensor) -> NDArray[np.float64]:
@@ -108,12 +125,20 @@ def readable_pixels(objects: Objects, source: Tensor) -> NDArray[np.float64]:
 
 
 def reached(
-    objects: Objects, source: Tensor, limits: NDArray[np.number], sampling: Sampling
+    objects: Objects, source: Tensor, limits: tuple[int, int, int, int], sampling: Sampling
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """`frames.reached_pixels` of objects on the host."""
-    given = readable_pixels(objects, source), objects.host_boxes, objects.host_source_boxes, objects.host_theta
-    tensors = (torch.from_numpy(each).double() for each in (*given, limits))
-    painted, ill = reached_pixels(*tensors, sampling.align_corners)
+    patches, boxes, source_boxes, theta = (
+        torch.from_numpy(each)
+        for each in (
+            readable_pixels(objects, source),
+            objects.host_boxes,
+            objects.host_source_boxes,
+            objects.host_theta,
+        )
+    )
+    within = torch.tensor(limits, dtype=torch.float64)
+    painted, ill = reached_pixels(patches, boxes, source_boxes, theta, within, sampling.align_corners)
     return painted.numpy(), ill.numpy()
 
 
@@ -148,7 +173,7 @@ def paint_peeled(images: Tensor, objects: Objects, plan: Plan, size: tuple[int, 
     """
     areas, (opacity, boxes, holes) = read_areas(images, objects, plan), _holes(images, objects, plan, fill.grow)
     plan, upside_down = replace(plan, read_areas=areas), np.arange(len(areas.host))[::-1]
-    hole_of, pieces = opacity.split(holes.areas.tolist()), {}
+    hole_of, pieces = opacity.split(holes.areas.tolist()), dict[tuple[int, int], Tensor]()
     picture, channels = images.to(opacity.dtype, memory_format=torch.contiguous_format, copy=True), images.shape[1]
     for layer in layers(holes.rows(upside_down), areas.rows(upside_down)):
         rows = np.sort(upside_down[layer])
@@ -171,18 +196,16 @@ def _holes(images: Tensor, objects: Objects, plan: Plan, grow: float) -> tuple[T
 
     Mattes end short of their object: a rim of it would stay. So where one moves, its box and alpha are larger.
     """
-    boxes, host, theta = objects.boxes, objects.host_boxes, objects.host_theta
-    alpha, alpha_boxes = objects.alpha, objects.boxes if objects.alpha_boxes is None else objects.alpha_boxes
-    soft = plan.opacity is not None
-    if soft:
-        moves = (theta != np.eye(2, 3)).any((1, 2), keepdims=True)[..., 0] * (grow / 2)
+    boxes, host, alpha, soft = objects.boxes, objects.host_boxes, objects.alpha, plan.opacity is not None
+    if alpha is not None and plan.opacity is not None:
+        moves = (objects.host_theta != np.eye(2, 3)).any((1, 2))[:, None] * (grow / 2)
         host = host + moves * (host[:, [2, 3, 2, 3]] - host[:, [0, 1, 0, 1]]) * (-1, -1, 1, 1)
         more = torch.from_numpy(moves).to(boxes) * (boxes[:, 2:] - boxes[:, :2])
-        boxes = boxes + torch.cat([-more, more], dim=1)
-        reads = plan.opacity.reads
+        boxes, reads = boxes + torch.cat([-more, more], dim=1), plan.opacity.reads
+        pictures, read = alpha, objects.boxes if objects.alpha_boxes is None else objects.alpha_boxes
     else:
-        alpha, alpha_boxes = (one := boxes.new_ones(1, 1, 1, 1)), whole_boxes(one, boxes)
-        reads = Reads.of(np.zeros(len(boxes), np.int64), 0, last_pixels(one))
+        pictures = boxes.new_ones(1, 1, 1, 1)
+        reads, read = Reads.of(np.zeros(len(boxes), np.int64), 0, last_pixels(pictures)), whole_boxes(pictures, boxes)
     height, width = images.shape[2:]
     painted = painted_pixels(host, height, width)
     there = readable_pixels(objects, images)
@@ -190,9 +213,9 @@ def _holes(images: Tensor, objects: Objects, plan: Plan, grow: float) -> tuple[T
     holes = Windows.of(objects.host_image, painted[:, :2], painted[:, 2:])
     sampling = plan.sampling._replace(beyond=Beyond.NEAREST, by_reach=False)
     of_holes = Plan(reads, holes, sampling, box_coverage=True)
-    opacity = kernels.sample(alpha, identity_theta(boxes), boxes, of_holes, alpha_boxes)[0][0]
-    if objects.alpha is not None and not soft:
-        opacity = opacity * kernels.opacity_of_pixels(objects.alpha, objects.theta, boxes, of_holes)
+    opacity = kernels.sample(pictures, identity_theta(boxes), boxes, of_holes, read)[0][0]
+    if alpha is not None and not soft:
+        opacity = opacity * kernels.opacity_of_pixels(alpha, objects.theta, boxes, of_holes)
     return opacity, boxes, holes
 
 

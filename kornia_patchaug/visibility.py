@@ -6,8 +6,8 @@ import typing  # the schema of an operator reads typing.Sequence, with any torch
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
+from kornia.geometry.boxes import Boxes
 from torch import Tensor
 
 import kornia_patchaug.kernels as kernels
@@ -16,13 +16,15 @@ from kornia_patchaug.checks import check_option
 from kornia_patchaug.dtypes import full_precision
 from kornia_patchaug.frames import clamped, painted_pixels, safe_ratio
 from kornia_patchaug.functional import CLEAR_PADDINGS, PADDINGS, Mode, Padding, sampling_of
-from kornia_patchaug.objects import Objects, as_flat, check_objects
+from kornia_patchaug.kornia_names import valid_rows
+from kornia_patchaug.objects import as_flat, check_objects
 from kornia_patchaug.painting import planned, reached, read_by, readable_pixels
 from kornia_patchaug.plan import PADDINGS as RULES
-from kornia_patchaug.plan import PICTURE, Beyond, Reads, Sampling, Windows
+from kornia_patchaug.plan import PICTURE, Beyond, Reads, Windows
 from kornia_patchaug.whole_op import operator
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -73,9 +75,10 @@ def visible_share(
     size = as_size("size", size)
     batch = 1
     if not isinstance(boxes, Tensor) or boxes.ndim == 3:
-        batch = len(boxes)
+        batch = len(valid_rows(boxes)) if isinstance(boxes, Boxes) else len(boxes)
         boxes, obj_to_img = as_flat(boxes, obj_to_img, batch)
-    return _visible_share(boxes, theta, obj_to_img, alpha, *(batch, size, mode, padding_mode, align_corners, clip))
+    options = batch, size, mode, padding_mode, align_corners, clip
+    return share_seen(boxes, theta, obj_to_img, alpha, None, *options)
 
 
 def _fake(boxes: Tensor, theta: Tensor, obj_to_img: Tensor | None, alpha: Tensor | None, *_: object) -> Tensor:
@@ -85,11 +88,12 @@ def _fake(boxes: Tensor, theta: Tensor, obj_to_img: Tensor | None, alpha: Tensor
 
 @operator("visible_share", _fake, gradient=True)
 @full_precision
-def _visible_share(
+def share_seen(
     boxes: Tensor,
     theta: Tensor,
     obj_to_img: Tensor | None,
     alpha: Tensor | None,
+    hides: Tensor | None,
     batch: int,
     size: typing.Sequence[int],
     mode: str,
@@ -97,20 +101,17 @@ def _visible_share(
     align_corners: bool,
     clip: bool,
 ) -> Tensor:
+    """`visible_share`; ``hides (N,)``: how much of what is below each object hides, of what its opacity would."""
     check_option("clip", clip, (False, True))
     sampling = sampling_of(mode, padding_mode, align_corners, PADDINGS if clip else CLEAR_PADDINGS)
     if obj_to_img is not None and obj_to_img.numel():  # images are told apart by it alone
         batch = max(batch, int(obj_to_img.max()) + 1)
     images = torch.ones((), device=boxes.device).expand(batch, 1, *size)
     objects = check_objects(images, boxes, obj_to_img, theta, alpha)
-    return shares_seen(images, objects, sampling, RULES[padding_mode].surroundings, clip)
-
-
-def shares_seen(images: Tensor, objects: Objects, sampling: Sampling, surroundings: bool, clip: bool) -> Tensor:
-    """`visible_share` of checked objects in images, of which the shape counts alone."""
+    surroundings = RULES[padding_mode].surroundings
     count, _, height, width = images.shape
     within = sampling._replace(beyond=Beyond.ZERO, by_reach=True)  # of what an object shows, none lies beyond its patch
-    far, ill = reached(objects, images, np.array([-width, -height, 2 * width, 2 * height]), within)
+    far, ill = reached(objects, images, (-width, -height, 2 * width, 2 * height), within)
     far[ill] = 0
     ones = torch.ones(1, 1, height, width, dtype=objects.boxes.dtype, device=images.device)
 
@@ -121,24 +122,30 @@ def shares_seen(images: Tensor, objects: Objects, sampling: Sampling, surroundin
         values, _ = kernels.sample_opaque(ones, *read_by(of, replace(plan, reads=Reads(host))))
         return values[0], plan.windows
 
-    def seen(shown: Tensor) -> Tensor:
-        return _sums(shown * through, windows)
+    def light_through(opacity: Tensor) -> Tensor:
+        if hides is not None:
+            opacity = opacity * hides.repeat_interleave(torch.from_numpy(windows.areas).to(hides.device))
+        return kernels.light(opacity, windows, (count, height, width))
 
     total = _sums(*shown(False, far))
     own, windows = shown(clip, None)
     if not clip:
-        through = kernels.light(own, windows, (count, height, width))
-        return safe_ratio(seen(own), total)
+        return safe_ratio(_sums(own * light_through(own), windows), total)
     of, plan = planned(images, images, objects, sampling, surroundings, True)
-    opacity = own if plan.sampling.by_reach else kernels.sample_opaque(ones.expand(count, 1, height, width), *read_by(of, plan))[1]
-    through = kernels.light(opacity, windows, (count, height, width))
+    opacity = (
+        own
+        if plan.sampling.by_reach
+        else kernels.sample_opaque(ones.expand(count, 1, height, width), *read_by(of, plan))[1]
+    )
+    through = light_through(opacity)
     # What is read are whole pixels, of which the box has a part. What is clipped is that part of what was moved, or of
     # where it stays.
     there = torch.from_numpy(readable_pixels(objects, images)).to(objects.boxes)
     sides = clamped(objects.boxes, there[:, :2].repeat(1, 2), there[:, 2:].repeat(1, 2)).view(-1, 2, 2).diff(dim=1)
     part = safe_ratio(sides.prod(2)[:, 0], (there[:, 2:] - there[:, :2]).prod(1))
     whole, _ = shown(False, painted_pixels(objects.host_boxes, height, width))
-    return safe_ratio(torch.minimum(seen(own), part * seen(whole)), part * total)
+    seen, whole_seen = (_sums(each * through, windows) for each in (own, whole))
+    return safe_ratio(torch.minimum(seen, part * whole_seen), part * total)
 
 
 def _sums(values: Tensor, windows: Windows) -> Tensor:
