@@ -348,8 +348,9 @@ def paste_patches(
         tensor([[[[0.0000, 1.0000, 0.5000, 0.0000],
                   [0.0000, 1.0000, 0.5000, 0.0000]]]])
         >>> right = torch.tensor([[1.0, 0, -2, 0, 1, 0]])  # by its width
-        >>> bank, one = torch.tensor([[[[7.0]]], [[[8.0]]]]), torch.tensor([1])
-        >>> kp.paste_patches(torch.zeros(1, 1, 1, 3), bank, torch.tensor([[0, 0, 1, 1]]), theta=right, patch_index=one, clip=False)
+        >>> box, bank = torch.tensor([[0, 0, 1, 1]]), torch.tensor([7.0, 8.0]).view(2, 1, 1, 1)
+        >>> options = {"patch_index": torch.tensor([1]), "clip": False}
+        >>> kp.paste_patches(torch.zeros(1, 1, 1, 3), bank, box, theta=right, **options)
         tensor([[[[0., 8., 0.]]]])
     """
     if not isinstance(boxes, Tensor) or boxes.ndim == 3:

@@ -37,7 +37,7 @@ class Source(NamedTuple):
 
     pictures: Tensor  # (S, C, h, w)
     boxes: Tensor | None  # (N, 4) in pixels of these; all of each if left out
-    index: Tensor | None  # (N,) the picture of each object; as many as objects, or one, if left out
+    which: Tensor | None  # (N,) the picture of each object; as many as objects, or one, if left out
     names: tuple[str, str, str]  # of the three
 
 
@@ -86,7 +86,8 @@ def check_objects(
     theta = as_theta(theta, len(boxes))
     read, index = (None, None) if source is None else _check_source(source, images, len(boxes))
     if alpha is not None:
-        check_alpha(alpha, len(boxes), (images if source is None else source.pictures).shape[2:])
+        _, _, *sides = (images if source is None else source.pictures).shape
+        check_alpha(alpha, len(boxes), (sides[0], sides[1]))
     # Those that may have been left out, and were made here, come last.
     for name, value in (("boxes", boxes), ("alpha", alpha), ("theta", theta), ("obj_to_img", obj_to_img)):
         if value is not None:
@@ -101,14 +102,15 @@ def check_objects(
     )
     check_values(host_boxes, host_theta, host_image, batch_size)
     check_units(host_boxes, floating, height, width)
-    host_image = host_image.astype(np.int64)
-    if source is None or read is None:
-        host = host_boxes, host_theta, host_image, host_boxes, host_image
-        return Objects(boxes, theta, obj_to_img, alpha, None, None, *host)
-    check_box_values(others[0], source.names[1])
-    check_index_values(source.names[2], others[1], len(source.pictures))
-    host = host_boxes, host_theta, host_image, others[0], others[1].astype(np.int64)
-    return Objects(boxes, theta, obj_to_img, alpha, _to(read, dtype), None, *host)
+    image = picture = host_image.astype(np.int64)
+    host_source_boxes = host_boxes
+    if source is not None and read is not None:
+        host_source_boxes, host_picture = others
+        check_box_values(host_source_boxes, source.names[1])
+        check_index_values(source.names[2], host_picture, len(source.pictures))
+        read, picture = _to(read, dtype), host_picture.astype(np.int64)
+    host = host_boxes, host_theta, image, host_source_boxes, picture
+    return Objects(boxes, theta, obj_to_img, alpha, read, None, *host)
 
 
 def _check_source(source: Source, images: Tensor, count: int) -> tuple[Tensor, Tensor]:

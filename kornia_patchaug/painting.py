@@ -101,13 +101,13 @@ def _with_alpha(alpha: Tensor, objects: Objects, plan: Plan) -> tuple[Objects, P
     A matte is laid over what each object reads. It continues beyond its edge, or is mirrored with its patch. A mask is
     read where its object is, and does not continue; but where the reach R is part of opacity that ends it already.
     """
-    sampling = plan.sampling._replace(by_reach=False)
+    sampling, alpha_boxes = plan.sampling._replace(by_reach=False), objects.source_boxes
     if alpha.ndim == 4:
         reads, alpha_boxes = Reads.whole(alpha), whole_boxes(alpha, objects.boxes)
         beyond = Beyond.MIRROR if sampling.beyond == Beyond.MIRROR else Beyond.NEAREST
     else:
         alpha = alpha[:, None] if alpha.is_floating_point() else alpha[:, None].view(torch.uint8)
-        origin, alpha_boxes = plan.reads.host[:, ORIGIN_X:LOW_X], objects.source_boxes
+        origin = plan.reads.host[:, ORIGIN_X:LOW_X]
         reads = Reads.of(np.arange(len(alpha)), origin, _patches(objects, origin))
         beyond = Beyond.NEAREST if plan.sampling.by_reach else Beyond.ZERO
     opacity = Plan(reads, plan.windows, sampling._replace(beyond=beyond), box_coverage=False)

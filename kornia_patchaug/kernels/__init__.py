@@ -172,7 +172,7 @@ class _Sample(torch.autograd.Function):
         if not varies:
             ctx.mark_non_differentiable(coverage)
         ctx.plan, ctx.shape = plan, source.shape
-        ctx.save_for_backward(*inputs._replace(source=_needed(source, plan, ctx.needs_input_grad)))
+        ctx.save_for_backward(_needed(source, plan) if any(ctx.needs_input_grad) else None, *inputs[1:])
         return values, coverage
 
     @staticmethod
@@ -205,10 +205,8 @@ class _Forgetful:
         return lambda *_: None
 
 
-def _needed(source: Tensor, plan: Plan, wanted: tuple[bool, ...]) -> Tensor | None:
-    """The source, or only what can be read of it: not a batch for each layer of objects. None if nothing is wanted."""
-    if not any(wanted):
-        return None
+def _needed(source: Tensor, plan: Plan) -> Tensor:
+    """The source, or only what can be read of it: not a batch for each layer of objects."""
     if plan.read_areas is None:
         return source
     return torch.cat([source[:0].flatten(), *(source[area].flatten() for area in plan.read_areas.slices())])
@@ -257,7 +255,8 @@ class _Light(torch.autograd.Function):
         ctx.windows, ctx.size = windows, size
         ctx.save_for_backward(opacity)
         ones = opacity.new_ones(size[0], 1, *size[1:])
-        return backend_of(opacity.device).composite_backward(ones, opacity, opacity[:0], windows)[1][0]
+        through = backend_of(opacity.device).composite_backward(ones, opacity, opacity[:0], windows)[1]
+        return cast("Tensor", through)[0]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Found:
@@ -301,8 +300,8 @@ class _Paint(torch.autograd.Function):
 
         def gradients() -> Found:
             if way.plan.opacity is not None:
-                read = Inputs(opacity, *inputs[1:3], opacity_boxes)
-                return _paint_backward_of_read(*given, read, sampled, way, wanted)
+                read = Inputs(opacity, inputs[1], inputs[2], opacity_boxes)
+                return _paint_backward_of_read(*given, read, sampled, way, way.plan.opacity, wanted)
             of_inputs, *others = way.backend.paint_backward(*given, opacity, way.plan, way.read, wanted)
             return *of_inputs, *others, None
 
@@ -310,11 +309,10 @@ class _Paint(torch.autograd.Function):
 
 
 def _paint_backward_of_read(
-    grad: Tensor, kept: Tensor, inputs: Inputs, read: Inputs, sampled: Maybe, way: _Way, wanted: Wanted
+    grad: Tensor, kept: Tensor, inputs: Inputs, read: Inputs, sampled: Maybe, way: _Way, plan: Plan, wanted: Wanted
 ) -> Found:
-    """The gradients with respect to the inputs of `_Paint` where opacity is ``read``: what there is, and where it is
-    read, count in the opacity of pixels."""
-    plan = way.plan.opacity
+    """The gradients with respect to the inputs of `_Paint` where opacity is ``read`` by a plan of its own: what there
+    is, and where it is read, count in the opacity of pixels."""
     opacity = way.backend.sample(read, plan)[0][0] if sampled is None else sampled
     through = wanted.opacity or wanted.theta or wanted.boxes or wanted.opacity_boxes
     given = grad, kept, inputs, opacity, way.plan, way.read, wanted._replace(opacity=through)

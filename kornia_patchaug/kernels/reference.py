@@ -156,7 +156,8 @@ def composite(
         in_place: whether to paint on the canvas itself, which is contiguous then, and of the values' dtype.
 
     Returns:
-        a ``(B, C, H, W)`` in the canvas's dtype and memory format, pixels under no window keep their bits; and ``(C, P)``, what was under each painted pixel, empty if not to be kept.
+        a ``(B, C, H, W)`` in the canvas's dtype and memory format, pixels under no window keep their bits; and
+        ``(C, P)``, what was under each painted pixel, empty if not to be kept.
     """
     where, steps = _stacks(windows, canvas)
     state = canvas[where].to(values.dtype)  # (C, U)

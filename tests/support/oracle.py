@@ -510,8 +510,8 @@ def visible_share(boxes, theta, obj_to_img=None, *, size, align_corners=False, c
     """The share of each moved object that is seen in its image of size (H, W), painted in row order: (N,).
 
     Objects are opaque and painted hard, at steps x steps points a pixel: a point p shows object n if q lies in the box
-    and in the picture and, with clip, p in the box. The whole is all p, of an endless plane, whose q lies in the box.
-    An empty box has no share.
+    and in the picture and, with clip, p in the box. The whole is all p, of an endless plane, whose q lies in both.
+    An object of which nothing is in the picture has no share.
     """
     height, width = size
     rows, image = to_rows(boxes, obj_to_img), [0.0, 0.0, float(width), float(height)]
@@ -527,6 +527,7 @@ def visible_share(boxes, theta, obj_to_img=None, *, size, align_corners=False, c
         if is_empty(box):
             continue
         around = points_of(moved_window(box, thetas[n], align_corners), steps)
-        whole_count = int(hits(*place_to_read(*around, box, thetas[n], align_corners), box).sum())
+        q = place_to_read(*around, box, thetas[n], align_corners)
+        whole_count = int((hits(*q, box) & hits(*q, image)).sum())
         shares[n] = int((topmost[b] == n).sum()) / whole_count if whole_count else 0.0
     return shares

@@ -237,7 +237,7 @@ def add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, dy, add):
 
 @inner
 def ends_to_sums(f, row, at, source, objects, job, grads, add):
-    """The columns of a row that are not its interior; also where nothing is read, as edges cover there, but by reach."""
+    """The columns of a row that are not its interior; also where nothing is read, as edges hide there, not by reach."""
     real = grads.values.dtype.type
     everywhere = job.of_boxes if grads.differences else len(grads.opacity) > 0 or job.of_opacity
     t0, t1 = (row.left, row.right) if everywhere and not job.by_reach else (row.t0, row.t1)
