@@ -1,4 +1,4 @@
-"""The figures of the conventions: what is drawn where, and which numbers, is what the package computes."""
+"""The figures of the pages: what is drawn where, and which numbers, is what the package computes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 import kornia_patchaug as kp
 from gallery.line_of_data import line_of_data
+from gallery.overlap import overlap
 from gallery.sketch import BLUE, GREEN, ORANGE, PINK, SMALL, VERMILION, WIDTH, YELLOW, Frame, Sheet
 from kornia_patchaug.frames import centres, half_sizes, whole_pixels
 from kornia_patchaug.outlines import FAINT, INK
@@ -215,6 +216,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "fractional-coverage.svg": fractional_coverage,
     "worked-5x5.svg": worked,
     "line-of-data.svg": line_of_data,
+    "overlap.svg": overlap,
 }
 
 

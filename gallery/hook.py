@@ -1,8 +1,9 @@
 """What stands between marks in docs/*.md is made; and a hook of MkDocs, for which some is made another way.
 
-A mark is a comment that says what follows, up to ``<!-- end -->``: an entry of the API, the strips of the gallery, or a
-part of the benchmarks' results. ``python -m gallery pages`` writes it there, so that the files read well by themselves.
-On the site mkdocstrings makes the entries, and strips have their size. Imports nothing heavy.
+A mark is a comment that says what follows, up to ``<!-- end -->``: an entry of the API, the strips of the gallery, a
+part of the benchmarks' results, or the table of overlaps. ``python -m gallery pages`` writes it there, so that the
+files read well by themselves. On the site mkdocstrings makes the entries, and strips have their size. Imports nothing
+heavy.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ sys.path.insert(0, str(ROOT))  # MkDocs loads this file alone
 from gallery.row import IMPORTS, Row, Section  # noqa: E402
 from gallery.table import SECTIONS  # noqa: E402
 
-ENTRY, STRIPS, PART = ":::", "strips", "part of"
-MARK = re.compile(rf"<!-- ((?:{ENTRY}|{STRIPS}|{PART}).*?) -->\n.*?<!-- end -->", flags=re.S)
+ENTRY, STRIPS, PART, OVERLAP = ":::", "strips", "part of", "table of overlaps"
+MARK = re.compile(rf"<!-- ((?:{ENTRY}|{STRIPS}|{PART}|{OVERLAP}).*?) -->\n.*?<!-- end -->", flags=re.S)
 PICTURES = ROOT / "docs" / "gallery"
 
 

@@ -1,4 +1,4 @@
-"""What strips show besides outlines: points, the grid of pixels, and what the numbers of a box measure."""
+"""What strips show besides outlines: points, texts, the grid of pixels, and what the numbers of a box measure."""
 
 from __future__ import annotations
 
@@ -65,9 +65,19 @@ def draw_dimensions(tile: Image.Image, found: Sequence[Dimension], zoom: Sequenc
             _arrow(draw, one.axis, one.start * along, one.stop * along, one.across * across, one.colour, smooth)
         for one in found:
             x, y = (one.label, one.across)[:: 1 - 2 * one.axis]
-            length = font(LABEL_SIZE * smooth).getlength(one.text) / smooth
-            room = length + 2 * PADDING[0], LABEL_SIZE + 2 * PADDING[1]
-            draw_tag(draw, one.text, one.colour, (x * zoom[0], y * zoom[1]), room, smooth, LABEL_SIZE)
+            _label(draw, one.text, one.colour, (x * zoom[0], y * zoom[1]), smooth)
+
+    return draw_over(tile, paint, unit)
+
+
+def draw_texts(tile: Image.Image, texts: Sequence[str], quads: Tensor, unit: int) -> Image.Image:
+    """A text in the middle of each outline ``(N, 4, 2)`` in units, in its colour; of one at the border, within it."""
+
+    def paint(draw: ImageDraw.ImageDraw, smooth: int) -> None:
+        for k, (text, middle) in enumerate(zip(texts, quads.mean(1), strict=True)):
+            half = middle.new_tensor(_room(text, smooth)) / 2 + 1
+            place = middle.maximum(half).minimum(middle.new_tensor(tile.size) / unit - half)
+            _label(draw, text, colour_of(k), place.tolist(), smooth)
 
     return draw_over(tile, paint, unit)
 
@@ -93,6 +103,16 @@ def draw_grid(tile: Image.Image, size: tuple[int, int]) -> Image.Image:
     for k in range(1, size[1]):
         draw.line([(0, k * tile.height / size[1]), (tile.width, k * tile.height / size[1])], fill=GRID)
     return Image.alpha_composite(tile.convert("RGBA"), overlay).convert("RGB")
+
+
+def _label(draw: ImageDraw.ImageDraw, text: str, colour: str, middle: Sequence[float], smooth: int) -> None:
+    """A text on a plate of its own size."""
+    draw_tag(draw, text, colour, middle, _room(text, smooth), smooth, LABEL_SIZE)
+
+
+def _room(text: str, smooth: int) -> tuple[float, float]:
+    """The (width, height) of a label in units."""
+    return font(LABEL_SIZE * smooth).getlength(text) / smooth + 2 * PADDING[0], LABEL_SIZE + 2 * PADDING[1]
 
 
 def _arrow(

@@ -138,6 +138,25 @@ alpha = (3 - 3 * radius).clamp(0, 1).expand(2, 1, 64, 64)""",
             ),
         ),
         Row(
+            "affine_patches",
+            'images, boxes, theta, alpha=alpha, clip=False, fill="surroundings"',
+            "Masks, `(N, H, W)`, bool or floating, over the image: of each, what lies in the object's box counts. Here "
+            "the rocket is whatever is bright.",
+            "A rocket in its box; its mask, white on black; then the rocket higher up, leaning, without sky around it.",
+            option="alpha, masks",
+            setup="""
+images, boxes = load("rocket.jpg", 1, crop=(210, 10, 435, 400))
+angle, one = torch.tensor([15.0]), torch.ones(1)
+shift, still = torch.tensor([[-0.5, -0.2]]), torch.zeros(1, 2)
+theta = kp.theta_from_components(angle, one, shift, still, boxes=boxes)
+alpha = images[:, 0] > 0.22""",
+            tiles=(
+                BEFORE,
+                Tile("alpha", "alpha[:, None].float()", "boxes", ""),
+                Tile("after", outlines="", boxes=""),
+            ),
+        ),
+        Row(
             "soft_mattes",
             'len(boxes), 64, shape="ellipse", feather=0.4',
             "Mattes that fade towards the edge of the box, or of the ellipse in it.",

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 from gallery.api import entry
-from gallery.hook import ENTRY, MARK, PART, STRIPS, strips
+from gallery.hook import ENTRY, MARK, OVERLAP, PART, STRIPS, strips
+from gallery.overlap import table
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMBERS = re.compile(r"^ +members: \[(.*)\]$", flags=re.M)
@@ -26,6 +27,8 @@ def made(what: str) -> str:
     """What a mark asks for."""
     if what == STRIPS:
         return strips(on_site=False)
+    if what == OVERLAP:
+        return table()
     if what.startswith(PART):
         file, part = what.removeprefix(PART).strip().split(":")
         inside = rf"\[start:{part}\] -->\n(.*?)\n<!-- --8<-- \[end:{part}\]"

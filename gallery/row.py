@@ -23,6 +23,7 @@ class Tile(NamedTuple):
     cells: str = "0"  # which image of the batch each outline lies in, (N,)
     points: str = ""  # (N, K, 2)
     dimensions: str = ""  # arrows
+    texts: str = ""  # in the place of numbers, one an outline
     columns: int = 1
 
 

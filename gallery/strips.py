@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from gallery.marks import dimensions, draw_dimensions, draw_grid, draw_points
+from gallery.marks import dimensions, draw_dimensions, draw_grid, draw_points, draw_texts
 from gallery.row import IMPORTS, Row, Section, Tile
 from kornia_patchaug.frames import corners_of
 from kornia_patchaug.outlines import BACKGROUND, INK, annotate, font
@@ -98,7 +98,9 @@ def _draw(tile: Tile, sheet: Tensor, starts: Tensor, size: tuple[int, int], scop
     outlines = placed(tile.outlines)
     thin = placed(tile.boxes) or [corners[:0] for corners in outlines]
     for boxes, quads in zip(thin, outlines, strict=True):
-        picture = annotate(picture, boxes, quads, [] if tile.dimensions else None, UNIT)
+        picture = annotate(picture, boxes, quads, [] if tile.dimensions or tile.texts else None, UNIT)
+    if tile.texts:
+        picture = draw_texts(picture, eval(tile.texts, scope), torch.cat(outlines), UNIT)
     if tile.points:
         picture = draw_points(picture, eval(tile.points, scope).flatten(0, 1) * zoom, UNIT)
     if tile.dimensions:

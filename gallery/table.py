@@ -2,6 +2,7 @@
 
 from gallery.names import AUGMENTATIONS, BOXES, FUNCTIONS, TRANSFORMS
 from gallery.options import ALIGN_CORNERS, FORMATS, OPACITY, PADDINGS, SEQUENTIAL
+from gallery.reach import CLASSES, CLIP, FILLS, FROM_ELSEWHERE, PASTE_PADDINGS, VISIBLE
 from gallery.row import Section
 
 SECTIONS: tuple[Section, ...] = (
@@ -10,7 +11,13 @@ SECTIONS: tuple[Section, ...] = (
     ALIGN_CORNERS,
     SEQUENTIAL,
     OPACITY,
+    CLIP,
+    FILLS,
+    FROM_ELSEWHERE,
+    PASTE_PADDINGS,
+    VISIBLE,
     AUGMENTATIONS,
+    CLASSES,
     TRANSFORMS,
     BOXES,
     FORMATS,

@@ -5,7 +5,7 @@ Matrices are named by frames so that neighbours cancel: ``src_from_dst = src_fro
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,11 @@ from torch import Tensor
 
 from kornia_patchaug.checks import check_theta
 from kornia_patchaug.dtypes import working_dtype
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 ILL = 1e-5  # of a determinant to its products: below, rounding decides where a matrix leads
 
@@ -69,28 +74,34 @@ def painted_pixels(boxes: Corners, height: int, width: int) -> Corners:
 
 
 def reached_pixels(
-    patches: Tensor, boxes: Tensor, source_boxes: Tensor, theta: Tensor, limits: Tensor, align_corners: bool
-) -> tuple[Tensor, Tensor]:
+    patches: Floats, boxes: Floats, source_boxes: Floats | None, theta: Floats, limits: Floats, align_corners: bool
+) -> tuple[Floats, NDArray[np.bool_]]:
     """What is painted where boxes clip nothing, ``(N, 4)``: the pixels within ``limits (4,)`` about where the whole
     pixels ``patches (N, 4)`` of the source go, faded over half a pixel beyond their edges as interpolation does.
 
     All within the limits where that is nowhere in particular, as theta is singular or next to it: ``(N,)`` bool.
+    Without source boxes each object reads the place of its box.
     """
-    half = half_sizes(boxes, align_corners)
-    scale = safe_ratio(half_sizes(source_boxes, align_corners), half)
-    src_from_dst = scale[..., None] * centred_matrices(theta, half)
-    (a, b), (c, d) = (row.unbind(-1) for row in src_from_dst[..., :2].unbind(-2))
-    determinant, inverse = a * d - b * c, torch.stack([d, -b, -c, a], dim=-1).view(-1, 2, 2)
-    offsets = corners_of(patches + patches.new_tensor([-0.5, -0.5, 0.5, 0.5])) - centres(source_boxes)[:, None]
-    offsets = (offsets - src_from_dst[..., 2][:, None]) @ inverse.mT / determinant[:, None, None]
-    low, high = (offsets + centres(boxes)[:, None]).aminmax(dim=1)
-    ill = ~(determinant.abs() > ILL * ((a * d).abs() + (b * c).abs())) | ~(low + high).isfinite().all(1)
-    least, most = limits.split(2)
-    # Pixels whose centre lies between.
-    first = (low + 0.5).floor().where(~ill[:, None], least).maximum(least).minimum(most)
-    stop = (high - 0.5).ceil().where(~ill[:, None], most).minimum(most).maximum(first)
+    read = boxes if source_boxes is None else source_boxes
+    half, src_half = (((each[:, 2:] - each[:, :2] - align_corners) / 2).clip(0) for each in (boxes, read))
+    with np.errstate(all="ignore"):
+        scale = 1 if source_boxes is None else np.where(half > 0, src_half / half, 0)
+        # src_from_dst, as `centred_matrices` has it: offset = linear (place - shift)
+        ratio = np.where(half[:, ::-1] > 0, half / half[:, ::-1], 0)  # x / y, y / x
+        own, cross = theta[:, (0, 1), (0, 1)] * scale, theta[:, (0, 1), (1, 0)] * ratio * scale
+        products = own[:, 0] * own[:, 1], cross[:, 0] * cross[:, 1]
+        determinant, all_of_it = products[0] - products[1], abs(products[0]) + abs(products[1])
+        inverse, other = own[:, ::-1] / determinant[:, None], -cross / determinant[:, None]
+        offset = (patches[:, :2] + patches[:, 2:] - read[:, :2] - read[:, 2:]) / 2 - theta[:, :, 2] * half * scale
+        reach = (patches[:, 2:] - patches[:, :2] + 1) / 2
+        middle = inverse * offset + other * offset[:, ::-1] + (boxes[:, :2] + boxes[:, 2:]) / 2
+        extent = abs(inverse) * reach + abs(other) * reach[:, ::-1]
+        well = np.isfinite(middle + extent).all(axis=1, keepdims=True) & (abs(determinant) > ILL * all_of_it)[:, None]
+        # Pixels whose centre lies between.
+        first = np.where(well, np.floor(middle - extent + 0.5), limits[:2]).clip(limits[:2], limits[2:])
+        stop = np.where(well, np.ceil(middle + extent - 0.5), limits[2:]).clip(first, limits[2:])
     nothing = (patches[:, 2:] <= patches[:, :2]).any(1) | (boxes[:, 2:] <= boxes[:, :2]).any(1)
-    return torch.cat([first, stop.where(~nothing[:, None], first)], dim=1), ill
+    return np.concatenate((first, np.where(nothing[:, None], first, stop)), axis=1), ~well[:, 0]
 
 
 def half_sizes(boxes: Tensor, align_corners: bool) -> Tensor:

@@ -128,18 +128,9 @@ def reached(
     objects: Objects, source: Tensor, limits: tuple[int, int, int, int], sampling: Sampling
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """`frames.reached_pixels` of objects on the host."""
-    patches, boxes, source_boxes, theta = (
-        torch.from_numpy(each)
-        for each in (
-            readable_pixels(objects, source),
-            objects.host_boxes,
-            objects.host_source_boxes,
-            objects.host_theta,
-        )
-    )
-    within = torch.tensor(limits, dtype=torch.float64)
-    painted, ill = reached_pixels(patches, boxes, source_boxes, theta, within, sampling.align_corners)
-    return painted.numpy(), ill.numpy()
+    read = None if objects.source_boxes is None else objects.host_source_boxes
+    given = readable_pixels(objects, source), objects.host_boxes, read, objects.host_theta
+    return reached_pixels(*given, np.array(limits, np.float64), sampling.align_corners)
 
 
 def paint_objects(canvas: Tensor, objects: Objects, plan: Plan, size: tuple[int, int] | None) -> Tensor:

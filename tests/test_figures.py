@@ -8,6 +8,7 @@ import torch
 from support import oracle
 
 from gallery.figures import FIGURES, coverage, places_read, worked
+from gallery.overlap import DOT, TOP, boxes_around, painted, table
 
 pytestmark = pytest.mark.pinned
 
@@ -91,3 +92,22 @@ def test_the_worked_example_shows_the_numbers_of_paper():
     words = re.findall("<!-- (.*?) -->", worked())
     before = words.index("input") + 1
     assert words[before : before + 25] == [f"{value:g}" for row in OUTPUT for value in row]
+
+
+# The box around what is seen of the small object, by the order of rows and the fill: where it is is 4 3 6 5, and half a
+# turn about (6, 6) takes it to 6 7 8 9.
+PLACES = [([0, 1], None, [6, 7, 8, 9]), ([1, 0], None, [4, 3, 8, 9]), ([1, 0], "surroundings", [4, 3, 6, 5])]
+
+
+@pytest.mark.parametrize("rows, fill, expected", PLACES)
+def test_the_small_object_of_the_figure_of_overlaps_is_where_paper_has_it(rows, fill, expected):
+    image = painted(torch.tensor(rows), fill)[0].permute(1, 2, 0)
+    found = sum((image - torch.tensor(colour, dtype=image.dtype)).abs().amax(2) < 1e-9 for colour in (DOT, TOP))
+    assert boxes_around(found.bool()[None, None]).tolist() == [expected]
+
+
+def test_where_all_is_seen_no_label_is_wrong_with_a_fill():
+    first, *others = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table().splitlines()[2:]]
+    assert first[0] == "all of it" and int(first[1]) > 20 and first[3] == "0 %"
+    assert all(int(row[2].split()[0]) >= int(row[3].split()[0]) for row in [first, *others])
+    assert int(first[2].split()[0]) > 25  # and without one there are many

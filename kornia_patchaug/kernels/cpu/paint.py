@@ -31,11 +31,13 @@ from kornia_patchaug.kernels.cpu.rows import (
     Room,
     X,
     copy,
+    fades,
     fill,
     frame_of,
     is_opaque,
     multiply_by_reach,
     opacities,
+    reached_columns,
     row_of,
 )
 from kornia_patchaug.kernels.cpu.sample import Target, rows_of
@@ -50,7 +52,7 @@ from kornia_patchaug.kernels.cpu.sample_backward import (
     window_to_source,
 )
 from kornia_patchaug.kernels.cpu.threads import spread
-from kornia_patchaug.plan import HEIGHT, START, WIDTH, Plan
+from kornia_patchaug.plan import HEIGHT, ORIGIN_X, START, WIDTH, Plan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,13 +82,14 @@ class Matte(NamedTuple):
     width: int
     beyond: int
     finite: bool  # is known to be
+    shares_places: bool  # is read where the source is, as a mask over it
 
 
 def paint(inputs: Inputs, canvas: Tensor, opacity: Opacity, plan: Plan, read: Read, keep: bool) -> Painted:
     """As `backend.Fused.paint`."""
     if isinstance(opacity, Inputs):
         sampled = torch.from_numpy(fresh(plan.windows.total if keep else 0, contiguous(inputs.boxes)))
-        scene = _scene(inputs, canvas, sampled, plan)._replace(matte=_matte(opacity, plan))
+        scene = _scene(inputs, canvas, sampled, plan)._replace(matte=_matte(opacity, inputs, plan))
     else:
         scene, sampled = _scene(inputs, canvas, opacity, plan), None
     out, kept = _painted(inputs.source, canvas, scene, read, keep and read is not Read.PAINTED)
@@ -96,11 +99,11 @@ def paint(inputs: Inputs, canvas: Tensor, opacity: Opacity, plan: Plan, read: Re
 def _scene(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, wanted: Wanted = NOTHING) -> Scene:
     """The `Scene` of a call, without a matte."""
     objects, job = objects_of(inputs, plan, opacity), job_of(inputs.source, plan, opacity, wanted)
-    none = objects.opacity[:0], objects.boxes, objects.reads, 0, 0, 0, False
+    none = objects.opacity[:0], objects.boxes, objects.reads, 0, 0, 0, False, False
     return Scene(canvas_of(canvas, plan.windows), objects, job, none)
 
 
-def _matte(read: Inputs, plan: Plan) -> Matte:
+def _matte(read: Inputs, inputs: Inputs, plan: Plan) -> Matte:
     """What opacity is sampled from, as ``plan.opacity`` says."""
     assert plan.opacity is not None
     boxes, (height, width) = contiguous(read.boxes), read.source.shape[2:]
@@ -108,7 +111,10 @@ def _matte(read: Inputs, plan: Plan) -> Matte:
     source_boxes = boxes[:0] if read.source_boxes is None else contiguous(read.source_boxes)
     finite = pixels.dtype == np.uint8
     finite = finite or (FINITE * pixels.size < plan.windows.total and bool(np.isfinite(pixels).all()))
-    return Matte(pixels, source_boxes, plan.opacity.reads.host, height, width, beyond, finite)
+    reads = plan.opacity.reads.host
+    shares_places = read.source_boxes is inputs.source_boxes and read.source.shape[2:] == inputs.source.shape[2:]
+    shares_places = shares_places and np.array_equal(reads[:, ORIGIN_X:], plan.reads.host[:, ORIGIN_X:])
+    return Matte(pixels, source_boxes, reads, height, width, beyond, finite, shares_places)
 
 
 def _painted(source: Tensor, canvas: Tensor, scene: Scene, read: Read, keep: bool) -> tuple[Reals, Reals]:
@@ -172,18 +178,24 @@ def scene_of(scene):
 
 @inner
 def with_opacity(n, y0, y1, scene, room):
-    """The objects, with the opacity of rows y0 .. y1 of the window of object n sampled, if it has a matte."""
+    """The objects, with the opacity of rows y0 .. y1 of the window of object n sampled, if it has a matte; and the mask
+    that `rows_of` has yet to sample."""
     matte, objects, job, none = scene.matte, scene.objects, scene.job, room.window[:0]
+    mask = matte.pixels[:0], matte.reads, matte.finite
     if not len(matte.pixels):
-        return objects
+        return objects, mask
     theta, boxes, windows = objects.theta, objects.boxes, objects.windows
     start, columns = windows[n, START], windows[n, WIDTH]
     opacity, first = (objects.opacity, X) if len(objects.opacity) else (room.opacities, start + y0 * columns)
+    sampled = Objects(theta, boxes, objects.source_boxes, objects.reads, windows, opacity, first)
+    if matte.shares_places and fades(frame_of(n, objects, job), job):
+        return sampled, (matte.pixels, matte.reads, matte.finite)
     rules = job.nearest, matte.beyond, job.align_corners, False, False, NOBODY, False, False, matte.finite
     laid_over = Objects(theta, boxes, matte.boxes, matte.reads, windows, none, X)
     target = Target(opacity, start - first, columns, job.total, False, none, none)
-    rows_of(n, y0, y1, matte.pixels, laid_over, Job(1, matte.height, matte.width, job.total, *rules), target, room)
-    return Objects(theta, boxes, objects.source_boxes, objects.reads, windows, opacity, first)
+    of_matte, painted = Job(1, matte.height, matte.width, job.total, *rules), (objects, job)
+    rows_of(n, y0, y1, matte.pixels, laid_over, of_matte, target, room, painted, mask)
+    return sampled, mask
 
 
 @jit
@@ -198,10 +210,10 @@ def paint_loop(begin, end, scene, source, canvas, out, kept, room):
             n = place.order[i]
             y0, y1 = rows_in(n, row0, row1, place)
             if y0 < y1:
-                objects = with_opacity(n, y0, y1, scene, room)
+                objects, mask = with_opacity(n, y0, y1, scene, room)
                 corner, plane = pixel_of(n, X, X, place)[0], place.height * place.width
                 target = Target(out, corner, place.width, plane, True, kept, out[:0])
-                rows_of(n, y0, y1, source, objects, job, target, room)
+                rows_of(n, y0, y1, source, objects, job, target, room, (objects, job), mask)
 
 
 @jit
@@ -227,13 +239,18 @@ def take_off(n, y0, y1, scene, under, grads, out, room):
     for left in range(0, columns, TILE):
         right = min(columns, left + TILE)
         for y in range(y0, y1):
+            begin, end = left, right
+            if job.by_reach:
+                begin, end = reached_columns(real, f, y, left, right, job)
+            if begin >= end:
+                continue
             if not opaque:
-                row = row_of(real, f, n, y, left, right, job.covered, job)
+                row = row_of(real, f, n, y, begin, end, job.covered, job)
                 opacities(f, row, objects, job, room.shares)
                 if job.by_reach:
                     multiply_by_reach(real, f, row, job, room.shares)
-            opacity = room.shares[: 0 if opaque else right - left]
-            take_off_row(n, y, (left, right), place, opacity, under, out, (grads.values, grads.opacity))
+            opacity = room.shares[: 0 if opaque else end - begin]
+            take_off_row(n, y, (begin, end), place, opacity, under, out, (grads.values, grads.opacity))
 
 
 @jit
@@ -249,8 +266,9 @@ def sweep_loop(begin, end, scene, canvas, out, under, room):
         for i in range(place.first[image], place.first[image + 1]):
             n = place.order[i]
             columns, rows = place.windows[n, WIDTH], place.windows[n, HEIGHT]
-            objects = with_opacity(n, X, rows, scene, room)
-            rows_of(n, X, rows, out, objects, job, Target(values, X, columns, plane, False, values[:0], coverage), room)
+            objects, mask = with_opacity(n, X, rows, scene, room)
+            target = Target(values, X, columns, plane, False, values[:0], coverage)
+            rows_of(n, X, rows, out, objects, job, target, room, (objects, job), mask)
             for y in range(rows):
                 over = values, plane, y * columns
                 lay_row(n, y, place, over, coverage[y * columns : (y + 1) * columns], under, out)

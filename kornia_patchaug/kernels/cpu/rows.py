@@ -289,15 +289,22 @@ def narrow(real, begin, end, inverse, start, low, high):
 
 
 @inner
+def reached_columns(real, f, y, left, right, job):
+    """Columns t0 .. t1 of left .. right of a row, beyond which nothing can be read under ZERO."""
+    if job.beyond != ZERO or not f.tame:
+        return left, right
+    qx, qy, _ = start_of_row(real, f, y)
+    off, more = real(0.5) - f.centre_x, real(1.125)  # a pixel, and some, as rounding moves positions
+    t0, t1 = narrow(real, left, right, f.per_x, qx + f.a * off, f.first_x - more, f.last_x + more)
+    return narrow(real, t0, t1, f.per_y, qy + f.c * off, f.first_y - more, f.last_y + more)
+
+
+@inner
 def row_of(real, f, n, y, left, right, covered, job):
     """The `Row` of columns left .. right; ``covered`` if the box's edges matter."""
     qx, qy, dy = start_of_row(real, f, y)
     off = real(0.5) - f.centre_x
-    t0, t1 = left, right
-    if job.beyond == ZERO and f.tame:
-        more = real(1.125)  # a pixel, and some, as rounding moves positions
-        t0, t1 = narrow(real, t0, t1, f.per_x, qx + f.a * off, f.first_x - more, f.last_x + more)
-        t0, t1 = narrow(real, t0, t1, f.per_y, qy + f.c * off, f.first_y - more, f.last_y + more)
+    t0, t1 = reached_columns(real, f, y, left, right, job)
     x0, x1 = whole_columns(f, y, t0, t1, job) if covered else (t0, t1)
     clamped = job.beyond == NEAREST and f.first_x < f.last_x and f.first_y < f.last_y
     if f.tame and x0 < x1 and not clamped:
@@ -310,6 +317,18 @@ def row_of(real, f, n, y, left, right, covered, job):
     if not f.tame or x0 >= x1:
         x0, x1 = t1, t1
     return Row(n, y, left, t0, x0, x1, t1, right, qx, qy, dy)
+
+
+@inner
+def row_without_ends(real, f, n, y, columns, narrowed):
+    """The `Row` of columns of which all that can be read is interior, at positions that are brought back to it.
+
+    ``columns``: left, t0, t1 and right; if ``narrowed`` the row is no longer than what can be read.
+    """
+    qx, qy, dy = start_of_row(real, f, y)
+    left, t0, t1, right = columns
+    t1 = max(t0, t1)
+    return Row(n, y, t0 if narrowed else left, t0, t0, t1, t1, t1 if narrowed else right, qx, qy, dy)
 
 
 @inner
@@ -470,8 +489,24 @@ def multiply_by_coverage(f, row, job, shares):
 
 
 @inner
+def fades(f, job):
+    """Whether what is read fades out beyond its edge as R does: it is R times what is read at the nearest place that
+    all four taps have."""
+    return job.by_reach and not job.nearest and f.tame and f.first_x < f.last_x and f.first_y < f.last_y
+
+
+@inner
 def multiply_by_reach(real, f, row, job, shares):
     """Multiply a row's ``shares`` by its reach R, the sum of the weights of the taps that exist, in place."""
+    if fades(f, job):
+        off, zero, one = real(0.5) - f.centre_x, real(0), real(1)
+        for k in range(row.right - row.left):
+            dx = real(row.left + k) + off
+            px, py = f.a * dx + row.x, f.c * dx + row.y
+            across = min(px - f.first_x, f.last_x - px, zero) + one
+            down = min(py - f.first_y, f.last_y - py, zero) + one
+            shares[k] *= max(across, zero) * max(down, zero)
+        return
     fill(shares, X, row.t0 - row.left, real(0))
     fill(shares, row.t1 - row.left, row.right - row.left, real(0))
     for end in range(row.t0, row.t1 - (row.x1 - row.x0)):

@@ -18,6 +18,7 @@ from kornia_patchaug.kernels.cpu.rows import (
     X,
     blend,
     copy,
+    fades,
     fill,
     frame_of,
     is_opaque,
@@ -26,7 +27,9 @@ from kornia_patchaug.kernels.cpu.rows import (
     opacities,
     positions,
     prefetch,
+    reached_columns,
     row_of,
+    row_without_ends,
     start_of_row,
     stay_apart,
     taps_of,
@@ -34,7 +37,7 @@ from kornia_patchaug.kernels.cpu.rows import (
     weighted,
 )
 from kornia_patchaug.kernels.cpu.threads import spread
-from kornia_patchaug.plan import HEIGHT, START, WIDTH, Plan, Windows
+from kornia_patchaug.plan import HEIGHT, PICTURE, START, WIDTH, Plan, Windows
 
 if TYPE_CHECKING:
     from kornia_patchaug.kernels.cpu.rows import Reals
@@ -93,16 +96,24 @@ def sample_loop(begin, end, pieces, source, objects, job, sampled, room):
         n, y0, y1 = piece_of(k, pieces, objects.windows)
         start, columns = objects.windows[n, START], objects.windows[n, WIDTH]
         target = Target(values, start, columns, job.total, False, values[:0], coverage)
-        rows_of(n, y0, y1, source, objects, job, target, room)
+        rows_of(n, y0, y1, source, objects, job, target, room, (objects, job), (source[:0], objects.reads, False))
 
 
 @apart
-def rows_of(n, y0, y1, source, objects, job, target, room):
+def rows_of(n, y0, y1, source, objects, job, target, room, painted, mask):
     """Sample rows y0 .. y1 of the window of object n: straight to the target if they cover it as they are, or to the
-    room, and from there over the target."""
+    room, and from there over the target.
+
+    ``painted``: the objects and the job that this is for, of which nothing is sampled where these reach no pixel.
+    ``mask``: pictures that are read at the same places, where in them, and whether they are known to be finite: the
+    opacity of the objects. Or none.
+    """
     stay_apart()
     real, f, columns = room.shares.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
-    opaque, far = is_opaque(f, n, objects, job), len(source) > NEAR
+    opaque, far, fading = is_opaque(f, n, objects, job), len(source) > NEAR, fades(f, job)
+    of_painted, for_others = frame_of(n, painted[0], painted[1]), painted[1].opacity_of != job.opacity_of
+    mask_base = f.base + (mask[1][n, PICTURE] - objects.reads[n, PICTURE] * job.channels) * (job.height * job.width)
+    reached = painted[1].by_reach and (target.paints or (for_others and not len(painted[0].opacity)))
     straight = opaque and not len(target.kept)
     pixels, plane = (target.pixels, target.plane) if straight else (room.values, TILE)
     fill(room.shares, X, TILE, real(1))
@@ -110,34 +121,48 @@ def rows_of(n, y0, y1, source, objects, job, target, room):
         right = min(columns, left + TILE)
         for y in range(y0 - AHEAD, y1):
             if far and y + AHEAD < y1:
-                ask_for_row(real, f, y + AHEAD, left, right, source, job)
+                ask_for_row(real, f, y + AHEAD, left, right, source, f.base, job.channels, job)
+            if len(mask[0]) and y + AHEAD < y1:
+                ask_for_row(real, f, y + AHEAD, left, right, mask[0], mask_base, X + 1, job)
             if y < y0:
                 continue
-            row = row_of(real, f, n, y, left, right, job.covered and not opaque, job)
+            begin, end = left, right
+            if reached or fading:
+                begin, end = reached_columns(real, of_painted, y, left, right, painted[1])
+                if reached and begin >= end:
+                    continue
+            if fading:
+                row = row_without_ends(real, f, n, y, (left, begin, end, right), target.paints)
+            else:
+                row = row_of(real, f, n, y, begin, end, job.covered and not opaque, job)
             at = target.start + y * target.pitch
-            place = pixels, at if straight else -left, plane  # where column 0 goes, how far apart channels lie
+            place = pixels, at if straight else -row.left, plane  # where column 0 goes, how far apart channels lie
             sample_beyond(real, row, job, place)
             sample_ends(real, f, row, source, job, place)
             if job.nearest:
                 nearest(real, f, row, source, job, place)
             else:
-                bilinear(real, f, row, source, job, place, room)
+                weightless = bilinear(real, f, row, source, job, place, room)
+                if len(mask[0]):
+                    share_places(real, row, weightless, mask[0], mask_base, mask[2], objects, job, room)
             if not opaque:
                 opacities(f, row, objects, job, room.shares)
             if not straight:
                 lay_over(f, row, objects, job, target, room)
             elif len(target.coverage):
-                fill(target.coverage, at + left, at + right, real(1))
+                fill(target.coverage, at + row.left, at + row.right, real(1))
 
 
 @inner
 def lay_over(f, row, objects, job, target, room):
     """The values of a row in the room over its target, and what is to be kept of them."""
-    real, n, count, opacity = room.shares.dtype.type, row.object, np.uint64(row.right - row.left), room.shares
+    real, n, count = room.shares.dtype.type, row.object, np.uint64(row.right - row.left)
+    opacity = shares = room.shares
     if job.by_reach:
         opacity = room.opacity
-        copy(opacity, X, room.shares, X, row.right - row.left)
+        copy(opacity, X, shares, X, row.right - row.left)
         multiply_by_reach(real, f, row, job, opacity)
+        shares = opacity if fades(f, job) else shares
     start = target.start + row.line * target.pitch + row.left
     flat_pixel = objects.windows[n, START] + row.line * objects.windows[n, WIDTH] + row.left
     if len(target.coverage):
@@ -152,23 +177,23 @@ def lay_over(f, row, objects, job, target, room):
                 target.kept[k + i] = target.pixels[o + i] - room.values[v + i]
         if not target.paints:
             for i in range(count):
-                target.pixels[o + i] = room.shares[i] * room.values[v + i]
+                target.pixels[o + i] = shares[i] * room.values[v + i]
             continue
         for i in range(count):
-            keeps, over = real(1) - opacity[i], room.shares[i] * room.values[v + i]
+            keeps, over = real(1) - opacity[i], shares[i] * room.values[v + i]
             target.pixels[o + i] = over if keeps == 0 else keeps * target.pixels[o + i] + over
 
 
 @inner
-def ask_for_row(real, f, y, left, right, source, job):
+def ask_for_row(real, f, y, left, right, source, base, channels, job):
     """Have the cache lines fetched that a row will read."""
     qx, qy, _ = start_of_row(real, f, y)
     for x in range(left, right + LINE - 1, LINE):
         dx = real(min(x, right - 1)) + (real(0.5) - f.centre_x)
         column = min(max(f.a * dx + qx, f.first_x), f.last_x)
         line = min(max(f.c * dx + qy, f.first_y), f.last_y)
-        for channel in range(job.channels):
-            prefetch(source, f.base + (channel * job.height + int(line)) * job.width + int(column))
+        for channel in range(channels):
+            prefetch(source, base + (channel * job.height + int(line)) * job.width + int(column))
 
 
 @inner
@@ -214,7 +239,7 @@ def nearest(real, f, row, source, job, place):
 
 @inner
 def bilinear(real, f, row, source, job, place, room):
-    """The interior of a row, interpolated."""
+    """The interior of a row, interpolated. Returns whether a weight is 0, if it matters."""
     pixels, at, plane = place
     weightless = positions(real, f, row, row.x0, row.x1, job, room)
     texels, place = (room.texels, room.across, room.down), (pixels, at + row.x0, plane)
@@ -222,6 +247,19 @@ def bilinear(real, f, row, source, job, place, room):
     interpolate(source, f.base, shape, texels, place, count)
     if weightless and is_odd(job.channels, place, count):
         interpolate_with_care(real, source, f.base, shape, texels, place, count)
+    return weightless
+
+
+@inner
+def share_places(real, row, weightless, pixels, base, finite, objects, job, room):
+    """The opacity of a row without ends, of a mask that is read where the row was just read."""
+    n, count = row.object, row.x1 - row.x0
+    first = objects.windows[n, START] + row.line * objects.windows[n, WIDTH] + row.x0 - objects.first
+    area, place = job.height * job.width, (objects.opacity, first, X)
+    texels, shape = (room.texels, room.across, room.down), (1, area, job.width)
+    interpolate(pixels, base, shape, texels, place, count)
+    if weightless and not finite and is_odd(1, place, count):
+        interpolate_with_care(real, pixels, base, shape, texels, place, count)
 
 
 @apart
