@@ -89,14 +89,14 @@ def reached_pixels(
         # src_from_dst, as `centred_matrices` has it: offset = linear (place - shift)
         ratio = np.where(half[:, ::-1] > 0, half / half[:, ::-1], 0)  # x / y, y / x
         own, cross = theta[:, (0, 1), (0, 1)] * scale, theta[:, (0, 1), (1, 0)] * ratio * scale
-        products = own[:, 0] * own[:, 1], cross[:, 0] * cross[:, 1]
+        products = own[:, :1] * own[:, 1:], cross[:, :1] * cross[:, 1:]
         determinant, all_of_it = products[0] - products[1], abs(products[0]) + abs(products[1])
-        inverse, other = own[:, ::-1] / determinant[:, None], -cross / determinant[:, None]
+        inverse, other = own[:, ::-1] / determinant, -cross / determinant
         offset = (patches[:, :2] + patches[:, 2:] - read[:, :2] - read[:, 2:]) / 2 - theta[:, :, 2] * half * scale
         reach = (patches[:, 2:] - patches[:, :2] + 1) / 2
         middle = inverse * offset + other * offset[:, ::-1] + (boxes[:, :2] + boxes[:, 2:]) / 2
         extent = abs(inverse) * reach + abs(other) * reach[:, ::-1]
-        well = np.isfinite(middle + extent).all(axis=1, keepdims=True) & (abs(determinant) > ILL * all_of_it)[:, None]
+        well = np.isfinite((middle + extent).sum(1, keepdims=True)) & (abs(determinant) > ILL * all_of_it)
         # Pixels whose centre lies between.
         first = np.where(well, np.floor(middle - extent + 0.5), limits[:2]).clip(limits[:2], limits[2:])
         stop = np.where(well, np.ceil(middle + extent - 0.5), limits[2:]).clip(first, limits[2:])

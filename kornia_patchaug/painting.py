@@ -170,7 +170,7 @@ def paint_peeled(images: Tensor, objects: Objects, plan: Plan, size: tuple[int, 
         rows = np.sort(upside_down[layer])
         there, counts = torch.from_numpy(rows), plan.windows.areas[rows].tolist()
         values, coverage = _read(picture, objects.select(there), plan.rows(rows), size)
-        of_layer = torch.cat([values.flatten(), coverage]).split(counts * (channels + 1))
+        of_layer = *values.flatten().split(counts * channels), *coverage.split(counts)
         pieces.update(((c, n), of_layer[c * len(rows) + k]) for c in range(channels + 1) for k, n in enumerate(rows))
         of_holes = torch.cat([opacity[:0], *(hole_of[n] for n in rows)])
         picture = fill_holes(picture, of_holes, boxes[there.to(boxes.device)], holes.rows(rows), fill.shown)
