@@ -15,7 +15,9 @@ from kornia_patchaug.plan import IMAGE, LEFT, START, WIDTH, Beyond, Plan, Reads,
 SMOOTH = Sampling(nearest=False, beyond=Beyond.NEAREST, align_corners=False, by_reach=False)
 WITHIN = Sampling(nearest=False, beyond=Beyond.ZERO, align_corners=False, by_reach=False)
 CELLS = 32  # across and down, in which a hole and what is around it are looked at
-AROUND = 0.5  # of a hole's size is looked at on each side of it
+AROUND = 0.5  # of a hole's shorter side is looked at on each side of it, and more along its longer sides
+DISTRUST = 4  # the power of the share known of its neighbours by which a cell counts: objects end in a soft edge
+ROUNDS = 2  # in which cells become the mean of their neighbours, a level
 UNKNOWN = 1e-6  # the share of the cells up to which what is around a hole is not known, and the hole is black
 
 
@@ -42,27 +44,51 @@ def _surroundings(seen: Tensor, opacity: Tensor, boxes: Tensor, holes: Windows) 
 
     Each hole is looked at with what is around it in a square of cells, by pulling and pushing (Gortler et al., The
     Lumigraph, 1996): each level of a pyramid has the means of four cells of the finer one, and which share of them is
-    known. From the coarsest to the finest, what is not known of a cell is taken from the coarser level, interpolated.
+    known. From the coarsest to the finest, what is not known of a cell is the mean of its neighbours, which a few
+    rounds find, starting from the coarser level: so a ramp stays a ramp, and the hole has no seam.
     """
     count, image = len(boxes), holes.host[:, IMAGE]
-    margin = AROUND * (boxes[:, 2:] - boxes[:, :2])
-    around = torch.cat([boxes[:, :2] - margin, boxes[:, 2:] + margin], dim=1)
+    around = _squares(boxes, seen)
     cells, same = boxes.new_tensor([[0, 0, CELLS, CELLS]]).expand(count, 4), identity_theta(boxes)
     known = composite(torch.ones_like(seen[:, :1]), torch.zeros_like(opacity)[None], opacity, holes, in_place=True)
 
-    first, sides = holes.host[:, LEFT:WIDTH], holes.host[:, WIDTH:START]
-    more, size = np.ceil(AROUND * sides) + 2, seen.shape[:1:-1]
-    read_areas = Windows.of(image, (first - more).clip(0, size), (first + sides + more).clip(0, size))
+    first, sides, size = holes.host[:, LEFT:WIDTH], holes.host[:, WIDTH:START], seen.shape[:1:-1]
+    reach = (sides.max(1) + 2 * AROUND * sides.min(1))[:, None] / 2 + 3  # of windows, which are whole pixels
+    low, high = np.floor(first + sides / 2 - reach), np.ceil(first + sides / 2 + reach)
+    read_areas = Windows.of(image, low.clip(0, size), high.clip(0, size))
     reads = Reads.of(image, 0, last_pixels(seen))
     plan = Plan(reads, Windows.regular(count, CELLS, CELLS), WITHIN, box_coverage=False, read_areas=read_areas)
     looked = (kernels.sample(pictures, same, cells, plan, around)[0] for pictures in (seen, known))
-    levels = [torch.cat(list(looked)).view(-1, count, CELLS, CELLS).transpose(0, 1)]
+    level = torch.cat(list(looked)).view(-1, count, CELLS, CELLS).transpose(0, 1)
+    levels = [level * _beside(level[:, -1:]) ** DISTRUST]
     while levels[-1].shape[2] > 1:
-        levels.append(avg_pool2d(levels[-1], 2))
+        level = avg_pool2d(levels[-1], 2)
+        levels.append(level / level[:, -1:].clamp(min=0.25))  # one known cell of four is enough to know the coarser
     coarsest = levels.pop()
     found = coarsest[:, :-1] / coarsest[:, -1:].clamp(min=UNKNOWN)
     for level in reversed(levels):
+        given, unknown = level[:, :-1], 1 - level[:, -1:]
         coarse = interpolate(found, scale_factor=2, mode="bilinear", align_corners=False)
-        found = level[:, :-1] + (1 - level[:, -1:]) * coarse
+        found = torch.addcmul(given, unknown, coarse)
+        for _ in range(ROUNDS):
+            found = torch.addcmul(given, unknown, _beside(found))
     plan = Plan(Reads.whole(found), holes, SMOOTH, box_coverage=False)
     return kernels.sample(found, same, around, plan, cells)[0]
+
+
+def _squares(boxes: Tensor, pictures: Tensor) -> Tensor:
+    """The square around what is in the picture of each hole, as cells that are longer one way would smear that way."""
+    height, width = pictures.shape[2:]
+    low, high = boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height])).split(2, dim=1)
+    sides, centre = high - low, (low + high) / 2
+    reach = sides.amax(1, keepdim=True) / 2 + AROUND * sides.amin(1, keepdim=True)
+    return torch.cat([centre - reach, centre + reach], dim=1)
+
+
+def _beside(cells: Tensor) -> Tensor:
+    """The mean of the four neighbours of each cell; beyond the edge a cell is its own neighbour."""
+    # Slices and not pad(mode="replicate"), of which the gradient is not deterministic on CUDA.
+    across = torch.cat([cells[..., :1], cells[..., :-1]], dim=-1) + torch.cat([cells[..., 1:], cells[..., -1:]], dim=-1)
+    first, *_, last = cells.split(1, dim=-2)
+    down = torch.cat([first, cells[..., :-1, :]], dim=-2) + torch.cat([cells[..., 1:, :], last], dim=-2)
+    return (across + down) / 4

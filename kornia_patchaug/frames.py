@@ -96,7 +96,7 @@ def reached_pixels(
         reach = (patches[:, 2:] - patches[:, :2] + 1) / 2
         middle = inverse * offset + other * offset[:, ::-1] + (boxes[:, :2] + boxes[:, 2:]) / 2
         extent = abs(inverse) * reach + abs(other) * reach[:, ::-1]
-        well = np.isfinite((middle + extent).sum(1, keepdims=True)) & (abs(determinant) > ILL * all_of_it)
+        well = np.logical_and(np.isfinite((middle + extent).sum(1, keepdims=True)), abs(determinant) > ILL * all_of_it)
         # Pixels whose centre lies between.
         first = np.where(well, np.floor(middle - extent + 0.5), limits[:2]).clip(limits[:2], limits[2:])
         stop = np.where(well, np.ceil(middle + extent - 0.5), limits[2:]).clip(first, limits[2:])

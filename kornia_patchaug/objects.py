@@ -115,7 +115,7 @@ def check_objects(
 
 def _check_source(source: Source, images: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The boxes ``(N, 4)`` and the index ``(N,)`` of a source, or raise."""
-    (pictures, boxes, index), (name, of_boxes, of_index) = source[:3], source.names
+    (pictures, boxes, which), (name, of_boxes, of_index) = source[:3], source.names
     check_images(name, pictures)
     if pictures.shape[1] != images.shape[1]:
         raise ValueError(
@@ -129,21 +129,22 @@ def _check_source(source: Source, images: Tensor, count: int) -> tuple[Tensor, T
         check_boxes(boxes, name=of_boxes)
         if len(boxes) != count:
             raise ValueError(f"{of_boxes}: expected one row a box ({count}), got {len(boxes)}.")
-    if index is not None:
-        check_index(of_index, index, count)
-        index = _to(without_class(index), torch.int64)
+    if which is not None:
+        check_index(of_index, which, count)
+        index = _to(without_class(which), torch.int64)
     elif len(pictures) == count and source.boxes is None:
         index = torch.arange(count, device=images.device)
     elif len(pictures) == 1 and source.boxes is not None:
         index = torch.zeros(count, dtype=torch.int64, device=images.device)
     else:
         raise ValueError(
-            f"{name}: expected as many as there are boxes ({count}), got {len(pictures)}. "
-            f"Pass {of_index} (N,), {COUNTED[of_index]} for each box, for any other number."
+            f"{name}: expected {f'one patch a box ({count})' if source.boxes is None else 'one picture'}, got "
+            f"{len(pictures)}. For any number pass {of_index} (N,), {COUNTED[of_index]} for each box."
         )
-    for each, value in ((name, pictures), (of_boxes, boxes), (of_index, index)):
-        check_device(each, value, images)
-        check_readable(each, value)
+    for each, given, value in ((name, pictures, pictures), (of_boxes, source.boxes, boxes), (of_index, which, index)):
+        if given is not None:
+            check_device(each, value, images)
+            check_readable(each, value)
     return boxes, index
 
 

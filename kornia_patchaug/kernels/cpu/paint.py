@@ -177,9 +177,9 @@ def scene_of(scene):
 
 
 @inner
-def with_opacity(n, y0, y1, scene, room):
-    """The objects, with the opacity of rows y0 .. y1 of the window of object n sampled, if it has a matte; and the mask
-    that `rows_of` has yet to sample."""
+def with_opacity(n, y0, y1, scene, narrowed, room):
+    """The objects, with the opacity of rows y0 .. y1 of the window of object n sampled, if it has a matte, where
+    ``narrowed`` only as far as the object reaches; and the mask that `rows_of` has yet to sample."""
     matte, objects, job, none = scene.matte, scene.objects, scene.job, room.window[:0]
     mask = matte.pixels[:0], matte.reads, matte.finite
     if not len(matte.pixels):
@@ -188,11 +188,11 @@ def with_opacity(n, y0, y1, scene, room):
     start, columns = windows[n, START], windows[n, WIDTH]
     opacity, first = (objects.opacity, X) if len(objects.opacity) else (room.opacities, start + y0 * columns)
     sampled = Objects(theta, boxes, objects.source_boxes, objects.reads, windows, opacity, first)
-    if matte.shares_places and fades(frame_of(n, objects, job), job):
+    if matte.shares_places and not len(objects.opacity) and fades(frame_of(n, objects, job), job):
         return sampled, (matte.pixels, matte.reads, matte.finite)
     rules = job.nearest, matte.beyond, job.align_corners, False, False, NOBODY, False, False, matte.finite
     laid_over = Objects(theta, boxes, matte.boxes, matte.reads, windows, none, X)
-    target = Target(opacity, start - first, columns, job.total, False, none, none)
+    target = Target(opacity, start - first, columns, job.total, narrowed and not len(objects.opacity), none, none)
     of_matte, painted = Job(1, matte.height, matte.width, job.total, *rules), (objects, job)
     rows_of(n, y0, y1, matte.pixels, laid_over, of_matte, target, room, painted, mask)
     return sampled, mask
@@ -210,7 +210,7 @@ def paint_loop(begin, end, scene, source, canvas, out, kept, room):
             n = place.order[i]
             y0, y1 = rows_in(n, row0, row1, place)
             if y0 < y1:
-                objects, mask = with_opacity(n, y0, y1, scene, room)
+                objects, mask = with_opacity(n, y0, y1, scene, True, room)
                 corner, plane = pixel_of(n, X, X, place)[0], place.height * place.width
                 target = Target(out, corner, place.width, plane, True, kept, out[:0])
                 rows_of(n, y0, y1, source, objects, job, target, room, (objects, job), mask)
@@ -266,7 +266,7 @@ def sweep_loop(begin, end, scene, canvas, out, under, room):
         for i in range(place.first[image], place.first[image + 1]):
             n = place.order[i]
             columns, rows = place.windows[n, WIDTH], place.windows[n, HEIGHT]
-            objects, mask = with_opacity(n, X, rows, scene, room)
+            objects, mask = with_opacity(n, X, rows, scene, False, room)
             target = Target(values, X, columns, plane, False, values[:0], coverage)
             rows_of(n, X, rows, out, objects, job, target, room, (objects, job), mask)
             for y in range(rows):

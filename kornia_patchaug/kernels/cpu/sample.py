@@ -57,7 +57,7 @@ class Target(NamedTuple):
     start: int | np.int64
     pitch: int
     plane: int
-    paints: bool  # over what is there, as far as it is opaque; else K A V is stored
+    paints: bool  # over what is there, as far as it is opaque, where something is read; else K A V is stored everywhere
     kept: Reals  # (C P) what was there less V, or under ``by_reach`` what was there, to be filled; or (0,)
     coverage: Reals  # the opacity K A R, to be filled at the same places as the first channel, or (0,)
 
@@ -111,9 +111,8 @@ def rows_of(n, y0, y1, source, objects, job, target, room, painted, mask):
     stay_apart()
     real, f, columns = room.shares.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
     opaque, far, fading = is_opaque(f, n, objects, job), len(source) > NEAR, fades(f, job)
-    of_painted, for_others = frame_of(n, painted[0], painted[1]), painted[1].opacity_of != job.opacity_of
+    of_painted, reached = frame_of(n, painted[0], painted[1]), painted[1].by_reach and target.paints
     mask_base = f.base + (mask[1][n, PICTURE] - objects.reads[n, PICTURE] * job.channels) * (job.height * job.width)
-    reached = painted[1].by_reach and (target.paints or (for_others and not len(painted[0].opacity)))
     straight = opaque and not len(target.kept)
     pixels, plane = (target.pixels, target.plane) if straight else (room.values, TILE)
     fill(room.shares, X, TILE, real(1))
@@ -129,6 +128,8 @@ def rows_of(n, y0, y1, source, objects, job, target, room, painted, mask):
             begin, end = left, right
             if reached or fading:
                 begin, end = reached_columns(real, of_painted, y, left, right, painted[1])
+                if reached and len(target.kept):
+                    keep_beyond(n, y, (left, begin, end, right), objects, job, target)
                 if reached and begin >= end:
                     continue
             if fading:
@@ -182,6 +183,17 @@ def lay_over(f, row, objects, job, target, room):
         for i in range(count):
             keeps, over = real(1) - opacity[i], shares[i] * room.values[v + i]
             target.pixels[o + i] = over if keeps == 0 else keeps * target.pixels[o + i] + over
+
+
+@inner
+def keep_beyond(n, y, columns, objects, job, target):
+    """Keep what was there of the columns of a row that are left out."""
+    (left, begin, end, right), at = columns, objects.windows[n, START] + y * objects.windows[n, WIDTH]
+    end = max(begin, end)
+    for channel in range(job.channels):
+        first, flat = target.start + y * target.pitch + channel * target.plane, at + channel * job.total
+        copy(target.kept, flat + left, target.pixels, first + left, begin - left)
+        copy(target.kept, flat + end, target.pixels, first + end, right - end)
 
 
 @inner
@@ -256,6 +268,8 @@ def share_places(real, row, weightless, pixels, base, finite, objects, job, room
     n, count = row.object, row.x1 - row.x0
     first = objects.windows[n, START] + row.line * objects.windows[n, WIDTH] + row.x0 - objects.first
     area, place = job.height * job.width, (objects.opacity, first, X)
+    fill(objects.opacity, first - (row.x0 - row.left), first, real(0))
+    fill(objects.opacity, first + count, first + row.right - row.x0, real(0))
     texels, shape = (room.texels, room.across, room.down), (1, area, job.width)
     interpolate(pixels, base, shape, texels, place, count)
     if weightless and not finite and is_odd(1, place, count):
