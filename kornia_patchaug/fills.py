@@ -15,8 +15,8 @@ from kornia_patchaug.plan import IMAGE, LEFT, START, WIDTH, Beyond, Plan, Reads,
 SMOOTH = Sampling(nearest=False, beyond=Beyond.NEAREST, align_corners=False, by_reach=False)
 WITHIN = Sampling(nearest=False, beyond=Beyond.ZERO, align_corners=False, by_reach=False)
 CELLS = 32  # across and down, in which a hole and what is around it are looked at
-AROUND = 0.5  # of a hole's shorter side is looked at on each side of it, and more along its longer sides
-DISTRUST = 4  # the power of the share known of its neighbours by which a cell counts: objects end in a soft edge
+AROUND = 0.25  # of a hole's shorter side is looked at on each side of it, and more along its longer sides
+DISTRUST = 8  # the power of the share known of its neighbours by which a cell counts: objects end in a soft edge
 ROUNDS = 2  # in which cells become the mean of their neighbours, a level
 UNKNOWN = 1e-6  # the share of the cells up to which what is around a hole is not known, and the hole is black
 

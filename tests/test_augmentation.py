@@ -33,7 +33,7 @@ import kornia_patchaug as kp
 TRUTH = [False, True]
 TURN = torch.tensor([[0.0, 1, 0, -1, 0, 0]]).expand(3, 6)  # clockwise quarter turns of squares, output to input
 THETA = torch.tensor([[0.9, 0.3, 0.1, -0.4, 1.1, 0.0], [1.2, -0.2, 0.0, 0.3, 0.8, -0.2], [0.7, 0.5, -0.1, 0.2, 1, 0.3]])
-RECTANGLES = torch.tensor([[3, 4, 15, 12], [9, 8, 29, 21], [14, 2, 23, 24]])
+RECTANGLES = torch.tensor([[9, 8, 29, 21], [3, 4, 15, 12], [14, 2, 23, 24]])  # the larger first, as it is painted
 EVERYTHING = {"degrees": 30.0, "translate": (0.2, 0.1), "scale": (0.7, 1.3, 0.8, 1.2), "shear": (-10, 10, -5, 5)}
 
 

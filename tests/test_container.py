@@ -150,7 +150,7 @@ def test_boxes_and_keypoints_objects_come_back_as_such():
 @pytest.mark.parametrize("p", [1.0, 0.5])
 def test_masks_may_be_a_list_of_any_channels(p):
     masks = [picture(1, 1)[0], picture(1, 4)[0], picture(1, 2), picture(1, 1)[0, 0]]
-    boxes, obj_to_img = SQUARES[[0, 1, 2, 0, 2]].float(), torch.tensor([0, 0, 1, 3, 3])
+    boxes, obj_to_img = SQUARES[[0, 1, 2, 2, 0]].float(), torch.tensor([0, 0, 1, 3, 3])
     lists = [*(boxes - torch.tensor([0, 0, 1, 1])).split([2, 1, 0, 2])]
     container = pipeline(turn(p=p), data_keys=["input", "mask", "bbox_xyxy"])
     gates = set()
@@ -369,7 +369,7 @@ def test_boxes_and_keypoints_of_any_dtype(dtype):
 
 # --- where keypoints go -----------------------------------------------------------------------------------------------
 
-LOW, HIGH = [2, 3, 12, 13], [8, 7, 20, 19]  # 10 and 12 pixels wide; the second is on top
+LOW, HIGH = [2, 3, 12, 13], [8, 7, 20, 19]  # 10 and 12 pixels wide; with order="rows" the second is on top
 BOTH_LEVELS = torch.tensor([[LOW, HIGH]]) - torch.tensor([0.0, 0, 1, 1])
 KEYPOINTS = {  # point, where it goes, where it goes if sequential
     "in the lower patch": ((4, 5), (9, 5), (9, 5)),
@@ -389,7 +389,7 @@ KEYPOINTS = {  # point, where it goes, where it goes if sequential
 @pytest.mark.parametrize("where", KEYPOINTS)
 def test_a_keypoint_moves_with_the_topmost_patch(where, sequential, kind):
     point, *goals = (torch.tensor([[value]], dtype=torch.float32) for value in KEYPOINTS[where])
-    augmentation = turn(sequential=sequential).bind(torch.tensor([LOW, HIGH]))
+    augmentation = turn(sequential=sequential, order="rows").bind(torch.tensor([LOW, HIGH]))
     moved = kind(augmentation, data_keys=POINTS_TOO)(picture(1), BOTH_LEVELS, point)[2]
     near(moved, goals[sequential])
 

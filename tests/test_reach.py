@@ -196,7 +196,13 @@ def test_half_precision_is_that_of_the_images_only(dtype):
 # --- against grid_sample on a full canvas -----------------------------------------------------------------------------
 
 OVERLAPPING = [[2, 3, 11, 9], [5, 1, 16, 8], [9, 4, 19, 14], [0, 0, 21, 15], [-3, 6, 5, 12]]
-FRACTIONAL = [[2.3, 3.6, 11.2, 8.1], [5.5, 1.25, 15.75, 8.5], [9.1, 4.9, 18.8, 13.3], [-1.6, -2.2, 20, 15], [3, 7, 9, 13]]
+FRACTIONAL = [
+    [2.3, 3.6, 11.2, 8.1],
+    [5.5, 1.25, 15.75, 8.5],
+    [9.1, 4.9, 18.8, 13.3],
+    [-1.6, -2.2, 20, 15],
+    [3, 7, 9, 13],
+]
 READ = {  # of a bank of 7 x 6, or of pictures of 11 x 14
     "its own box": {"integer": OVERLAPPING, "fractional": FRACTIONAL},
     "a bank": dict.fromkeys(("integer", "fractional"), [[0, 0, 7, 6]] * 5),
@@ -364,7 +370,11 @@ def test_glimpses_are_decoded_as_scene_models_of_spatial_transformers_do():
     s, t = (0.3 + 0.6 * s).requires_grad_(), (2.4 * t - 1.2).requires_grad_()  # some leave the image
     glimpses, inner = random(2 * slots, 3, 9, 9, seed=2).requires_grad_(), random(2 * slots, 1, 5, 5, seed=3)
     alpha = with_a_clear_rim(inner.requires_grad_())
-    owners, images, size = torch.arange(2).repeat_interleave(slots), random(2, 3, 26, 34, seed=4), torch.tensor([34, 26])
+    owners, images, size = (
+        torch.arange(2).repeat_interleave(slots),
+        random(2, 3, 26, 34, seed=4),
+        torch.tensor([34, 26]),
+    )
     zero = torch.zeros_like(s[:, :1])
 
     theta = torch.stack([1 / s[:, :1], zero, -t[:, :1] / s[:, :1], zero, 1 / s[:, 1:], -t[:, 1:] / s[:, 1:]], dim=-1)
@@ -375,7 +385,9 @@ def test_glimpses_are_decoded_as_scene_models_of_spatial_transformers_do():
     actual = kp.paste_patches(torch.zeros_like(images), glimpses, boxes, owners, alpha=alpha, clip=False)
     assert_close(actual, expected, 1e-9)
     weight = random(*images.shape, seed=5)
-    gradients = [torch.autograd.grad((o * weight).sum(), (glimpses, inner, s, t), retain_graph=True) for o in (actual, expected)]
+    gradients = [
+        torch.autograd.grad((o * weight).sum(), (glimpses, inner, s, t), retain_graph=True) for o in (actual, expected)
+    ]
     for one, other in zip(*gradients, strict=True):
         assert_close(one, other, 1e-9 * max(1, other.abs().max().item()))
 
@@ -505,3 +517,262 @@ def test_a_bank_is_its_patches_one_for_each_object_bit_for_bit():
         assert torch.equal(painted, expected)
         assert_close(gradient, summed, 1e-12)
         assert gradient[2].abs().max() > 0 and gradient[1].abs().max() == 0  # 2, 0, 3, 2: two uses, and none
+
+
+# --- where there is little or nothing to paint, or everything ---------------------------------------------------------
+
+SINGULAR = {
+    "one point": [0, 0, 0.251, 0, 0, -0.513],
+    "one row": [1.013, 0.107, 0, 0, 0, 0.511],
+    "one column": [0, 0, 0.103, 0.211, 1.017, 0],
+    "a line": [1.0, 0.5, 0.113, 2, 1, 0.217],
+    "next to a line": [1.0, 0.5, 0.113, 2, 1 + 1e-7, 0.217],
+}
+
+
+@both_kernels
+@both_modes
+@pytest.mark.parametrize("name", SINGULAR)
+def test_a_singular_theta_paints_what_it_reads_pixel_by_pixel(name, mode, kernels, monkeypatch):
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
+    for kind, align_corners in (("integer", False), ("fractional", True), ("partly outside", False)):
+        images, boxes, _, obj_to_img = scene(kind, channels=1)
+        theta = torch.tensor(SINGULAR[name], dtype=D).expand(len(boxes), 6)
+        options = {"mode": mode, "align_corners": align_corners, "clip": False}
+        for fill in (None, 0.5):
+            actual = kp.affine_patches(images, boxes, theta, obj_to_img, fill=fill, **options)
+            assert_close(actual, oracle.affine_patches(images, boxes, theta, obj_to_img, fill=fill, **options), 1e-9)
+        options |= {"theta": theta, "patch_index": PATCH_INDEX[: len(boxes)]}
+        actual = kp.paste_patches(images, BANK[:, :1], boxes, obj_to_img, **options)
+        assert (actual - images)[:2].abs().max() > 0.1
+        assert_close(actual, oracle.paste_patches(images, BANK[:, :1], boxes, obj_to_img, **options), 1e-9)
+
+
+@both_kernels
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 1e19), (torch.float32, 3e38), (torch.float64, 1e308)])
+def test_a_huge_theta_is_finite_and_so_are_its_gradients(size, dtype, kernels, monkeypatch):
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
+    images, boxes, _, obj_to_img = (cast(t, dtype) for t in scene("partly outside", channels=1))
+    bank = BANK[:, :1].to(dtype)
+    for entry, sign in itertools.product(range(6), (1, -1)):
+        theta = torch.eye(2, 3, dtype=dtype).repeat(len(boxes), 1, 1)
+        theta.view(-1, 6)[:, entry] = sign * size
+        leaves = [t.clone().requires_grad_() for t in (images, theta, bank)]
+        for call in (
+            lambda i, t, p: kp.affine_patches(i, boxes, t, obj_to_img, clip=False),
+            lambda i, t, p: kp.affine_patches(i, boxes, t, obj_to_img, clip=False, fill="surroundings"),
+            lambda i, t, p: kp.paste_patches(i, p, boxes, obj_to_img, theta=t, patch_index=PATCH_INDEX, clip=False),
+        ):
+            painted = call(*leaves)
+            assert painted.isfinite().all()
+            gradients = torch.autograd.grad(painted.sum(), leaves, materialize_grads=True)
+            assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_objects_that_go_far_away_are_gone_and_leave_what_is_filled_in():
+    images, boxes, _, obj_to_img = scene("integer")
+    for x, y in ((1e3, 0), (-1e9, 1e9), (0, 1e30)):
+        theta = torch.tensor([[1, 0, x, 0, 1, y]], dtype=D).expand(5, 6)
+        assert torch.equal(kp.affine_patches(images, boxes, theta, obj_to_img, clip=False), images)
+        holes = torch.zeros(3, 1, 13, 17, dtype=torch.bool)
+        for (x1, y1, x2, y2), b in zip(boxes.long().tolist(), obj_to_img.tolist(), strict=True):
+            holes[b, :, y1:y2, x1:x2] = True
+        filled = kp.affine_patches(images, boxes, theta, obj_to_img, clip=False, fill=0.125)
+        assert torch.equal(filled, images.where(~holes, 0.125))
+
+
+def test_an_object_that_covers_all_of_its_picture():
+    images, boxes, _, obj_to_img = scene("fractional")
+    tiny = 0.01 * torch.eye(2, 3, dtype=D) + torch.tensor([0, 0, 0.013])
+    for name, options in (
+        ("affine_patches", {"clip": False}),
+        ("affine_patches", {"clip": False, "fill": 0.5, "alpha": random(4, 1, 3, 5, seed=1)}),
+        ("paste_patches", {"clip": False, "patch_index": PATCH_INDEX[:4], "alpha": random(4, seed=2)}),
+    ):
+        patches = (random(4, 3, 6, 5, seed=3),) if name == "paste_patches" else ()
+        given = images, *patches, boxes, *(() if patches else (tiny.expand(4, 2, 3),)), obj_to_img
+        options |= {"theta": tiny.expand(4, 2, 3)} if patches else {}
+        actual = getattr(kp, name)(*given, **options)
+        assert (actual != images)[:2].all()
+        assert_close(actual, getattr(oracle, name)(*given, **options), 1e-9)
+
+
+def everything(images, boxes, theta, obj_to_img, source, source_boxes, index, fill, **options):
+    """Each way to paint unclipped objects of a scene."""
+    at = {"source": source, "source_boxes": source_boxes, "source_to_img": index, "theta": theta}
+    yield kp.affine_patches(images, boxes, theta, obj_to_img, **options)
+    yield kp.affine_patches(images, boxes, theta, obj_to_img, fill=fill, **options)
+    yield kp.affine_patches(images, boxes, theta, obj_to_img, fill="surroundings", **options)
+    yield kp.paste_patches(images, source, boxes, obj_to_img, theta=theta, patch_index=index, **options)
+    yield kp.transplant_patches(images, boxes, obj_to_img, **at, **options)
+
+
+@both_kernels
+@pytest.mark.parametrize("clip", TRUTH)
+def test_no_objects_return_the_images_and_have_gradients(clip, kernels, monkeypatch):
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
+    none, whole = torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4, dtype=D)
+    for batch, patches in itertools.product((2, 0), (3, 0)):
+        for k in range(5):
+            leaves = [
+                random(batch, 2, 5, 7, seed=1),
+                whole.clone(),
+                torch.zeros(0, 2, 3, dtype=D),
+                random(patches, 2, 5, 7, seed=2),
+                whole.clone(),
+                random(batch, 2, 5, 7, seed=3),
+            ]
+            images, boxes, theta, source, source_boxes, fill = (t.requires_grad_() for t in leaves)
+            for alpha in (None, torch.zeros(0), torch.zeros(0, 1, 2, 2), torch.zeros(0, 5, 7, dtype=torch.bool)):
+                given = images, boxes, theta, none, source, source_boxes, none, fill
+                painted = next(itertools.islice(everything(*given, clip=clip, alpha=alpha), k, None))
+                assert torch.equal(painted, images) and painted.data_ptr() != images.data_ptr()
+                gradients = torch.autograd.grad(painted.sum(), leaves, allow_unused=True)
+                assert (gradients[0] == 1).all()
+                assert all(g is None or (g == 0).all() for g in gradients[1:])
+                assert gradients[2] is not None  # of a model that learns theta, in a step without objects
+                assert k < 3 or gradients[3] is not None
+
+
+NOTHING = {  # boxes, and what is read of a source of 11 x 14; only the last object is there
+    "boxes": ([[4, 4, 4, 9], [5.5, 2, 5.5, 2], [6.25, 3, 6.25, 8], [3, 3, 9, 9]], [[3, 1, 9, 8]] * 4),
+    "source boxes": ([[3, 3, 9, 9]] * 4, [[3, 3, 3, 9], [-9, 2, -1, 8], [1, 14.5, 5, 19], [4, 4, 9, 9]]),
+}
+
+
+@both_kernels
+@pytest.mark.parametrize("clip", TRUTH)
+@pytest.mark.parametrize("form", ["number", "matte", "mask"])
+@pytest.mark.parametrize("name", NOTHING)
+def test_objects_of_nothing_paint_nothing_and_have_zero_gradients(name, form, clip, kernels, monkeypatch):
+    """Whatever is there is nothing if its box, or the box that it is read from, is empty or beside its picture."""
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
+    boxes, source_boxes = (torch.tensor(rows, dtype=D) for rows in NOTHING[name])
+    images, source = random(1, 2, 13, 17, seed=1), random(1, 2, 11, 14, seed=2)
+    theta = torch.eye(2, 3, dtype=D).repeat(4, 1, 1) * 0.9 + 0.01
+    alpha = alphas(4, (11, 14))[form]
+    leaves = [t.requires_grad_() for t in (boxes, theta, source_boxes, alpha)]
+    at = {"source": source, "source_boxes": source_boxes, "theta": theta}
+    painted = kp.transplant_patches(images, boxes, **at, alpha=alpha, clip=clip)
+    there = {"source": source, "source_boxes": source_boxes[3:], "theta": theta[3:], "alpha": alpha[3:]}
+    assert torch.equal(painted, kp.transplant_patches(images, boxes[3:], **there, clip=clip))
+    assert not torch.equal(painted, images)
+    for gradient in torch.autograd.grad(painted.square().sum(), leaves):
+        assert gradient[:3].abs().max() == 0 and gradient[3].abs().max() > 0
+
+    if name == "boxes":  # its own picture: not even a hole is left
+        for fill in (0.5, "surroundings"):
+            own = alphas(4, (13, 17))[form].requires_grad_()
+            peeled = kp.affine_patches(images, boxes, theta, alpha=own, clip=clip, fill=fill, grow=9.0)
+            alone = kp.affine_patches(images, boxes[3:], theta[3:], alpha=own[3:], clip=clip, fill=fill, grow=9.0)
+            assert torch.equal(peeled, alone)
+            for gradient in torch.autograd.grad(peeled.square().sum(), (boxes, theta, own)):
+                assert gradient[:3].abs().max() == 0 and gradient[3].abs().max() > 0
+
+
+@both_kernels
+@both_corners
+@pytest.mark.parametrize(("height", "width"), [(1, 7), (7, 1), (1, 1)])
+def test_pictures_of_one_row_column_or_pixel(height, width, align_corners, kernels, monkeypatch):
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
+    images, generator = random(1, 2, height, width, seed=1), torch.Generator().manual_seed(2)
+    boxes = torch.tensor([[0, 0, 1, 1], [-1.5, -2.0, 3.2, 2.5], [0.25, 0.5, 0.75, 1], [0, 0, 9, 9.5]], dtype=D)
+    theta = torch.eye(2, 3, dtype=D) + 0.4 * torch.randn(4, 2, 3, generator=generator, dtype=D)
+    for form, alpha in alphas(4, (height, width)).items():
+        options = {"alpha": alpha, "align_corners": align_corners, "clip": False}
+        for fill in (None, 0.5):
+            actual = kp.affine_patches(images, boxes, theta, fill=fill, **options)
+            assert_close(actual, oracle.affine_patches(images, boxes, theta, fill=fill, **options), 1e-9)
+        kp.affine_patches(images, boxes, theta, fill="surroundings", **options)
+        if form in ("none", "number"):
+            assert kp.affine_patches(images, boxes, theta, fill="surroundings", **options).isfinite().all()
+
+
+# --- what was passed, and what comes out ------------------------------------------------------------------------------
+
+
+def a_scene_with_a_source(dtype: torch.dtype = D) -> list[Tensor]:
+    images, boxes, theta, obj_to_img = rounded_scene("fractional")
+    source, source_boxes = random(3, 2, 13, 17, seed=5), boxes.flip(0)
+    given = [images, boxes, theta, obj_to_img, source, source_boxes, torch.tensor([2, 0, 2, 1]), images.flip(0)]
+    return [cast(t, dtype) for t in given]
+
+
+@both_kernels
+@pytest.mark.parametrize("form", FORMS)
+def test_nothing_that_was_passed_is_modified_and_all_comes_again(form, kernels, monkeypatch):
+    """A fill is painted in place, of what is the call's own."""
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
+    given, alpha = a_scene_with_a_source(), alphas(4, (13, 17))[form]
+    for learned in TRUTH:
+        passed = [t.clone().requires_grad_(learned and t.is_floating_point()) for t in given]
+        more = [] if alpha is None else [alpha.clone()]
+        before = [(t.detach().clone(), t._version) for t in (*passed, *more)]
+        results = []
+        for _ in range(2):
+            outputs = list(everything(*passed, alpha=more[0] if more else None, clip=False))
+            leaves = [t for t in passed if t.requires_grad]
+            sums = [torch.autograd.grad(o.square().sum(), leaves, allow_unused=True) for o in outputs if learned]
+            results.append([*outputs, *(g for gradients in sums for g in gradients if g is not None)])
+        assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+        for tensor, (values, version) in zip((*passed, *more), before, strict=True):
+            assert torch.equal(tensor, values) and tensor._version == version
+        for output in outputs:
+            assert output.data_ptr() not in [t.data_ptr() for t in passed]
+
+
+@both_kernels
+def test_memory_format_and_dtype_are_kept_and_strides_do_not_matter(kernels, monkeypatch):
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
+    for dtype in (torch.float64, torch.float32, torch.float16):
+        images, *others = a_scene_with_a_source(dtype)
+        others = [cast(t, torch.promote_types(dtype, torch.float32)) for t in others]
+        others[-1] = others[-1].to(dtype)
+        for k, expected in enumerate(everything(images, *others, clip=False)):
+            last = [t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for t in (images, *others)]
+            strided = [torch.stack([t, t], dim=-1)[..., 0] for t in (images, *others)]
+            for given in (last, strided):
+                painted = next(itertools.islice(everything(*given, clip=False), k, None))
+                assert painted.dtype == dtype
+                assert painted.stride() == torch.empty_like(given[0]).stride()
+                assert torch.equal(painted, expected)
+
+
+LEARNED = ["images", "boxes", "theta", "alpha", "source", "source_boxes", "fill"]
+
+
+@both_kernels
+@pytest.mark.parametrize("form", ["none", "number", "matte", "mask"])
+@pytest.mark.parametrize("k", range(5))
+def test_one_gradient_alone_is_that_of_all_together_and_none_takes_no_graph(k, form, kernels, monkeypatch):
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
+    images, boxes, theta, obj_to_img, source, source_boxes, index, fill = a_scene_with_a_source()
+    alpha = alphas(4, (13, 17))[form]
+    values = [images, boxes, theta, alpha, source, source_boxes, fill]
+
+    def painted(values):
+        images, boxes, theta, alpha, source, source_boxes, fill = values
+        given = images, boxes, theta, obj_to_img, source, source_boxes, index, fill
+        return next(itertools.islice(everything(*given, alpha=alpha, clip=False), k, None))
+
+    def with_leaves(names):
+        leaves = [
+            v if v is None else v.detach().requires_grad_(name in names)
+            for name, v in zip(LEARNED, values, strict=True)
+        ]
+        return painted(leaves), [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
+
+    everyone = [name for name, v in zip(LEARNED, values, strict=True) if v is not None]
+    output, leaves = with_leaves(everyone)
+    together = torch.autograd.grad(output.square().sum(), leaves, allow_unused=True)
+    used = {name for name, gradient in zip(everyone, together, strict=True) if gradient is not None}
+    unused = [{"source", "source_boxes", "fill"}] + [{"source", "source_boxes"}, {"source", "source_boxes", "fill"}]
+    unused += [{"source_boxes", "fill"}, {"fill"}]
+    assert used == set(everyone) - unused[k]
+    assert not with_leaves([])[0].requires_grad
+    for name, expected in zip(everyone, together, strict=True):
+        output, leaves = with_leaves([name])
+        assert output.requires_grad == (name in used)
+        if name in used:
+            (alone,) = torch.autograd.grad(output.square().sum(), leaves)
+            assert_close(alone, expected, 1e-12 * max(1, expected.abs().max().item()))

@@ -15,12 +15,13 @@ import kornia_patchaug as kp
 
 HEIGHT, WIDTH = 26, 34
 
-# Half-open squares, the first two overlapping and of one size, so that they keep their order; far enough from the border for every crop that the tests make.
-SQUARES = torch.tensor([[9, 7, 17, 15], [14, 9, 22, 17], [10, 8, 22, 20]])
+# Half-open squares, the first two overlapping, large ones first, so that rows are painted in order; far enough from the
+# border for every crop that the tests make.
+SQUARES = torch.tensor([[9, 7, 17, 15], [14, 9, 21, 16], [10, 8, 22, 20]])
 OBJ_TO_IMG = torch.tensor([0, 0, 1])
 # The same for Kornia, the last pixel included, with a row of padding; and with a fourth square in its place.
-PADDED = torch.tensor([[[9.0, 7, 16, 14], [14, 9, 21, 16]], [[10, 8, 21, 19], [0, 0, 0, 0]]])
-XYXY = torch.tensor([[[9.0, 7, 16, 14], [14, 9, 21, 16]], [[10, 8, 21, 19], [12, 14, 17, 19]]])
+PADDED = torch.tensor([[[9.0, 7, 16, 14], [14, 9, 20, 15]], [[10, 8, 21, 19], [0, 0, 0, 0]]])
+XYXY = torch.tensor([[[9.0, 7, 16, 14], [14, 9, 20, 15]], [[10, 8, 21, 19], [12, 14, 17, 19]]])
 TWO_EACH = torch.tensor([0, 0, 1, 1])
 # In the first square, in both, in none; in the large square of image 1, in both, and where only image 0 has one.
 POINTS = torch.tensor([[[10.0, 8], [15, 12], [30, 2]], [[11, 10], [16, 19], [9, 7]]])

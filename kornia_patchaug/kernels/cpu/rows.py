@@ -300,6 +300,25 @@ def reached_columns(real, f, y, left, right, job):
 
 
 @inner
+def trimmed(real, f, y, begin, end):
+    """Columns begin .. end of a row without those at its ends of which no tap exists, whose weights are 0."""
+    qx, qy, _ = start_of_row(real, f, y)
+    while begin < end and not touches(real, f, begin, qx, qy):
+        begin += 1
+    while begin < end and not touches(real, f, end - 1, qx, qy):
+        end -= 1
+    return begin, end
+
+
+@inner
+def touches(real, f, x, qx, qy):
+    """Whether a tap of column x can be read and has a weight."""
+    dx, one = real(x) + (real(0.5) - f.centre_x), real(1)
+    px, py = f.a * dx + qx, f.c * dx + qy
+    return f.first_x - one < px < f.last_x + one and f.first_y - one < py < f.last_y + one
+
+
+@inner
 def row_of(real, f, n, y, left, right, covered, job):
     """The `Row` of columns left .. right; ``covered`` if the box's edges matter."""
     qx, qy, dy = start_of_row(real, f, y)

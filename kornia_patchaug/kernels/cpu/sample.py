@@ -34,6 +34,7 @@ from kornia_patchaug.kernels.cpu.rows import (
     stay_apart,
     taps_of,
     texels_of,
+    trimmed,
     weighted,
 )
 from kornia_patchaug.kernels.cpu.threads import spread
@@ -128,6 +129,8 @@ def rows_of(n, y0, y1, source, objects, job, target, room, painted, mask):
             begin, end = left, right
             if reached or fading:
                 begin, end = reached_columns(real, of_painted, y, left, right, painted[1])
+                if fading:
+                    begin, end = trimmed(real, f, y, begin, end)
                 if reached and len(target.kept):
                     keep_beyond(n, y, (left, begin, end, right), objects, job, target)
                 if reached and begin >= end:
