@@ -32,7 +32,7 @@ from kornia_patchaug.kornia_names import CALL_STATE, asked_by_patch_sequential, 
 from kornia_patchaug.labels import check_bound_boxes, follow_boxes, follow_keypoints, labels_of, objects_of
 from kornia_patchaug.mattes import soft_mattes
 from kornia_patchaug.noise import draw_seed, number_of
-from kornia_patchaug.theta import OUTLINES, Outline
+from kornia_patchaug.theta import OUTLINES, Outline, invert_theta
 from kornia_patchaug.visibility import share_seen
 
 Order = Literal["area", "rows"]
@@ -78,25 +78,19 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
         keepdim: bool = False,
     ) -> None:
         super().__init__(p=p, p_batch=p_batch, same_on_batch=same_on_batch, keepdim=keepdim)
-        chances, shares = (
-            {"p": p, "p_batch": p_batch, "p_patch": p_patch},
-            {"feather": feather, "min_visible": min_visible},
-        )
-        for name, value in {**chances, **shares}.items():
-            if not (isinstance(value, (int, float)) and 0 <= value <= 1):
-                expected = "a probability" if name in chances else "a share"
-                raise ValueError(f"{name}: expected {expected} in [0, 1], got {value!r}.")
+        for name, value in {"p": p, "p_batch": p_batch, "p_patch": p_patch}.items():
+            _check_unit(name, value, "a probability")
         mode, padding = _word(Resample, resample), _word(SamplePadding, padding_mode)
         check_option("resample", mode, MODES)
-        check_option("clip", clip, (False, True) if patch_size is None else (True,))
+        check_option("clip", clip, (False, True))
+        if patch_size is not None:
+            check_option("clip (with patch_size)", clip, (True,))
         paddings = CLEAR_PADDINGS if not clip else PADDINGS if patch_size is None else STEP_PADDINGS
         check_option("padding_mode", padding, paddings)
         check_option("align_corners", align_corners, (False, True))
-        check_option("sequential", sequential, (False, True) if fill is None else (False,))
-        check_option("matte", matte, (None, *OUTLINES))
-        check_option("order", order, ORDERS)
-        if isinstance(fill, str):
-            check_option("fill", fill, ("surroundings",))
+        check_option("sequential", sequential, (False, True))
+        if fill is not None:
+            check_option("sequential (with a fill)", sequential, (False,))
         self.p_patch = p_patch
         self.flags = {
             "resample": Resample.get(cast("str", mode)),
@@ -111,6 +105,7 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
             "order": order,
             "min_visible": min_visible,
         }
+        _check_layers(self.flags)
         self.generator: torch.Generator | None = None  # of the gates and draws; the global one if None
         self.ranges: AffineGenerator | None = None  # that theta is drawn from
         self._number = number_of(self)
@@ -214,11 +209,11 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
     @torch.no_grad()
     def _share_seen(self, params: Params, flags: Params) -> Tensor:
         """How much of each object is seen, ``(N,)``, in the order in which they came."""
-        boxes, theta, obj_to_img, active = self._objects(params, params["boxes"].device, stay=True)
+        there, theta, obj_to_img, active = self._objects(params, params["boxes"].device, stay=True)
         count, _, height, width = params["forward_input_shape"].tolist()
-        # What is not painted covers nothing, and lies below all that is.
-        hides = active if flags["fill"] is None else (boxes != 0).any(1)
-        drawn = Drawn(boxes, theta, obj_to_img, hides)
+        # What is not painted covers nothing, and lies below all that is; so does all of an image that is not changed.
+        hides = active if flags["fill"] is None else (there != 0).any(1)
+        drawn = Drawn(params["boxes"][0], theta, obj_to_img, hides)
         rows = drawn.order(flags["order"])
         rows = rows[hides[rows].long().argsort(stable=True)]
         boxes, theta, obj_to_img, hides = (part[rows] for part in drawn)
@@ -288,7 +283,9 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
     def apply_transform_keypoint(
         self, input: Keypoints, params: Params, flags: Params, transform: Any = None
     ) -> Keypoints:
-        objects = self._objects(params, input.device, stay=flags["fill"] is not None).in_order(flags["order"])
+        objects = self._objects(params, input.device, stay=flags["fill"] is not None)
+        invert_theta(objects.theta)  # to name the row of a singular one before rows are put in order
+        objects = objects.in_order(flags["order"])
         painted, count = _painted(objects, params, flags), len(params["batch_prob"])
         return follow_keypoints(input, objects, painted, count, flags["sequential"], self._align_corners(flags))
 
@@ -479,6 +476,23 @@ def _check_call(
     if unknown and "data_keys" not in options:  # containers hand every child the options of all
         name, known = type(augmentation).__name__, ", ".join(augmentation.flags)
         raise TypeError(f"{name} has no option {', '.join(sorted(unknown))}; it has {known}.")
+    _check_layers(options)
+
+
+def _check_layers(options: Params) -> None:
+    """Raise for an option of the constructor or of a call, of those that make objects layers, that is none."""
+    for name, allowed in (("matte", (None, *OUTLINES)), ("order", ORDERS)):
+        check_option(name, options.get(name, allowed[0]), allowed)
+    for name in ("feather", "min_visible"):
+        _check_unit(name, options.get(name, 0.0), "a share")
+    if isinstance(options.get("fill"), str):
+        check_option("fill", options["fill"], (None, "surroundings"))
+
+
+def _check_unit(name: str, value: object, expected: str) -> None:
+    """Raise unless ``value`` is a number from 0 to 1."""
+    if not (isinstance(value, (int, float)) and 0 <= value <= 1):
+        raise ValueError(f"{name}: expected {expected} in [0, 1], got {value!r}.")
 
 
 def _painted(objects: Drawn, params: Params, flags: Params) -> Tensor:

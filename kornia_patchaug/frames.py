@@ -100,8 +100,8 @@ def reached_pixels(
         # Pixels whose centre lies between.
         first = np.where(well, np.floor(middle - extent + 0.5), limits[:2]).clip(limits[:2], limits[2:])
         stop = np.where(well, np.ceil(middle + extent - 0.5), limits[2:]).clip(first, limits[2:])
-    nothing = (patches[:, 2:] <= patches[:, :2]).any(1) | (boxes[:, 2:] <= boxes[:, :2]).any(1)
-    return np.concatenate((first, np.where(nothing[:, None], first, stop)), axis=1), ~well[:, 0]
+    sides = np.concatenate((patches[:, 2:] - patches[:, :2], boxes[:, 2:] - boxes[:, :2]), axis=1)
+    return np.concatenate((first, np.where((sides > 0).all(axis=1, keepdims=True), stop, first)), axis=1), ~well[:, 0]
 
 
 def half_sizes(boxes: Tensor, align_corners: bool) -> Tensor:

@@ -106,31 +106,41 @@ def labels_of(boxes: Boxes, labels: Tensor | Sequence[Tensor]) -> Tensor:
 
 
 def follow_keypoints(
-    keypoints: Keypoints, objects: Drawn, painted: Tensor, batch_size: int, sequential: bool, align_corners: bool
+    keypoints: Keypoints,
+    objects: Drawn,
+    order: Tensor,
+    painted: Tensor,
+    batch_size: int,
+    sequential: bool,
+    align_corners: bool,
 ) -> Keypoints:
     """Kornia's keypoints of ``batch_size`` images, moved as `follow_points` does. Those that stay keep their bits."""
     data = keypoints.data if keypoints.data.ndim == 3 else keypoints.data[None]  # (B, K, 2)
     if len(data) != batch_size:
         raise ValueError(f"keypoints: expected points of {batch_size} images, as many as images, got {len(data)}.")
     points = data + 0.5  # Kornia counts in pixel centres
-    moved = follow_points(points, objects, painted, sequential, align_corners)
+    moved = follow_points(points, objects, order, painted, sequential, align_corners)
     followed = with_bits_of(data, (moved - 0.5).to(data.dtype), moved == points)
     return with_points(keypoints, followed.reshape(keypoints.data.shape))
 
 
 @full_precision
-def follow_points(points: Tensor, objects: Drawn, painted: Tensor, sequential: bool, align_corners: bool) -> Tensor:
+def follow_points(
+    points: Tensor, objects: Drawn, order: Tensor, painted: Tensor, sequential: bool, align_corners: bool
+) -> Tensor:
     """Points ``(B, K, 2)``, each moved with the topmost patch of its image that holds it.
 
-    Sequential patches read what earlier ones painted: there the point moves with each patch that holds it, in row
-    order, until one of them takes it out of what is painted. A point that no patch holds, or one whose theta is the
-    identity, keeps its bits.
+    ``order (N,)``: the rows in the order in which they are painted. Sequential patches read what earlier ones painted:
+    there the point moves with each patch that holds it, in that order, until one of them takes it out of what is
+    painted. A point that no patch holds, or one whose theta is the identity, keeps its bits.
     """
     boxes, theta, obj_to_img, _ = objects
     dtype = working_dtype(points, boxes, theta)
     moved, boxes, theta = points.to(dtype), boxes.to(dtype), theta.to(dtype)
-    dst_from_src = centred_matrices(invert_theta(theta), half_sizes(boxes, align_corners))
-    centre, (first, stop), still = centres(boxes), painted.to(dtype).split(2, dim=1), _is_identity(theta)
+    dst_from_src = centred_matrices(invert_theta(theta), half_sizes(boxes, align_corners))  # names the row as it came
+    given = boxes, theta, obj_to_img, painted.to(dtype), dst_from_src
+    boxes, theta, obj_to_img, painted, dst_from_src = (part[order] for part in given)
+    centre, (first, stop), still = centres(boxes), painted.split(2, dim=1), _is_identity(theta)
     next_row = torch.zeros(points.shape[:2], dtype=torch.int64, device=boxes.device)
     while True:
         holder = _holders(moved.detach(), boxes.detach(), obj_to_img, next_row, lowest=sequential)

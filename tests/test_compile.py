@@ -347,33 +347,80 @@ def operands(kind="fractional", grad=True, layout=torch.contiguous_format, alpha
 
 SOURCE = SameAgain()
 NUMBER = noise.number_of(SOURCE)
-PLAIN = ("bilinear", "zeros", False, False, None)
-STEPS = ("nearest", "transparent", True, True, [5, 4])
+PLAIN = (None, "bilinear", "zeros", False, False, None, True, None, 0.1)
+STEPS = (None, "nearest", "transparent", True, True, [5, 4], True, None, 0.1)
+COLOUR = torch.rand(3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+FILLED = ("bilinear", "zeros", False, False, None, False, None, 0.1)
+SURROUNDED = (None, "bilinear", "zeros", False, False, None, False, "surroundings", 0.2)
 GRAD = torch.rand(3, 3, 13, 17, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
 def detached(tensors):
-    return [t.detach() for t in tensors]
+    return [t if t is None else t.detach() for t in tensors]
 
 
 OBJ_TO_IMG, BOTH = operands()[3], [True, True, False]
 CROPS = torch.rand(4, 3, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 PATCHES = CROPS.clone().requires_grad_(), operands()[2]
-PASTED = operands()[0], PATCHES[0], operands()[1], OBJ_TO_IMG, operands(alpha="number")[4]
+ALPHA = operands(alpha="number")[4]
+INDEX = torch.tensor([2, 0, 3, 3])
+PASTED = operands()[0], PATCHES[0], operands()[1], OBJ_TO_IMG, operands()[2], INDEX, ALPHA
+IMAGES, BOXES, THETA = operands()[:3]
+TRANSPLANTED = IMAGES, BOXES, OBJ_TO_IMG, operands()[0], operands("partly outside")[1][:4], INDEX % 3, THETA, ALPHA
+SEEN = BOXES, THETA, OBJ_TO_IMG, ALPHA, None
 CALLS = [
     ("affine_patches", (*operands(), *PLAIN)),
     ("affine_patches", (*operands(layout=torch.channels_last, alpha="matte"), *STEPS)),
-    ("affine_patches_backward", (GRAD, *operands(grad=False), *PLAIN, [True, True, True, False, False])),
+    ("affine_patches_backward", (GRAD, *operands(grad=False), *PLAIN, [True, True, True, False, False, False])),
+    ("affine_patches", (*operands(alpha="number"), COLOUR.clone().requires_grad_(), *FILLED)),
+    ("affine_patches", (*operands(alpha="matte"), *SURROUNDED)),
+    ("affine_patches_backward", (GRAD, *operands(grad=False), COLOUR, *FILLED, [True, True, True, False, False, True])),
     (
         "affine_patches_backward",
-        (GRAD, *operands("integer", False, torch.channels_last, "number"), *STEPS, [True, False, False, False, True]),
+        (
+            GRAD,
+            *operands("integer", False, torch.channels_last, "number"),
+            *STEPS,
+            [True, False, False, False, True, False],
+        ),
     ),
     ("crop_patches", (*operands()[:2], OBJ_TO_IMG, [3, 4], "bilinear", "border", True)),
     ("crop_patches_backward", (CROPS, *operands(grad=False)[:2], OBJ_TO_IMG, [3, 4], "nearest", "zeros", False, BOTH)),
     ("warp_patches", (*PATCHES, "bilinear", "reflection", False)),
     ("warp_patches_backward", (CROPS, *detached(PATCHES), "bilinear", "zeros", True, [True, True])),
-    ("paste_patches", (*PASTED, "bilinear", False)),
-    ("paste_patches_backward", (GRAD, *detached(PASTED), "nearest", True, [True, True, True, False, True])),
+    ("paste_patches", (*PASTED, "bilinear", "border", False, True)),
+    (
+        "paste_patches_backward",
+        (GRAD, *detached(PASTED), "nearest", "zeros", True, False, [True, True, True, False, True, False, True]),
+    ),
+    ("transplant_patches", (*TRANSPLANTED, "bilinear", "zeros", False, False)),
+    (
+        "transplant_patches_backward",
+        (
+            GRAD,
+            *detached(TRANSPLANTED),
+            "bilinear",
+            "image",
+            True,
+            True,
+            [True, True, False, True, True, False, True, True],
+        ),
+    ),
+    ("visible_share", (*SEEN, 3, [13, 17], "bilinear", "zeros", False, True)),
+    (
+        "visible_share_backward",
+        (
+            CROPS[:, 0, 0, 0],
+            *detached(SEEN),
+            3,
+            [13, 17],
+            "bilinear",
+            "zeros",
+            False,
+            False,
+            [True, True, False, True, False],
+        ),
+    ),
     ("uniform", (torch.empty(0), 5, NUMBER)),
     ("seed", (torch.empty(0), NUMBER)),
     ("noise", (torch.tensor([3]), 5)),

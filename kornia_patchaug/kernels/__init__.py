@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple, NoReturn, cast
 
@@ -40,9 +40,9 @@ def sample(source: Tensor, theta: Tensor, boxes: Tensor, plan: Plan, source_boxe
     Each object's theta ``(N, 2, 3)`` maps its box in ``boxes`` to that in ``source_boxes``, or to the same place of the
     source without them.
     """
-    # Coverage depends on the edges of boxes, and by reach on theta. Else composite need not keep what it covers.
+    # Coverage depends on the edges of boxes, and by reach on what is read. Else composite need not keep what it covers.
     varies = plan.box_coverage and boxes.requires_grad
-    varies = varies or (plan.sampling.by_reach and (theta.requires_grad or boxes.requires_grad))
+    varies = varies or (plan.sampling.by_reach and any(_vary(theta, boxes, source_boxes)))
     sampled: Sampled = _apply(_Sample, source, theta, boxes, source_boxes, plan, varies)
     return sampled
 
@@ -74,8 +74,8 @@ def paint(
     backend = backend_of(canvas.device, plan.windows.total)
     if hasattr(backend, "paint"):
         by_theta = theta.requires_grad and (plan.sampling.by_reach or plan.opacity is not None)
-        others = boxes, alpha, alpha_boxes
-        keep = by_theta or any(t is not None and t.requires_grad for t in others)
+        read_boxes = source_boxes if plan.sampling.by_reach else None
+        keep = by_theta or any(_vary(boxes, alpha, read_boxes, alpha_boxes))
         read = Read.PAINTED if source is None else Read.CANVAS if source is canvas else Read.SOURCE
         opacity = alpha[:, None] if alpha is not None and plan.opacity is None else alpha
         given = source if read is Read.SOURCE else None, theta, boxes, source_boxes, canvas, opacity, alpha_boxes
@@ -187,6 +187,11 @@ class _Sample(torch.autograd.Function):
             return backend_of(needed.device).sample_backward(grad_values, grad_coverage, inputs, ctx.plan, wanted)
 
         return *_once(gradients, grad_values, grad_coverage, needed, *others), None, None
+
+
+def _vary(*tensors: Maybe) -> Iterator[bool]:
+    """Whether each has a gradient."""
+    return (t is not None and t.requires_grad for t in tensors)
 
 
 def _apply(function: type[torch.autograd.Function], *args: Any) -> Any:

@@ -141,7 +141,8 @@ def paint_backward(
     scene, of_source, source = _scene(inputs, grad, opacity, plan, wanted), None, inputs.source
     place, objects, job, _ = scene
     like, bare = objects.boxes, tuple(map(tuple, scene))
-    covers = wanted.opacity or (wanted.boxes and job.covered) or (wanted.theta and job.by_reach)
+    reaches = job.by_reach and (wanted.theta or wanted.boxes or wanted.source_boxes)
+    covers = wanted.opacity or (wanted.boxes and job.covered) or reaches
     each = wanted.opacity and job.opacity_of == PIXEL
     of_opacity = fresh(job.total if covers else 0, like)
     # What was there less its value is all that opacity changes. But the reach has a gradient of its own, and a canvas
