@@ -27,7 +27,7 @@ def fill_holes(pictures: Tensor, opacity: Tensor, boxes: Tensor, holes: Windows,
     ``boxes (N, 4)``: where the holes are. ``fill``: a colour ``(C,)``, pictures ``(B, C, H, W)``, or None, which stands
     for the surroundings.
     """
-    nothing, solid = opacity.new_zeros(len(pictures[0]), len(opacity)), torch.zeros_like(opacity)
+    nothing, solid = opacity.new_zeros(pictures.shape[1], len(opacity)), torch.zeros_like(opacity)
     pictures = composite(pictures, nothing, opacity, holes, in_place=True)
     if fill is None:
         values = _surroundings(pictures, opacity, boxes, holes)
@@ -59,7 +59,7 @@ def _surroundings(seen: Tensor, opacity: Tensor, boxes: Tensor, holes: Windows) 
     reads = Reads.of(image, 0, last_pixels(seen))
     plan = Plan(reads, Windows.regular(count, CELLS, CELLS), WITHIN, box_coverage=False, read_areas=read_areas)
     looked = (kernels.sample(pictures, same, cells, plan, around)[0] for pictures in (seen, known))
-    level = torch.cat(list(looked)).view(-1, count, CELLS, CELLS).transpose(0, 1)
+    level = torch.cat(list(looked)).view(seen.shape[1] + 1, count, CELLS, CELLS).transpose(0, 1)
     levels = [level * _beside(level[:, -1:]) ** DISTRUST]
     while levels[-1].shape[2] > 1:
         level = avg_pool2d(levels[-1], 2)

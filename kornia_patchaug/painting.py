@@ -174,7 +174,7 @@ def paint_peeled(images: Tensor, objects: Objects, plan: Plan, size: tuple[int, 
         pieces.update(((c, n), of_layer[c * len(rows) + k]) for c in range(channels + 1) for k, n in enumerate(rows))
         of_holes = torch.cat([opacity[:0], *(hole_of[n] for n in rows)])
         picture = fill_holes(picture, of_holes, boxes[there.to(boxes.device)], holes.rows(rows), fill.shown)
-    in_order = [opacity[:0], *(pieces[key] for key in sorted(pieces))]
+    in_order = [values.flatten()[:0], *(pieces[key] for key in sorted(pieces))]  # no objects have gradients too
     flat = torch.cat(in_order).view(channels + 1, plan.windows.total)
     painted = kernels.composite(picture, flat[:-1], flat[-1], plan.windows, in_place=True)
     if images.dtype == painted.dtype and images.is_contiguous():
@@ -202,7 +202,8 @@ def _holes(images: Tensor, objects: Objects, plan: Plan, grow: float) -> tuple[T
     there = readable_pixels(objects, images)
     painted[(there[:, 2:] <= there[:, :2]).any(1)] = 0
     holes = Windows.of(objects.host_image, painted[:, :2], painted[:, 2:])
-    sampling = plan.sampling._replace(beyond=Beyond.NEAREST, by_reach=False)
+    mirrored = plan.opacity is not None and plan.opacity.sampling.beyond == Beyond.MIRROR  # as where it is painted
+    sampling = plan.sampling._replace(beyond=Beyond.MIRROR if mirrored else Beyond.NEAREST, by_reach=False)
     of_holes = Plan(reads, holes, sampling, box_coverage=True)
     opacity = kernels.sample(pictures, identity_theta(boxes), boxes, of_holes, read)[0][0]
     if alpha is not None and not soft:
