@@ -32,7 +32,7 @@ from kornia_patchaug.kornia_names import CALL_STATE, asked_by_patch_sequential, 
 from kornia_patchaug.labels import check_bound_boxes, follow_boxes, follow_keypoints, labels_of, objects_of
 from kornia_patchaug.mattes import soft_mattes
 from kornia_patchaug.noise import draw_seed, number_of
-from kornia_patchaug.theta import OUTLINES, Outline, invert_theta
+from kornia_patchaug.theta import OUTLINES, Outline
 from kornia_patchaug.visibility import share_seen
 
 Order = Literal["area", "rows"]
@@ -284,10 +284,9 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
         self, input: Keypoints, params: Params, flags: Params, transform: Any = None
     ) -> Keypoints:
         objects = self._objects(params, input.device, stay=flags["fill"] is not None)
-        invert_theta(objects.theta)  # to name the row of a singular one before rows are put in order
-        objects = objects.in_order(flags["order"])
-        painted, count = _painted(objects, params, flags), len(params["batch_prob"])
-        return follow_keypoints(input, objects, painted, count, flags["sequential"], self._align_corners(flags))
+        order, painted = objects.order(flags["order"]), _painted(objects, params, flags)
+        options = len(params["batch_prob"]), flags["sequential"], self._align_corners(flags)
+        return follow_keypoints(input, objects, order, painted, *options)
 
     @property
     def _source(self) -> int:
