@@ -24,8 +24,9 @@ from tqdm import tqdm
 
 from kornia_patchaug import __version__
 from kornia_patchaug.boxes import convert_boxes
-from kornia_patchaug.functional import PADDINGS
+from kornia_patchaug.functional import CLEAR_PADDINGS, PADDINGS
 from kornia_patchaug.preview import Picture, Ranges, contact_sheet, page, picture_tensor, sweep
+from kornia_patchaug.theta import OUTLINES
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 BOXES_FILE = "boxes.json"  # beside the pictures, unless --boxes says otherwise
@@ -88,11 +89,11 @@ def _parser(prog: str) -> Parser:
     option("--degrees", type=_number(0, 360), default=15.0, metavar="D", help="turn by up to D either way (15)")
     option(
         "--translate",
-        type=_number(0, 1),
+        type=_number(0, 100),
         nargs=2,
         default=(0.05, 0.05),
         metavar=("X", "Y"),
-        help="shift by up to these shares of the box's width and height (0.05 0.05)",
+        help="shift by up to these shares of the box's width and height (0.05 0.05), up to 1 with --clip",
     )
     option(
         "--scale",
@@ -104,11 +105,38 @@ def _parser(prog: str) -> Parser:
     )
     option("--shear", type=_number(0, 89), default=0.0, metavar="S", help="shear by up to S degrees along x (0)")
     option(
+        "--clip",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="paint objects within their boxes only, or wherever they land (--no-clip)",
+    )
+    option(
+        "--fill",
+        type=_fill,
+        default="surroundings",
+        metavar="F",
+        help="what an object leaves behind: surroundings, a grey from 0 to 1, or none: itself (surroundings)",
+    )
+    option(
+        "--matte",
+        choices=("none", *OUTLINES),
+        default="box",
+        metavar="SHAPE",
+        help="soft edges of objects: box, ellipse, which also fits labels to round objects, or none (box)",
+    )
+    option(
+        "--feather",
+        type=_number(0, 1),
+        default=0.1,
+        metavar="F",
+        help="how wide these are, as a share of half the object; wider ones leave a rim where it was (0.1)",
+    )
+    option(
         "--padding-mode",
         choices=PADDINGS,
-        default="image",
         metavar="M",
-        help=f"what lies beyond a patch: {', '.join(PADDINGS)} (image, which is its surroundings)",
+        help=f"what lies beyond a patch: {', '.join(PADDINGS)} (image, which is its surroundings, with --clip; "
+        f"without, {' or '.join(CLEAR_PADDINGS)}, which are the same)",
     )
     option("--draws", type=_whole(1, 100), default=5, metavar="K", help="random draws a picture (5)")
     option("--seed", type=_whole(0, 2**63 - 1), default=0, metavar="S", help="the same seed, the same sheets (0)")
@@ -130,6 +158,17 @@ def _number(low: float, high: float) -> Callable[[str], float]:
     return parse
 
 
+def _fill(text: str) -> float | str | None:
+    if text in ("none", "surroundings"):
+        return None if text == "none" else text
+    try:
+        return _number(0, 1)(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"expected surroundings, none, or a number from 0 to 1, got {text!r}"
+        ) from None
+
+
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
@@ -142,7 +181,24 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
 def _preview(args: argparse.Namespace, command: str) -> None:
     if args.scale[0] > args.scale[1]:
         raise UserError(f"argument --scale: expected LO <= HI, got {args.scale[0]:g} {args.scale[1]:g}")
-    ranges = Ranges(args.degrees, tuple(args.translate), tuple(args.scale), args.shear, args.padding_mode)
+    if args.clip and max(args.translate) > 1:
+        raise UserError(f"argument --translate: expected 0 to 1 with --clip, got {max(args.translate):g}")
+    paddings = PADDINGS if args.clip else CLEAR_PADDINGS
+    padding = args.padding_mode or ("image" if args.clip else "zeros")
+    if padding not in paddings:
+        expected = " or ".join(paddings)
+        raise UserError(f"argument --padding-mode: expected {expected} without --clip, got {padding!r}")
+    ranges = Ranges(
+        args.degrees,
+        tuple(args.translate),
+        tuple(args.scale),
+        args.shear,
+        padding,
+        clip=args.clip,
+        fill=args.fill,
+        matte=None if args.matte == "none" else args.matte,
+        feather=args.feather,
+    )
     paths, coco = _find_pictures(args.images), cache(_read_coco)
     entries = [(path, _entry(path, args.boxes or path.parent / BOXES_FILE, coco)) for path in paths]
     _make_folder(args.out, paths)

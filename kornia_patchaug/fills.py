@@ -16,8 +16,7 @@ SMOOTH = Sampling(nearest=False, beyond=Beyond.NEAREST, align_corners=False, by_
 WITHIN = Sampling(nearest=False, beyond=Beyond.ZERO, align_corners=False, by_reach=False)
 CELLS = 32  # across and down, in which a hole and what is around it are looked at
 AROUND = 0.25  # of a hole's shorter side is looked at on each side of it, and more along its longer sides
-DISTRUST = 8  # the power of the share known of its neighbours by which a cell counts: objects end in a soft edge
-ROUNDS = 2  # in which cells become the mean of their neighbours, a level
+DISTRUST = 8  # the power of what is known of its neighbours by which a cell counts: beside a hole an object may shine
 UNKNOWN = 1e-6  # the share of the cells up to which what is around a hole is not known, and the hole is black
 
 
@@ -44,8 +43,8 @@ def _surroundings(seen: Tensor, opacity: Tensor, boxes: Tensor, holes: Windows) 
 
     Each hole is looked at with what is around it in a square of cells, by pulling and pushing (Gortler et al., The
     Lumigraph, 1996): each level of a pyramid has the means of four cells of the finer one, and which share of them is
-    known. From the coarsest to the finest, what is not known of a cell is the mean of its neighbours, which a few
-    rounds find, starting from the coarser level: so a ramp stays a ramp, and the hole has no seam.
+    known. From the coarsest to the finest, what is not known of a cell is taken from the coarser level, interpolated,
+    and then from its neighbours: so the hole meets what is beside it, and a ramp stays nearly a ramp.
     """
     count, image = len(boxes), holes.host[:, IMAGE]
     around = _squares(boxes, seen)
@@ -69,9 +68,7 @@ def _surroundings(seen: Tensor, opacity: Tensor, boxes: Tensor, holes: Windows) 
     for level in reversed(levels):
         given, unknown = level[:, :-1], 1 - level[:, -1:]
         coarse = interpolate(found, scale_factor=2, mode="bilinear", align_corners=False)
-        found = torch.addcmul(given, unknown, coarse)
-        for _ in range(ROUNDS):
-            found = torch.addcmul(given, unknown, _beside(found))
+        found = torch.addcmul(given, unknown, _beside(torch.addcmul(given, unknown, coarse)))
     plan = Plan(Reads.whole(found), holes, SMOOTH, box_coverage=False)
     return kernels.sample(found, same, around, plan, cells)[0]
 
@@ -88,7 +85,7 @@ def _squares(boxes: Tensor, pictures: Tensor) -> Tensor:
 def _beside(cells: Tensor) -> Tensor:
     """The mean of the four neighbours of each cell; beyond the edge a cell is its own neighbour."""
     # Slices and not pad(mode="replicate"), of which the gradient is not deterministic on CUDA.
-    across = torch.cat([cells[..., :1], cells[..., :-1]], dim=-1) + torch.cat([cells[..., 1:], cells[..., -1:]], dim=-1)
-    first, *_, last = cells.split(1, dim=-2)
-    down = torch.cat([first, cells[..., :-1, :]], dim=-2) + torch.cat([cells[..., 1:, :], last], dim=-2)
-    return (across + down) / 4
+    left, right = torch.cat([cells[..., :1], cells[..., :-1]], -1), torch.cat([cells[..., 1:], cells[..., -1:]], -1)
+    above = torch.cat([cells[..., :1, :], cells[..., :-1, :]], dim=-2)
+    below = torch.cat([cells[..., 1:, :], cells[..., -1:, :]], dim=-2)
+    return (left + right + above + below) / 4

@@ -6,12 +6,15 @@ what smooths its edges.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from kornia_patchaug.theta import Outline
 
 BACKGROUND, INK, FAINT, HALO = "#ffffff", "#1b1b1f", "#62626b", "#101014"
 # After Okabe and Ito, which colour-blind eyes tell apart: without black, which the halo has, and with a lighter blue,
@@ -21,18 +24,30 @@ DARKER = ("#009e73", "#2a7fd0", "#d55e00")  # on which text is white
 LINE_WIDTH, HALO_WIDTH, BOX_WIDTH = 2.5, 1.0, 1.0
 TAG_SIZE, TAG_PADDING = 13, 4.0
 SMOOTH, BOX_OPACITY = 4, 160  # how many times larger things are drawn; of 255
+EDGES = 64  # of a polygon that looks like an ellipse
 
 font = cache(ImageFont.load_default)  # size -> font
 
 
 def annotate(
-    tile: Image.Image, boxes: Tensor, quads: Tensor, spots: Sequence[int] | None = None, unit: int = 1
+    tile: Image.Image,
+    boxes: Tensor,
+    quads: Tensor,
+    spots: Sequence[int] | None = None,
+    unit: int = 1,
+    outline: Outline = "box",
 ) -> Image.Image:
-    """Draw corners ``(N, 4, 2)`` of boxes and moved objects over a tile, and numbers, in units of so many pixels."""
+    """Draw corners ``(N, 4, 2)`` of boxes and moved objects over a tile, and numbers, in units of so many pixels.
+
+    A box without area is left out. Of moved objects the ``outline`` is drawn: the quadrangle, or the ellipse in it.
+    """
     size = tile.width // unit, tile.height // unit
-    rings = [(box, f"{colour_of(n)}{BOX_OPACITY:02x}", BOX_WIDTH) for n, box in enumerate(boxes)]
-    for n, quad in enumerate(quads):
-        rings += [(quad, HALO, LINE_WIDTH + 2 * HALO_WIDTH), (quad, colour_of(n), LINE_WIDTH)]
+    there = [(n, box) for n, box in enumerate(boxes) if (box.amax(0) > box.amin(0)).all()]
+    rings = [(box, f"{colour_of(n)}{BOX_OPACITY:02x}", BOX_WIDTH) for n, box in there]
+    for n, moved in enumerate(quads if outline == "box" else ellipses_in(quads)):
+        rings += [(moved, HALO, LINE_WIDTH + 2 * HALO_WIDTH), (moved, colour_of(n), LINE_WIDTH)]
+    if outline == "ellipse":  # which its corners are off
+        quads = quads.mean(1, keepdim=True) * (1 - math.sqrt(0.5)) + quads * math.sqrt(0.5)
     centres = _tag_places(quads, size)[0].tolist()
     spots = choose_spots(quads, size) if spots is None else spots
 
@@ -48,6 +63,13 @@ def annotate(
             draw_number(draw, n, centres[n][spot], smooth)
 
     return draw_over(tile, paint, unit)
+
+
+def ellipses_in(quads: Tensor) -> Tensor:
+    """Points ``(N, K, 2)`` of the ellipses that touch the middles of the sides of parallelograms ``(N, 4, 2)``."""
+    centre, t = quads.mean(1, keepdim=True), torch.arange(EDGES)[:, None] * (2 * math.pi / EDGES)
+    half_across, half_down = (quads[:, 1:2] - quads[:, :1]) / 2, (quads[:, 3:] - quads[:, :1]) / 2
+    return centre + half_across * t.cos() + half_down * t.sin()
 
 
 def draw_over(tile: Image.Image, paint: Callable[[ImageDraw.ImageDraw, int], None], unit: int = 1) -> Image.Image:

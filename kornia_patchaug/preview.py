@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import html
 import io
+import json
 import math
 import textwrap
 import unicodedata
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
@@ -20,7 +21,7 @@ from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
 from kornia_patchaug.augmentation import RandomPatchAffine
-from kornia_patchaug.frames import corners_of
+from kornia_patchaug.frames import corners_of, enclosing, painted_pixels
 from kornia_patchaug.outlines import (
     BACKGROUND,
     COLOURS,
@@ -34,13 +35,14 @@ from kornia_patchaug.outlines import (
     font,
     number_room,
 )
-from kornia_patchaug.theta import move_points, theta_from_components
+from kornia_patchaug.theta import Outline, move_points, outermost, theta_from_components
 
 TILE, GIF_TILE = 480, 440  # the longer side of a picture on a sheet and in an animation
 NARROWEST = 240  # a tile's room on the sheet, so that the caption of a slim picture fits
 MARGIN, GAP, LINE = 28, 20, 24  # around the sheet, between tiles, from one line of text to the next
 HEADER_SIZE, TEXT_SIZE = 17, 15
-NOTE = "Thick outline: where the object's corners moved. Thin: its box, which bounds what is painted."
+WHAT_MOVED = {"box": "the object's box", "ellipse": "the ellipse in the object's box"}
+NOTE = "Thick outline: where {} moved. Thin: its label, the box around that, as far as it is painted."
 
 FRAMES, FRAME_MS, MAX_GIF_BYTES = 32, 80, 3_000_000
 # Bayer's thresholds times half a level, which hide the steps of a palette.
@@ -57,13 +59,22 @@ class Picture(NamedTuple):
 
 
 class Ranges(NamedTuple):
-    """What parameters are drawn from, as `RandomPatchAffine` takes them."""
+    """What parameters are drawn from, and how objects are painted, as `RandomPatchAffine` takes it."""
 
     degrees: float
     translate: tuple[float, float]
     scale: tuple[float, float]
     shear: float
     padding_mode: str
+    clip: bool = True
+    fill: float | Literal["surroundings"] | None = None
+    matte: Outline | None = None
+    feather: float = 0.2
+
+    @property
+    def outline(self) -> Outline:
+        """What labels enclose."""
+        return self.matte or "box"
 
     def augmentation(self, seed: int) -> RandomPatchAffine:
         """The augmentation that draws from these ranges, always, from a seed of its own."""
@@ -72,12 +83,16 @@ class Ranges(NamedTuple):
     def code(self) -> str:
         """The same as a line of Python."""
         (x, y), (low, high) = self.translate, self.scale
-        ranges = f"degrees={self.degrees:g}, translate=({x:g}, {y:g}), scale=({low:g}, {high:g}), shear={self.shear:g}"
-        return f'RandomPatchAffine({ranges}, p=1.0, padding_mode="{self.padding_mode}")'
+        said = [f"degrees={self.degrees:g}", f"translate=({x:g}, {y:g})", f"scale=({low:g}, {high:g})"]
+        said += [f"shear={self.shear:g}", "p=1.0"]
+        said += [f'padding_mode="{self.padding_mode}"'] if self.clip else ["clip=False"]
+        said += [] if self.fill is None else [f"fill={json.dumps(self.fill)}"]
+        said += [] if self.matte is None else [f'matte="{self.matte}"', f"feather={self.feather:g}"]
+        return f"RandomPatchAffine({', '.join(said)})"
 
 
 def contact_sheet(picture: Picture, ranges: Ranges, *, draws: int, seed: int) -> Image.Image:
-    """The picture with its numbered boxes, then ``draws`` random draws with the outline of every moved object.
+    """The picture with its numbered boxes, then ``draws`` random draws with the outline and label of every object.
 
     A picture's draws depend on the seed alone, whatever else is previewed.
     """
@@ -85,12 +100,16 @@ def contact_sheet(picture: Picture, ranges: Ranges, *, draws: int, seed: int) ->
     height, width = picture.image.shape[1:]
     size, zoom = _fit(picture.image, TILE)
     boxes = corners_of(picture.boxes)
-    views = [(f"{picture.name}, {width} x {height}", picture.image, boxes)]
+    tiles = [annotate(to_pil(picture.image, size), boxes * zoom, boxes * zoom)]
+    captions = [f"{picture.name}, {width} x {height}"]
     for k in range(draws):
         image = augment(picture.image[None], picture.boxes)[0]
-        views.append((f"draw {k + 1}", image, move_points(boxes, picture.boxes, augment._params["theta"][0])))
-    tiles = [annotate(to_pil(image, size), boxes * zoom, quads * zoom) for _, image, quads in views]
-    return _lay_out(tiles, [caption for caption, *_ in views], f"{ranges.code()}, seed {seed}", picture.labels)
+        quads = move_points(boxes, picture.boxes, augment._params["theta"][0])
+        labels = corners_of(_label_boxes(picture.boxes, quads, ranges, (height, width)))
+        tiles.append(annotate(to_pil(image, size), labels * zoom, quads * zoom, outline=ranges.outline))
+        captions.append(f"draw {k + 1}")
+    note = NOTE.format(WHAT_MOVED[ranges.outline])
+    return _lay_out(tiles, captions, f"{ranges.code()}, seed {seed}", picture.labels, note)
 
 
 def sweep(picture: Picture, ranges: Ranges) -> bytes:
@@ -111,6 +130,13 @@ def picture_tensor(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
+def _label_boxes(boxes: Tensor, quads: Tensor, ranges: Ranges, size: tuple[int, int]) -> Tensor:
+    """What a detector is told of moved objects in a picture of ``size``, ``(N, 4)``; no area where nothing is seen."""
+    height, width = size
+    painted = painted_pixels(boxes, height, width) if ranges.clip else boxes.new_tensor([[0, 0, width, height]])
+    return enclosing(outermost(quads, ranges.outline), painted.expand(len(boxes), 4))
+
+
 def _sweep_frames(picture: Picture, ranges: Ranges, longer: int) -> list[Image.Image]:
     size, zoom = _fit(picture.image, longer)
     image = picture_tensor(to_pil(picture.image, size))
@@ -129,9 +155,11 @@ def _sweep_frames(picture: Picture, ranges: Ranges, longer: int) -> list[Image.I
         boxes=boxes,
     )
     images = ranges.augmentation(0)(image.expand(FRAMES, -1, -1, -1), boxes, theta, obj_to_img)
-    quads = move_points(corners.repeat(FRAMES, 1, 1), boxes, theta).reshape(FRAMES, count, 4, 2)
+    quads = move_points(corners.repeat(FRAMES, 1, 1), boxes, theta)
+    labels = corners_of(_label_boxes(boxes, quads, ranges, (size[1], size[0])))
     spots = choose_spots(corners, size)  # one choice for all frames: tags must not jump
-    return [annotate(to_pil(image, size), corners, quad, spots) for image, quad in zip(images, quads, strict=True)]
+    drawn = zip(images, labels.view(FRAMES, count, 4, 2), quads.view(FRAMES, count, 4, 2), strict=True)
+    return [annotate(to_pil(i, size), label, quad, spots, outline=ranges.outline) for i, label, quad in drawn]
 
 
 def encode_gif(frames: list[Image.Image], times: int | list[int] = FRAME_MS) -> bytes:
@@ -152,12 +180,14 @@ def encode_gif(frames: list[Image.Image], times: int | list[int] = FRAME_MS) -> 
     return buffer.getvalue()
 
 
-def _lay_out(tiles: list[Image.Image], captions: list[str], header: str, labels: Sequence[str]) -> Image.Image:
+def _lay_out(
+    tiles: list[Image.Image], captions: list[str], header: str, labels: Sequence[str], note: str
+) -> Image.Image:
     """Tiles in rows with captions below, a header above and a legend at the foot."""
     columns = len(tiles) if len(tiles) <= 3 else math.ceil(math.sqrt(len(tiles)))
     cell_width, cell_height = max(tiles[0].width, NARROWEST) + GAP, tiles[0].height + LINE + GAP
     inner = columns * cell_width - GAP
-    header, legend = textwrap.fill(header, inner // 9), _legend(labels, inner)
+    header, legend = textwrap.fill(header, inner // 9), _legend(labels, note, inner)
     top = MARGIN + (header.count("\n") + 1) * LINE + GAP // 2
     foot = top + math.ceil(len(tiles) / columns) * cell_height
     sheet = Image.new("RGB", (inner + 2 * MARGIN, foot + legend.height + MARGIN), BACKGROUND)
@@ -172,13 +202,13 @@ def _lay_out(tiles: list[Image.Image], captions: list[str], header: str, labels:
     return sheet
 
 
-def _legend(labels: Sequence[str], width: int) -> Image.Image:
+def _legend(labels: Sequence[str], note: str, width: int) -> Image.Image:
     """Every object's number and name in its colour, and how to read the outlines."""
     texts = [_shorten(label, NARROWEST / 2) for label in labels]
     widest = max(map(font(TEXT_SIZE).getlength, texts), default=0)
     cell = number_room(len(texts))[0] + 6 + widest + GAP
     columns = max(1, int((width + GAP) // cell))
-    lines, notes = math.ceil(len(texts) / columns), textwrap.wrap(NOTE if texts else "no objects", width // 8)
+    lines, notes = math.ceil(len(texts) / columns), textwrap.wrap(note if texts else "no objects", width // 8)
     legend = Image.new("RGB", (width * SMOOTH, (lines + len(notes)) * LINE * SMOOTH), BACKGROUND)
     draw, letters = ImageDraw.Draw(legend), font(TEXT_SIZE * SMOOTH)
     for n, text in enumerate(texts):

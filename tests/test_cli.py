@@ -16,6 +16,7 @@ from PIL import Image
 from test_preview import GROUND, Tags, tiles_of
 
 from kornia_patchaug import cli
+from kornia_patchaug.preview import Ranges
 
 ROOT = Path(__file__).parents[1]
 SIZES = {"one.png": (60, 40), "two.png": (40, 60)}
@@ -168,12 +169,46 @@ def test_options_reach_the_sheet(folder, run, tmp_path):
     picture = folder / "one.png"
     image = np.random.default_rng(0).integers(0, 255, (40, 60, 3)).astype(np.uint8)
     Image.fromarray(image).save(picture)
-    paddings = "zeros", "border", "reflection", "transparent"
-    options += [["--scale", 0.3, 0.4, "--padding-mode", mode] for mode in paddings]
+    paddings = "image", "zeros", "border", "reflection", "transparent"
+    options += [["--scale", 0.3, 0.4, "--clip", "--padding-mode", mode] for mode in paddings]
+    options += [["--translate", 1.5, 1.5], ["--clip"], ["--fill", "none"], ["--fill", 0.5], ["--feather", 0.6]]
+    options += [["--matte", "none"], ["--matte", "ellipse"]]
     written = [Path(run(picture, *o, out=tmp_path / f"o{k}")[1][0]) for k, o in enumerate(options)]
     # Only the last tile, where the draw is: the header names the options anyway.
     draws = [np.asarray(load(path))[60:380, 528:1008].tobytes() for path in written]
     assert len(set(draws)) == len(options)
+
+
+USUAL = Ranges(15.0, (0.05, 0.05), (0.9, 1.1), 0.0, "zeros", False, "surroundings", "box", 0.1)
+WORDS = [
+    ([], USUAL),
+    (["--no-clip"], USUAL),
+    (["--clip"], USUAL._replace(clip=True, padding_mode="image")),
+    (["--clip", "--padding-mode", "border"], USUAL._replace(clip=True, padding_mode="border")),
+    (["--padding-mode", "transparent"], USUAL._replace(padding_mode="transparent")),
+    (["--fill", "none"], USUAL._replace(fill=None)),
+    (["--fill", "surroundings"], USUAL),
+    (["--fill", "0"], USUAL._replace(fill=0.0)),
+    (["--fill", "1"], USUAL._replace(fill=1.0)),
+    (["--matte", "none"], USUAL._replace(matte=None)),
+    (["--matte", "ellipse", "--feather", "1"], USUAL._replace(matte="ellipse", feather=1.0)),
+    (["--feather", "0"], USUAL._replace(feather=0.0)),
+    (["--translate", "1.5", "100"], USUAL._replace(translate=(1.5, 100.0))),
+    (["--clip", "--translate", "1", "1"], USUAL._replace(clip=True, padding_mode="image", translate=(1.0, 1.0))),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"), WORDS, ids=lambda case: " ".join(case) if type(case) is list else ""
+)
+def test_flags_are_the_options_of_the_augmentation(folder, run, monkeypatch, arguments, expected):
+    seen = []
+    sheet = cli.contact_sheet
+    monkeypatch.setattr(
+        cli, "contact_sheet", lambda picture, ranges, **k: seen.append(ranges) or sheet(picture, ranges, **k)
+    )
+    assert run(folder / "one.png", *arguments)[0] == 0
+    assert seen == [expected]
 
 
 def test_crowds_are_left_out(folder, run):
@@ -298,11 +333,21 @@ BAD_ARGUMENTS = [
     (["--degrees", "-1"], ["--degrees", "0 to 360", "'-1'"]),
     (["--degrees", "nan"], ["--degrees", "'nan'"]),
     (["--translate", "0.1"], ["--translate", "2"]),
-    (["--translate", "0.1", "1.5"], ["--translate", "0 to 1", "'1.5'"]),
+    (["--translate", "0.1", "101"], ["--translate", "0 to 100", "'101'"]),
+    (["--clip", "--translate", "0.1", "1.5"], ["--translate", "0 to 1 with --clip", "1.5"]),
     (["--scale", "1.2", "0.8"], ["--scale", "LO <= HI", "1.2 0.8"]),
     (["--scale", "0", "1"], ["--scale", "'0'"]),
     (["--shear", "90"], ["--shear", "0 to 89"]),
-    (["--padding-mode", "mirror"], ["--padding-mode", "mirror", "reflection"]),
+    (["--clip", "--padding-mode", "mirror"], ["--padding-mode", "mirror", "reflection"]),
+    (["--padding-mode", "border"], ["--padding-mode", "zeros or transparent without --clip", "'border'"]),
+    (["--no-clip", "--padding-mode", "image"], ["--padding-mode", "zeros or transparent without --clip", "'image'"]),
+    (["--clip=1"], ["--clip"]),
+    (["--fill", "white"], ["--fill", "surroundings, none, or a number from 0 to 1", "'white'"]),
+    (["--fill", "1.5"], ["--fill", "0 to 1", "'1.5'"]),
+    (["--fill", "-1"], ["--fill"]),
+    (["--fill", "nan"], ["--fill", "'nan'"]),
+    (["--matte", "circle"], ["--matte", "circle", "ellipse"]),
+    (["--feather", "1.1"], ["--feather", "0 to 1", "'1.1'"]),
     (["--draws", "0"], ["--draws", "1 to 100", "'0'"]),
     (["--draws", "2.5"], ["--draws", "'2.5'"]),
     (["--seed", "-1"], ["--seed", "'-1'"]),
@@ -385,7 +430,7 @@ def test_a_bar_shows_the_progress_on_a_terminal_only(folder, run, monkeypatch):
 
 
 def test_help_and_version(capsys):
-    for arguments, words in [(["--version"], "kornia-patchaug 0."), (["preview", "--help"], "--padding-mode")]:
+    for arguments, words in [(["--version"], "kornia-patchaug 0."), (["preview", "--help"], "--no-clip")]:
         with pytest.raises(SystemExit) as stop:
             cli.main(arguments)
         assert stop.value.code == 0 and words in capsys.readouterr().out

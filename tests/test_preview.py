@@ -9,6 +9,9 @@ import torch
 from PIL import Image, ImageSequence
 
 import kornia_patchaug as kp
+from kornia_patchaug import preview
+from kornia_patchaug.frames import corners_of
+from kornia_patchaug.outlines import annotate
 from kornia_patchaug.preview import Picture, Ranges, contact_sheet, page, sweep
 
 GROUND = (60, 110, 70)
@@ -18,6 +21,8 @@ COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66)]
 BOXES = [[30.0, 40.0, 90.0, 110.0], [140.0, 50.0, 200.0, 100.0]]
 STILL = Ranges(0.0, (0.0, 0.0), (1.0, 1.0), 0.0, "image")
 LIVELY = Ranges(20.0, (0.05, 0.1), (0.8, 0.9), 10.0, "image")
+FREE = STILL._replace(padding_mode="zeros", clip=False)
+BAR = (204, 204, 204)  # 0.8 * 255
 
 
 def picture(boxes=BOXES, name="ground.png", labels=None, width=WIDTH, height=HEIGHT):
@@ -47,6 +52,12 @@ def where(pixels, colour):
     return np.stack([x, y], axis=1) + 0.5
 
 
+def bright(pixels):
+    """Centres (x, y) of the pixels of bars, which resizing has made a little brighter or darker."""
+    y, x = np.nonzero((np.abs(pixels.astype(int) - BAR) < 24).all(-1))
+    return np.stack([x, y], axis=1) + 0.5
+
+
 def to_outline(points, quad):
     """The distance of each point to the nearest edge of a quadrilateral."""
     nearest = np.full(len(points), np.inf)
@@ -58,10 +69,14 @@ def to_outline(points, quad):
 
 def moved_by_hand(box, theta):
     """Where the corners of a box go: theta maps output to input in a frame of -1 .. 1, and content the other way."""
+    return place(box, theta, np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]))
+
+
+def place(box, theta, points):
+    """Where points of the frame of a box go."""
     x1, y1, x2, y2 = box
     centre, half = np.array([x1 + x2, y1 + y2]) / 2, np.array([x2 - x1, y2 - y1]) / 2
-    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
-    return centre + half * ((corners - theta[:, 2]) @ np.linalg.inv(theta[:, :2]).T)
+    return centre + half * ((points - theta[:, 2]) @ np.linalg.inv(theta[:, :2]).T)
 
 
 @pytest.mark.parametrize("draws", [1, 2, 3, 5, 8])
@@ -125,6 +140,151 @@ def test_a_fixed_scale_shrinks_the_outline_about_the_centre():
     check_outline(tile, COLOURS[0], 2.0 * np.array([[80, 50], [160, 50], [160, 110], [80, 110]]))
 
 
+def shares(pixels, colour, ground=GROUND):
+    """How much of the colour there is in each pixel that is a blend of it and the ground, else 0."""
+    towards, ground = np.subtract(colour, ground), np.asarray(ground)
+    share = (pixels - ground) @ towards / (towards @ towards)
+    is_blend = np.abs(pixels - ground - share[..., None] * towards).max(-1) < 6
+    return share * is_blend
+
+
+def thin_points(tile, colour):
+    """Centres (x, y) of the pixels that a line thinner than a pixel, and not opaque, may leave."""
+    share = shares(tile.astype(float), colour)
+    y, x = np.nonzero((share > 0.15) & (share < 0.8))
+    return np.stack([x, y], axis=1) + 0.5
+
+
+def check_thin_box(tile, colour, box, thick):
+    """A thin line runs along the box; where thick ones (points) and the tag are not near, there is none elsewhere."""
+    x1, y1, x2, y2 = box
+    quad, points = np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]), thin_points(tile, colour)
+
+    def is_clear(places):
+        tags = where(tile, colour)  # the outline's too, which is thick
+        near = [np.linalg.norm(places[:, None] - others, axis=2).min(1) for others in (thick, tags)]
+        return np.minimum(*near) > 8
+
+    assert to_outline(points[is_clear(points)], quad).max() < 1.6
+    along = along_sides(quad, 41)
+    along = along[is_clear(along)]
+    assert len(along) > 12
+    assert np.linalg.norm(along[:, None] - points, axis=2).min(1).max() < 2
+
+
+def circle(box, theta, count=720):
+    """Points of the ellipse in a box, moved."""
+    t = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    return place(box, theta, np.stack([np.cos(t), np.sin(t)], axis=1))
+
+
+def sides(box, theta):
+    """Points of the sides of a box, moved."""
+    return along_sides(moved_by_hand(box, theta), 199)
+
+
+def along_sides(quad, count):
+    pairs = zip(quad, np.roll(quad, -1, axis=0), strict=True)
+    return np.concatenate([a + np.linspace(0, 1, count)[:, None] * (b - a) for a, b in pairs])
+
+
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("matte", ["box", "ellipse"])
+def test_thin_boxes_are_labels_the_boxes_around_moved_outlines_as_far_as_these_are_painted(matte, clip):
+    """A colour for each of two objects, one of which leaves the picture."""
+    boxes = [[20.0, 40.0, 100.0, 80.0], [190.0, 80.0, 239.0, 150.0]]
+    turned = FREE if not clip else STILL
+    turned = turned._replace(degrees=45.0, translate=(0.1, 0.2), scale=(1.1, 1.1), matte=matte)
+    twin = kp.RandomPatchAffine(
+        45.0, (0.1, 0.2), (1.1, 1.1), 0.0, p=1.0, generator=torch.Generator().manual_seed(2), clip=clip
+    )
+    flat = picture(boxes)
+    flat = flat._replace(image=torch.tensor(GROUND).float()[:, None, None].expand_as(flat.image) / 255)
+    for tile in tiles_of(contact_sheet(flat, turned, draws=4, seed=2))[1:]:
+        twin(flat.image[None], flat.boxes)
+        for n, theta in enumerate(twin._params["theta"][0].double().numpy()):
+            outline = (circle if matte == "ellipse" else sides)(boxes[n], theta)
+            limits = np.array(boxes[n] if clip else [0, 0, WIDTH, HEIGHT]).reshape(2, 2)
+            label = np.stack([outline.min(0), outline.max(0)]).clip(*limits)
+            check_thin_box(tile, COLOURS[n], 2 * label.ravel(), 2 * outline)
+            with pytest.raises(AssertionError):
+                check_thin_box(tile, COLOURS[n], 2 * label.ravel() + [0, 0, 4, 4], 2 * outline)
+
+
+def test_the_thick_outline_is_the_ellipse_where_that_is_the_matte():
+    """In a box of 160 x 120 pixels of a tile, about (240, 160)."""
+    box = picture([[80.0, 50.0, 160.0, 110.0]])
+    tile = tiles_of(contact_sheet(box, FREE._replace(matte="ellipse"), draws=1, seed=0))[1]
+    points = where(tile, COLOURS[0]) - (240, 160)
+    x, y = points[np.linalg.norm(points - [-80 / 2**0.5, -60 / 2**0.5], axis=1) > 20].T  # without the tag
+    assert np.abs(np.hypot(x / 80, y / 60) - 1).max() < 0.04
+    assert np.ptp(x) > 155 and np.ptp(y) > 115
+
+
+def test_a_label_of_nothing_is_not_drawn():
+    """Both objects are carried out of the picture, and of the boxes that clip them."""
+    far = theta_of_shifts([9.0, 9.0])
+    for ranges in (STILL, FREE):
+        quads = torch.stack([torch.from_numpy(moved_by_hand(box, t)) for box, t in zip(BOXES, far, strict=True)])
+        labels = preview._label_boxes(torch.tensor(BOXES), quads.float(), ranges, (HEIGHT, WIDTH))
+        tile = Image.new("RGB", (480, 320), GROUND)
+        drawn = annotate(tile, 2 * corners_of(labels), 2 * quads.float(), [])
+        assert (np.asarray(drawn) == GROUND).all()
+
+
+def theta_of_shifts(shares):
+    """Content is carried to the right by these shares of the half width."""
+    return [np.array([[1.0, 0, -share], [0, 1, 0]]) for share in shares]
+
+
+def test_without_clip_an_object_is_painted_beyond_its_box():
+    """The bar of the first object, from 36 to 60 across and 54 to 96 down, is enlarged about (60, 75)."""
+    for clip, low, high in ((True, (30, 40), (60, 110)), (False, (12, 33), (60, 117))):
+        twice = STILL if clip else FREE
+        tile = tiles_of(contact_sheet(picture(BOXES[:1]), twice._replace(scale=(2.0, 2.0)), draws=1, seed=0))[1]
+        bar = bright(tile)
+        assert np.abs(bar.min(0) - 2 * np.array(low)).max() < 7  # an outline lies over its edge
+        assert np.abs(bar.max(0) - 2 * np.array(high)).max() < 7
+
+
+@pytest.mark.parametrize(("fill", "there"), [(None, BAR), (0.25, (64, 64, 64)), ("surroundings", GROUND)])
+def test_what_an_object_leaves_behind_is_the_fill(fill, there):
+    """Away from where it went; the middle of the bar of the first object is at (48, 75)."""
+    away, seeds = FREE._replace(translate=(2.0, 0.0), fill=fill), range(20)
+    shift = [
+        kp.RandomPatchAffine(0, (2.0, 0), p=1.0, clip=False, generator=torch.Generator().manual_seed(s)) for s in seeds
+    ]
+    for one in shift:
+        one(picture().image[None], torch.tensor(BOXES[:1]))
+    seed = next(s for s in seeds if shift[s]._params["theta"][0, 0, 0, 2] < -2.2)  # to the right by more than its width
+    tile = tiles_of(contact_sheet(picture(BOXES[:1]), away, draws=1, seed=seed))[1]
+    assert np.abs(tile[120:180, 80:112].astype(int) - there).max() <= 1
+    bars = 2 if fill is None else 1
+    assert len(bright(tile)) == pytest.approx(bars * 48 * 84, rel=0.1)
+
+
+def test_soft_edges_fade_over_the_feather():
+    """A bright box on the ground: with a feather of 0.5 half way to its middle it is opaque, at its edge it is not."""
+    bright = picture([[80.0, 40.0, 160.0, 120.0]])
+    bright.image[:, 40:120, 80:160] = 0.8
+    turned = FREE._replace(fill=0.0, degrees=0.0, translate=(0.0, 0.0))
+    soft = tiles_of(contact_sheet(bright, turned._replace(matte="box", feather=0.5), draws=1, seed=0))[1]
+    hard = tiles_of(contact_sheet(bright, turned, draws=1, seed=0))[1]
+    assert (hard[160, 170:310] == BAR).all()
+    assert (soft[160, 204:276] == BAR).all() and (soft[160, 170:190].max(1) < 190).all()
+
+
+def test_the_header_is_the_code_of_the_augmentation():
+    ranges = Ranges(20.0, (0.05, 1.5), (0.8, 0.9), 10.0, "zeros", False, "surroundings", "ellipse", 0.3)
+    assert ranges.code() == (
+        "RandomPatchAffine(degrees=20, translate=(0.05, 1.5), scale=(0.8, 0.9), shear=10, p=1.0, clip=False, "
+        'fill="surroundings", matte="ellipse", feather=0.3)'
+    )
+    assert 'p=1.0, padding_mode="image")' in STILL.code()
+    for case in (ranges, STILL, FREE._replace(fill=0.25), LIVELY._replace(matte="box")):
+        assert repr(eval(case.code(), vars(kp))) == repr(case.augmentation(0))
+
+
 def test_without_motion_a_draw_is_the_input():
     first, *rest = tiles_of(contact_sheet(picture(), STILL, draws=2, seed=0))
     assert all((tile == first).all() for tile in rest)
@@ -138,7 +298,7 @@ def test_the_patch_turns_with_its_outline():
     twin = kp.RandomPatchAffine(20.0, (0.05, 0.1), (0.8, 0.9), 10.0, p=1.0, generator=torch.Generator().manual_seed(3))
     twin(picture().image[None], torch.tensor(BOXES[:1]))
     quad = 2 * moved_by_hand(BOXES[0], twin._params["theta"][0, 0].double().numpy())
-    bar = where(tile, (204, 204, 204)).mean(0)  # 0.8 * 255
+    bar = where(tile, BAR).mean(0)
     left, right = (quad[0] + quad[3]) / 2, (quad[1] + quad[2]) / 2
     # The bar spans 0.1 .. 0.5 of the width and is centred on the height.
     expected = left + 0.3 * (right - left)
@@ -207,6 +367,23 @@ def test_an_animation_loops_for_ever_and_starts_at_the_boxes():
     step = np.abs(np.diff(frames.astype(int), axis=0)).mean((1, 2, 3))
     back = np.abs(frames[-1].astype(int) - frames[0]).mean()
     assert step.min() > 0 and back <= 1.5 * step.max()  # no jump where the loop closes
+
+
+def test_frames_of_an_animation_have_labels_of_what_moved(monkeypatch):
+    """A quarter through, each object has turned by all its degrees and is as large as in the picture: an ellipse of
+    60 x 70 pixels about (60, 75) has become one of 70 x 60."""
+    frames = []
+    monkeypatch.setattr(preview, "encode_gif", lambda made: frames.extend(made) or b"")
+    turned = FREE._replace(degrees=90.0, matte="ellipse", fill="surroundings")
+    flat = picture(BOXES[:1])
+    flat = flat._replace(image=torch.tensor(GROUND).float()[:, None, None].expand_as(flat.image) / 255)
+    sweep(flat, turned)
+    zoom = 440 / WIDTH
+    for k, label, half in ((0, (30, 40, 90, 110), (30, 35)), (8, (25, 45, 95, 105), (35, 30))):
+        around = np.array((60, 75)) + circle([-1, -1, 1, 1], np.eye(2, 3)) * half
+        check_thin_box(np.asarray(frames[k]), COLOURS[0], zoom * np.array(label), zoom * around)
+        with pytest.raises(AssertionError):
+            check_thin_box(np.asarray(frames[k]), COLOURS[0], zoom * np.array(label) + 4, zoom * around)
 
 
 def test_what_does_not_move_does_not_flicker():
