@@ -38,6 +38,8 @@ from kornia_patchaug.visibility import share_seen
 Order = Literal["area", "rows"]
 ORDERS = ("area", "rows")
 SOFT, HARD = 32, 128  # pixels of a matte that is interpolated, and of one that is not
+GROW = 0.1  # as `affine_patches` has it
+ROUNDING = 1e-5  # of the share that is seen of an object: all of one may sum up to a little less than 1
 
 NO_OBJECTS = (
     "{name} has no boxes to work on. Give them in one of three ways: a bbox, bbox_xyxy or bbox_xywh data key in "
@@ -86,7 +88,7 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
         if patch_size is not None:
             check_option("clip (with patch_size)", clip, (True,))
         paddings = CLEAR_PADDINGS if not clip else PADDINGS if patch_size is None else STEP_PADDINGS
-        check_option("padding_mode", padding, paddings)
+        check_option("padding_mode" if clip else "padding_mode (with clip=False)", padding, paddings)
         check_option("align_corners", align_corners, (False, True))
         check_option("sequential", sequential, (False, True))
         if fill is not None:
@@ -150,10 +152,14 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
             self._use_bound(images, draw)
         if given or not draw.is_complete or draw["boxes"].device != images.device:
             self._complete(draw, images.device, given, kwargs.get("align_corners"))
-        if not torch.compiler.is_compiling():  # a graph has no use for what may be asked for later
-            draw.pop("visible", None)
-            draw.find_visible = partial(self._share_seen, flags={**self.flags, **kwargs})
-        return super().forward(input, params=draw, **kwargs)
+        if torch.compiler.is_compiling():  # a graph has no use for what may be asked for later
+            return super().forward(input, params=draw, **kwargs)
+        draw.setdefault("forward_input_shape", torch.tensor(images.shape))
+        draw.pop("visible", None)
+        draw.find_visible = partial(self._share_seen, flags={**self.flags, **kwargs})
+        output = super().forward(input, params=draw, **kwargs)
+        self._params = draw  # and not Kornia's copy, if options came with the call
+        return output
 
     if TYPE_CHECKING:
         __call__ = forward  # torch's takes and returns anything
@@ -227,7 +233,8 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
         if flags["matte"] is None:
             return None
         size, feather = (HARD, 0.0) if hard else (SOFT, flags["feather"])
-        return soft_mattes(count, size, shape=flags["matte"], feather=feather, device=like.device)
+        # One for all: a graph would be one of as many objects.
+        return soft_mattes(1, size, shape=flags["matte"], feather=feather, device=like.device).expand(count, -1, -1, -1)
 
     def _paint(self, input: Tensor, params: Params, flags: Params, labels: bool) -> Tensor:
         """Images or labels of pixels with their objects painted."""
@@ -248,6 +255,7 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
             patch_size=flags["patch_size"],
             clip=flags["clip"],
             fill=0.0 if labels and fill is not None else fill,
+            grow=0.0 if labels else GROW,  # a part of a pixel taken off would make a class of its own
         )
 
     def compute_transformation(self, input: Tensor, params: Params, flags: Params) -> Tensor:
@@ -276,7 +284,8 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
         if self._unseen is not None and self._unseen is self._params:
             self._unseen = None  # a second box key has boxes of its own
             check_bound_boxes(input, params["boxes"][0], params["obj_to_img"][0])
-        seen = None if flags["min_visible"] == 0 else self._share_seen(params, flags) >= flags["min_visible"]
+        least = flags["min_visible"] * (1 - ROUNDING)
+        seen = None if least == 0 else self._share_seen(params, flags) >= least
         outline: Outline = flags["matte"] or "box"
         return follow_boxes(input, objects, _painted(objects, params, flags), seen, outline, self._align_corners(flags))
 

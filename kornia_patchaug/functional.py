@@ -149,7 +149,7 @@ def _affine_patches(
     is_filled = fill is not None or shown is not None
     if is_filled:
         check_option("sequential (with a fill)", sequential, (False,))
-    if not (math.isfinite(grow) and grow >= 0):
+    if not (isinstance(grow, (int, float)) and math.isfinite(grow) and grow >= 0):
         raise ValueError(f"grow: expected a share of the box's size, 0 or more, got {grow!r}.")
     objects = check_objects(images, boxes, obj_to_img, theta, alpha)
     if shown is not None:
@@ -177,7 +177,7 @@ def as_fill(fill: object, images: Tensor) -> Tensor:
         raise TypeError(f"fill: expected a floating dtype, got {fill.dtype}.")
     if fill.shape == ():
         return fill.expand(images.shape[1])
-    if fill.shape not in (images.shape[1:2], images.shape):
+    if not any(fill.shape == shape for shape in (images.shape[1:2], images.shape)):  # torch.compile has no "not in"
         raise ValueError(
             f"fill: expected a number, a colour ({images.shape[1]},), or images {tuple(images.shape)}, got shape "
             f"{tuple(fill.shape)}."
@@ -232,7 +232,7 @@ def crop_patches(
 def _fake_crops(
     images: Tensor, boxes: Tensor, obj_to_img: Tensor | None, size: typing.Sequence[int], *_: object
 ) -> Tensor:
-    return images.new_empty(len(boxes), images.shape[1], *size)
+    return images.new_empty(boxes.shape[0], images.shape[1], *size)
 
 
 @operator("crop_patches", _fake_crops, gradient=True)
@@ -379,7 +379,7 @@ def _paste_patches(
     check_option("clip", clip, (False, True))
     sampling = sampling_of(mode, padding_mode, align_corners, STEP_PADDINGS if clip else CLEAR_PADDINGS)
     source = Source(patches, None, patch_index, ("patches", "boxes", "patch_index"))
-    objects = check_objects(images, boxes, obj_to_img, theta, alpha, source)
+    objects = check_objects(images, boxes, obj_to_img, "identity" if theta is None else theta, alpha, source)
     objects, plan = planned(images, patches, objects, sampling, False, clip)
     return paint(patches, images, *read_by(objects, plan))
 
@@ -464,7 +464,7 @@ def _transplant_patches(
     check_option("clip", clip, (False, True))
     sampling = sampling_of(mode, padding_mode, align_corners, PADDINGS if clip else CLEAR_PADDINGS)
     pictures = Source(source, source_boxes, source_to_img, ("source", "source_boxes", "source_to_img"))
-    objects = check_objects(images, boxes, obj_to_img, theta, alpha, pictures)
+    objects = check_objects(images, boxes, obj_to_img, "identity" if theta is None else theta, alpha, pictures)
     objects, plan = planned(images, source, objects, sampling, RULES[padding_mode].surroundings, clip)
     return paint(source, images, *read_by(objects, plan))
 
@@ -472,7 +472,8 @@ def _transplant_patches(
 def sampling_of(mode: str, padding_mode: str, align_corners: bool, paddings: tuple[str, ...]) -> Sampling:
     """The options of a call as the kernels take them."""
     check_option("mode", mode, MODES)
-    check_option("padding_mode", padding_mode, paddings)
+    name = "padding_mode (with clip=False)" if paddings is CLEAR_PADDINGS else "padding_mode"
+    check_option(name, padding_mode, paddings)
     check_option("align_corners", align_corners, (False, True))
     rules = RULES[padding_mode]
     return Sampling(mode == "nearest", rules.beyond, align_corners, rules.by_reach)

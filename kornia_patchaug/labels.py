@@ -31,35 +31,35 @@ def follow_boxes(
     of sight, or of which too little is ``seen (N,)``, is marked as removed, which Kornia exports as zeros. A row whose
     object is gated off, or whose theta is the identity, keeps its bits.
     """
-    order, where = _pair(labels, objects.obj_to_img)
-    boxes, theta, _, active = (part[order] for part in objects)
+    where = _pair(labels, objects.obj_to_img)
+    boxes, theta, _, active = objects
     data, valid = corners_and_validity(labels)
     label_boxes = half_open(data[where])
     boxes = boxes.to(working_dtype(label_boxes, boxes, theta))
     moved = outermost(move_points(corners_of(label_boxes), boxes, theta, align_corners=align_corners), outline)
     still = _is_identity(theta)[:, None]
-    limits = painted[order].to(boxes.dtype).where(~still, boxes.new_tensor([-inf, -inf, inf, inf]))
+    limits = painted.to(boxes.dtype).where(~still, boxes.new_tensor([-inf, -inf, inf, inf]))
     low, high = enclosing(moved, limits).split(2, dim=1)
     last = (high - 1).maximum(low)  # Kornia's boxes hold their last pixel, so that one pixel is the least
     corners = corners_of(torch.cat([low, last], dim=1)).to(data.dtype)
     corners = with_bits_of(data[where], corners, still[:, None]).where(active[:, None, None], data[where])
     kept = (high > low).all(1) | ~active
-    kept = kept if seen is None else kept & seen[order]
+    kept = kept if seen is None else kept & seen
     return with_corners(labels, data.index_put(where, corners), valid.index_put(where, valid[where] & kept))
 
 
 def check_bound_boxes(labels: Boxes, boxes: Tensor, obj_to_img: Tensor) -> None:
     """Raise unless bound ``boxes (N, 4)`` are those of a container's box key at this step, within a pixel."""
-    order, where = _pair(labels, obj_to_img)
+    where = _pair(labels, obj_to_img)
     data, valid = corners_and_validity(labels)
-    found, bound = half_open(data[where]), boxes[order]
-    apart = ((found - bound).abs() > SAME_BOX).any(1) & valid[where]
+    found = half_open(data[where])
+    apart = ((found - boxes).abs() > SAME_BOX).any(1) & valid[where]
     if apart.any():
         row = int(apart.nonzero()[0])
         raise ValueError(
             f"boxes: expected the bound boxes to be those of the container at this step, {_shown(found[row])}, got "
-            f"{_shown(bound[row])} in row {int(order[row])}. Did a step before move them? Bind boxes as that leaves "
-            "them; outside a VideoSequential, PatchAugmentationSequential hands them on."
+            f"{_shown(boxes[row])} in row {row}. Did a step before move them? Bind boxes as that leaves them; outside "
+            "a VideoSequential, PatchAugmentationSequential hands them on."
         )
 
 
@@ -181,16 +181,17 @@ def _holders(points: Tensor, boxes: Tensor, obj_to_img: Tensor, next_row: Tensor
     return holder
 
 
-def _pair(labels: Boxes, obj_to_img: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The objects ``(N,)`` image by image, and the image and row of the label of each; or raise."""
+def _pair(labels: Boxes, obj_to_img: Tensor) -> tuple[Tensor, Tensor]:
+    """The image and row ``(N,)`` of the label of each object, which come in one order within an image; or raise."""
     count, order = len(obj_to_img), obj_to_img.argsort(stable=True)
-    where = object_rows(labels, count).nonzero().unbind(1)
-    if not torch.equal(where[0], obj_to_img[order]):
+    images, rows = object_rows(labels, count).nonzero().unbind(1)
+    if not torch.equal(images, obj_to_img[order]):
         raise ValueError(
             f"bbox: expected one row an object, so that each box follows its own ({count} objects in images "
-            f"{obj_to_img[order].tolist()}), got {len(where[0])} rows in images {where[0].tolist()}."
+            f"{obj_to_img[order].tolist()}), got {len(images)} rows in images {images.tolist()}."
         )
-    return order, where
+    rank = order.argsort()
+    return images[rank], rows[rank]
 
 
 def _is_identity(theta: Tensor) -> Tensor:

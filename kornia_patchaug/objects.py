@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -69,20 +69,20 @@ def check_objects(
     images: Tensor,
     boxes: BoxesLike,
     obj_to_img: Tensor | None,
-    theta: Tensor | None = None,
+    theta: Tensor | Literal["identity"] = "identity",
     alpha: Tensor | None = None,
     source: Source | None = None,
 ) -> Objects:
     """Check everything a caller can get wrong about images, boxes, ``obj_to_img``, theta, alpha and a source.
 
-    Without theta it is the identity. The values of boxes, theta and indices are read on the host once; sizing the
-    windows uses the same transfer.
+    The values of boxes, theta and indices are read on the host once; sizing the windows uses the same transfer.
     """
     check_images("images", images)
     check_readable("images", images)
     batch_size, _, height, width = images.shape
     boxes, obj_to_img = as_flat(boxes, obj_to_img, batch_size)
-    theta = torch.eye(2, 3, device=images.device).expand(len(boxes), 2, 3) if theta is None else theta
+    if isinstance(theta, str) and theta == "identity":
+        theta = torch.eye(2, 3, device=images.device).expand(len(boxes), 2, 3)
     theta = as_theta(theta, len(boxes))
     read, index = (None, None) if source is None else _check_source(source, images, len(boxes))
     if alpha is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import kornia_patchaug.kernels as kernels
 from kornia_patchaug.boxes import BoxesLike, as_size, plain_tensors
-from kornia_patchaug.checks import check_option
+from kornia_patchaug.checks import check_option, check_readable
 from kornia_patchaug.dtypes import full_precision
 from kornia_patchaug.frames import clamped, painted_pixels, safe_ratio
 from kornia_patchaug.functional import CLEAR_PADDINGS, PADDINGS, Mode, Padding, sampling_of
@@ -83,7 +83,7 @@ def visible_share(
 
 def _fake(boxes: Tensor, theta: Tensor, obj_to_img: Tensor | None, alpha: Tensor | None, *_: object) -> Tensor:
     double = any(t is not None and t.dtype == torch.float64 for t in (boxes, theta, alpha))
-    return theta.new_empty(len(boxes), dtype=torch.float64 if double else torch.float32)
+    return theta.new_empty(boxes.shape[0], dtype=torch.float64 if double else torch.float32)
 
 
 @operator("visible_share", _fake, gradient=True)
@@ -104,8 +104,9 @@ def share_seen(
     """`visible_share`; ``hides (N,)``: how much of what is below each object hides, of what its opacity would."""
     check_option("clip", clip, (False, True))
     sampling = sampling_of(mode, padding_mode, align_corners, PADDINGS if clip else CLEAR_PADDINGS)
-    if obj_to_img is not None and obj_to_img.numel():  # images are told apart by it alone
+    if isinstance(obj_to_img, Tensor) and obj_to_img.numel():  # images are told apart by it alone
         batch = max(batch, int(obj_to_img.max()) + 1)
+    check_readable("boxes", boxes)  # before images are made for them
     images = torch.ones((), device=boxes.device).expand(batch, 1, *size)
     objects = check_objects(images, boxes, obj_to_img, theta, alpha)
     surroundings = RULES[padding_mode].surroundings

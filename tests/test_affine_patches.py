@@ -334,7 +334,7 @@ def test_another_default_device_changes_nothing(padding_mode, alpha, kernels, mo
     """Every tensor names its device. Meta stands for a device where there is none."""
     monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
     images, boxes = torch.rand(1, 1, 16, 16), torch.tensor([[2, 2, 9, 9], [4, 4, 12, 12]])
-    theta = torch.tensor([WILD[0]] * 2)
+    theta, index = torch.tensor([WILD[0]] * 2), torch.zeros(2, dtype=torch.int64)
 
     def results():
         found = [
@@ -342,6 +342,13 @@ def test_another_default_device_changes_nothing(padding_mode, alpha, kernels, mo
         ]
         if padding_mode != "image":
             found += [kp.affine_patches(images, boxes, theta, padding_mode=padding_mode, patch_size=(5, 6))]
+        found += [kp.affine_patches(images, boxes, theta, alpha=alpha, padding_mode=padding_mode, fill=0.5)]
+        if padding_mode in ("zeros", "transparent"):
+            unclipped = {"padding_mode": padding_mode, "alpha": alpha, "clip": False}
+            found += [kp.affine_patches(images, boxes, theta, **unclipped, fill="surroundings", grow=0.3)]
+            found += [kp.paste_patches(images, images, boxes, theta=theta, patch_index=index, **unclipped)]
+            found += [kp.transplant_patches(images, boxes, source=images, source_boxes=boxes, **unclipped)]
+        found += [kp.visible_share(boxes, theta, size=(16, 16), alpha=alpha, padding_mode=padding_mode)]
         return [*found, kp.crop_patches(images, boxes, size=(3, 4)), kp.warp_patches(images, theta[:1])]
 
     expected = results()
@@ -550,6 +557,10 @@ def test_autocast_changes_nothing():
             kp.affine_patches(images, boxes, chain, obj_to_img, alpha=mattes(len(boxes))["matte"].float()),
             kp.affine_patches(images, boxes, turn, obj_to_img, patch_size=(6, 9)),
             kp.paste_patches(images, kp.warp_patches(crops, chain), boxes, obj_to_img),
+            kp.paste_patches(images, crops, boxes, obj_to_img, theta=chain, patch_index=obj_to_img, clip=False),
+            kp.affine_patches(images, boxes, turn, obj_to_img, fill="surroundings", clip=False),
+            kp.transplant_patches(images, boxes, obj_to_img, source=images[:1], source_boxes=boxes, theta=turn),
+            kp.visible_share(boxes, turn, obj_to_img, size=(13, 17), clip=False),
             kp.move_points(points, boxes, chain),
             kp.move_boxes(boxes, turn),
         )

@@ -63,6 +63,13 @@ CALLS = {  # of images, patches, boxes, theta and an index
     "crop_patches": lambda i, p, b, t, n: kp.crop_patches(i, b, n, (3, 5)),
     "warp_patches": lambda i, p, b, t, n: kp.warp_patches(p, t),
     "paste_patches": lambda i, p, b, t, n: kp.paste_patches(i, p, b, n),
+    "paste_patches of a bank": lambda i, p, b, t, n: kp.paste_patches(i, p, b, theta=t, patch_index=n, clip=False),
+    "transplant_patches": lambda i, p, b, t, n: kp.transplant_patches(
+        i, b, source=p, source_boxes=b, source_to_img=n, theta=t
+    ),
+    "affine_patches, a colour": lambda i, p, b, t, n: kp.affine_patches(i, b, t, fill=i[0, :, 0, 0]),
+    "affine_patches, images": lambda i, p, b, t, n: kp.affine_patches(i, b, t, fill=i, alpha=i[:, 0], clip=False),
+    "affine_patches, masks": lambda i, p, b, t, n: kp.affine_patches(i, b, t, fill="surroundings", alpha=i[:, 0] > 0.4),
     "move_points": lambda i, p, b, t, n: kp.move_points(p[:, 0, :, :2], b, t),
     "compose_theta": lambda i, p, b, t, n: kp.compose_theta(p.reshape(-1)[None, :6], t),
 }
@@ -200,9 +207,13 @@ def test_images_without_values_are_refused_by_name():
         lambda: kp.paste_patches(images, images, boxes),
         lambda: kp.warp_patches(images, theta),
         lambda: kp.move_boxes(boxes, theta),
+        lambda: kp.affine_patches(images, boxes, theta, clip=False, fill="surroundings"),
+        lambda: kp.transplant_patches(images, boxes, source=images, source_boxes=boxes),
     ):
         with pytest.raises(ValueError, match=r"^(images|patches|boxes): expected a tensor with values, .*meta"):
             call()
+    with pytest.raises(ValueError, match=r"^boxes: expected a tensor with values, .*meta"):
+        kp.visible_share(boxes, theta, size=(9, 11))
 
 
 INSIDE_TRANSFORMS = [
@@ -212,6 +223,14 @@ INSIDE_TRANSFORMS = [
     ("alpha", lambda: torch.func.grad(lambda a: kp.paste_patches(IMAGES, PATCH, BOX, alpha=a).sum())(torch.ones(1))),
     ("patches", lambda: torch.func.grad(lambda p: kp.paste_patches(IMAGES, p, BOX).sum())(PATCH)),
     ("patches", lambda: torch.vmap(lambda p: kp.warp_patches(p, THETA))(PATCH[None])),
+    ("(fill|theta)", lambda: torch.func.grad(lambda f: kp.affine_patches(IMAGES, BOX, THETA, fill=f).sum())(IMAGES)),
+    ("theta", lambda: torch.func.grad(lambda t: kp.paste_patches(IMAGES, PATCH, BOX, theta=t).sum())(THETA)),
+    ("source", lambda: torch.func.vjp(lambda s: kp.transplant_patches(IMAGES, BOX, source=s, source_boxes=BOX), PATCH)),
+    (
+        "source_boxes",
+        lambda: torch.func.vjp(lambda b: kp.transplant_patches(IMAGES, BOX, source=PATCH, source_boxes=b), BOX),
+    ),
+    ("boxes", lambda: torch.func.vjp(lambda b: kp.visible_share(b, THETA, size=(9, 11)), BOX)),
 ]
 
 
@@ -219,6 +238,184 @@ INSIDE_TRANSFORMS = [
 def test_transforms_of_torch_func_are_refused_by_name(name, call):
     with pytest.raises(TypeError, match=rf"^{name}: .*a transform of torch\.func .*torch\.autograd\.grad"):
         call()
+
+
+# --- what does not go together ----------------------------------------------------------------------------------------
+
+TWO, OWNERS, EYES = torch.rand(2, 2, 9, 11), torch.tensor([0, 1]), torch.eye(2, 3).repeat(2, 1, 1)
+BOXES = torch.tensor([[2.0, 1, 9, 6], [3, 2, 8, 8]])
+BANK, SOURCE = torch.rand(4, 2, 3, 5), torch.rand(3, 2, 7, 8)
+
+
+def moved(**options):
+    return kp.affine_patches(TWO, BOXES, EYES, OWNERS, **options)
+
+
+def pasted(patches=BANK, patch_index=OWNERS, **options):
+    return kp.paste_patches(TWO, patches, BOXES, OWNERS, patch_index=patch_index, **options)
+
+
+def transplanted(**options):
+    at = {"source": SOURCE, "source_boxes": BOXES, "source_to_img": OWNERS}
+    return kp.transplant_patches(TWO, BOXES, OWNERS, **at | options)
+
+
+def seen(**options):
+    return kp.visible_share(BOXES, **{"theta": EYES, "obj_to_img": OWNERS, "size": (9, 11)} | options)
+
+
+CLEAR = r"padding_mode \(with clip=False\): expected one of 'zeros', 'transparent', got 'border'"
+FILL = r"fill: expected a number, a colour \(2,\)(, or|,) images \(2, 2, 9, 11\)"
+MASK = r"alpha: expected shape \(2,\), \(2, 1, h, w\) or, of masks .*"
+TOGETHER = [  # how it is called, with what, and what is said
+    (moved, {"clip": False, "padding_mode": "border"}, ValueError, CLEAR),
+    (moved, {"clip": False, "padding_mode": "reflection"}, ValueError, r"padding_mode \(with clip=False\): .*'reflec"),
+    (moved, {"clip": False, "padding_mode": "image"}, ValueError, r"padding_mode \(with clip=False\): .*'image'"),
+    (pasted, {"clip": False, "padding_mode": "border"}, ValueError, CLEAR),
+    (transplanted, {"padding_mode": "border"}, ValueError, CLEAR),
+    (seen, {"clip": False, "padding_mode": "border"}, ValueError, CLEAR),
+    (
+        pasted,
+        {"padding_mode": "image"},
+        ValueError,
+        "padding_mode: expected one of 'zeros', .*'transparent', got 'image'",
+    ),
+    (
+        moved,
+        {"clip": False, "patch_size": (4, 4)},
+        ValueError,
+        r"clip \(with patch_size\): expected one of True, got F",
+    ),
+    (moved, {"clip": "no"}, ValueError, "clip: expected one of False, True, got 'no'"),
+    (pasted, {"clip": 2}, ValueError, "clip: expected one of False, True, got 2"),
+    (transplanted, {"clip": None}, ValueError, "clip: expected one of False, True, got None"),
+    (seen, {"clip": 0.5}, ValueError, "clip: expected one of False, True, got 0.5"),
+    (
+        moved,
+        {"fill": 0.0, "sequential": True},
+        ValueError,
+        r"sequential \(with a fill\): expected one of False, got True",
+    ),
+    (moved, {"fill": "surroundings", "sequential": True}, ValueError, r"sequential \(with a fill\): .* got True"),
+    (moved, {"fill": torch.rand(3)}, ValueError, FILL + r", got shape \(3,\)"),
+    (moved, {"fill": TWO[:1]}, ValueError, FILL + r", got shape \(1, 2, 9, 11\)"),
+    (moved, {"fill": [0.1, 0.2, 0.3]}, ValueError, FILL + r", got shape \(3,\)"),
+    (moved, {"fill": "around"}, ValueError, "fill: expected one of None, 'surroundings', got 'around'"),
+    (moved, {"fill": OWNERS}, TypeError, "fill: expected a floating dtype, got torch.int64"),
+    (moved, {"fill": object()}, TypeError, FILL + " or 'surroundings', got object"),
+    (moved, {"fill": 1j}, TypeError, FILL + " or 'surroundings', got complex"),
+    (
+        moved,
+        {"fill": TWO.to("meta")},
+        ValueError,
+        r"fill: expected the images' device cpu, got meta. Use fill.to\(images",
+    ),
+    (moved, {"fill": 0.0, "grow": -0.1}, ValueError, "grow: expected a share of the box's size, 0 or more, got -0.1"),
+    (moved, {"grow": float("nan")}, ValueError, "grow: expected a share of the box's size, 0 or more, got nan"),
+    (moved, {"grow": float("inf")}, ValueError, "grow: expected a share of the box's size, 0 or more, got inf"),
+    (moved, {"grow": "more"}, ValueError, "grow: expected a share of the box's size, 0 or more, got 'more'"),
+    (moved, {"alpha": torch.rand(2, 9, 10)}, ValueError, MASK + r"\(2, 9, 11\), got \(2, 9, 10\)"),
+    (moved, {"alpha": torch.rand(3, 9, 11)}, ValueError, MASK + r"\(2, 9, 11\), got \(3, 9, 11\)"),
+    (pasted, {"alpha": torch.rand(2, 9, 11)}, ValueError, MASK + r"\(2, 3, 5\), got \(2, 9, 11\)"),
+    (transplanted, {"alpha": torch.rand(2, 9, 11)}, ValueError, MASK + r"\(2, 7, 8\), got \(2, 9, 11\)"),
+    (seen, {"alpha": torch.rand(2, 9, 10)}, ValueError, MASK + r"\(2, 9, 11\), got \(2, 9, 10\)"),
+    (
+        moved,
+        {"alpha": torch.ones(2, 9, 11, dtype=torch.int64)},
+        TypeError,
+        r"alpha: expected a floating .*, or masks \(N, 9, 11\), bool or floating, got a torch.int64 tensor of shape",
+    ),
+    (moved, {"alpha": torch.ones(2, dtype=torch.bool)}, TypeError, "alpha: expected a floating .* got a torch.bool"),
+    (
+        pasted,
+        {"patch_index": None},
+        ValueError,
+        r"patches: expected one patch a box \(2\), got 4. .* patch_index \(N,\)",
+    ),
+    (
+        pasted,
+        {"patch_index": None, "patches": BANK[:1]},
+        ValueError,
+        r"patches: expected one patch .* got 1. .*patch_index",
+    ),
+    (
+        pasted,
+        {"patch_index": OWNERS + 3},
+        ValueError,
+        r"patch_index: expected a patch index in \[0, 4\), got 4 in row 1",
+    ),
+    (
+        pasted,
+        {"patch_index": OWNERS - 1},
+        ValueError,
+        r"patch_index: expected a patch index in \[0, 4\), got -1 in row 0",
+    ),
+    (pasted, {"patches": BANK[:0]}, ValueError, r"patch_index: expected a patch index in \[0, 0\), got 0 in row 0"),
+    (
+        pasted,
+        {"patch_index": OWNERS[:1]},
+        ValueError,
+        r"patch_index: expected shape \(2,\), a patch index .* got \(1,\)",
+    ),
+    (
+        pasted,
+        {"patch_index": OWNERS.float()},
+        TypeError,
+        r"patch_index: expected an integer \(N,\) tensor, got a torch.fl",
+    ),
+    (pasted, {"patch_index": [0, 1]}, TypeError, r"patch_index: expected an integer \(N,\) tensor, got list"),
+    (pasted, {"patch_index": OWNERS.to("meta")}, ValueError, r"patch_index: expected the images' device cpu, got meta"),
+    (pasted, {"patches": BANK[:, :1]}, ValueError, r"patches: expected shape \(M, 2, h, w\), .* got \(4, 1, 3, 5\)"),
+    (pasted, {"patches": BANK.byte()}, TypeError, r"patches: expected a floating .*Use patches.float\(\) / 255"),
+    (pasted, {"theta": EYES[:1]}, ValueError, r"theta: expected one row a box \(2\), got 1"),
+    (pasted, {"theta": EYES / 0}, ValueError, "theta: expected finite values, got .* in row 0"),
+    (transplanted, {"source_boxes": BOXES[:1]}, ValueError, r"source_boxes: expected one row a box \(2\), got 1"),
+    (transplanted, {"source_boxes": BOXES[:, :3]}, ValueError, r"source_boxes: expected shape \(N, 4\), got \(2, 3\)"),
+    (
+        transplanted,
+        {"source_boxes": [BOXES]},
+        TypeError,
+        "source_boxes: expected an integer or floating tensor, got list",
+    ),
+    (
+        transplanted,
+        {"source_boxes": BOXES.flip(1)},
+        ValueError,
+        "source_boxes: expected x1 y1 x2 y2 .* row 0.* convert_box",
+    ),
+    (transplanted, {"source_boxes": BOXES / 0}, ValueError, "source_boxes: expected finite values, .* in row 0"),
+    (transplanted, {"source_boxes": BOXES * 1e9}, ValueError, r"source_boxes: expected pixels within \+-16777216, got"),
+    (
+        transplanted,
+        {"source_boxes": BOXES.to("meta")},
+        ValueError,
+        "source_boxes: expected the images' device cpu, got meta",
+    ),
+    (
+        transplanted,
+        {"source_to_img": None},
+        ValueError,
+        r"source: expected one picture, got 3. .* source_to_img \(N,\)",
+    ),
+    (transplanted, {"source_to_img": OWNERS + 2}, ValueError, r"source_to_img: .* in \[0, 3\), got 3 in row 1"),
+    (transplanted, {"source_to_img": OWNERS[:1]}, ValueError, r"source_to_img: expected shape \(2,\), .* got \(1,\)"),
+    (transplanted, {"source_to_img": OWNERS / 2}, TypeError, r"source_to_img: expected an integer \(N,\) tensor, got"),
+    (transplanted, {"source": SOURCE[:, :1]}, ValueError, r"source: expected shape \(M, 2, h, w\), .*\(3, 1, 7, 8\)"),
+    (transplanted, {"source": SOURCE[0]}, ValueError, r"source: expected shape \(B, C, H, W\) .* got \(2, 7, 8\)"),
+    (transplanted, {"source": SOURCE.to("meta")}, ValueError, "source: expected the images' device cpu, got meta"),
+    (seen, {"size": (9,)}, ValueError, r"size: expected \(height, width\), two integers above 0, got \(9,\)"),
+    (seen, {"theta": EYES[:1]}, ValueError, r"theta: expected one row a box \(2\), got 1"),
+    (seen, {"obj_to_img": OWNERS - 1}, ValueError, r"obj_to_img: expected an image index .* got -1 in row 0"),
+    (seen, {"obj_to_img": [0, 1]}, TypeError, r"obj_to_img: expected an integer \(N,\) tensor, got list"),
+    (seen, {"mode": "cubic"}, ValueError, "mode: expected one of 'bilinear', 'nearest', got 'cubic'"),
+]
+
+
+@pytest.mark.parametrize(("call", "given", "kind", "text"), TOGETHER)
+def test_what_is_wrong_in_calls_that_reach_elsewhere_is_said_by_name(call, given, kind, text):
+    call()
+    with pytest.raises(kind, match="^" + text):
+        call(**given)
 
 
 # --- units ------------------------------------------------------------------------------------------------------------

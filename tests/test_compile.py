@@ -6,6 +6,7 @@ import kornia.augmentation as K
 import pytest
 import torch
 from support.scenes import mattes, scene
+from support.ways import continued, moved, pasted, peeled, seen, tensors, transplanted
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -88,6 +89,53 @@ def test_inductor_runs_the_function_and_its_backward_pass():
     same(with_gradients(compiled(kp.affine_patches, INDUCTOR), inputs), with_gradients(kp.affine_patches, inputs))
 
 
+MASKS = torch.rand(4, 13, 17, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+WAYS = [
+    (moved, {"alpha": MASKS}, {"clip": False}),
+    (moved, {"alpha": MASKS > 0.4}, {"padding_mode": "border", "align_corners": True}),
+    (peeled, {"alpha": mattes(4)["matte"]}, {"clip": False, "grow": 0.3}),
+    (peeled, {}, {"padding_mode": "image"}),
+    (continued, {"alpha": mattes(4)["number"]}, {"mode": "nearest"}),
+    (pasted, {"alpha": MASKS}, {"clip": False}),
+    (pasted, {}, {"align_corners": True}),
+    (transplanted, {"alpha": MASKS}, {}),
+    (transplanted, {}, {"clip": True, "padding_mode": "reflection"}),
+    (seen, {}, {"clip": False}),
+    (seen, {"alpha": MASKS}, {"padding_mode": "border"}),
+]
+
+
+def gradients_of(way, given: dict[str, Tensor], **options):
+    """What a way to paint returns, and the gradients of what has a part in it."""
+    leaves = {name: t.detach().clone().requires_grad_(t.is_floating_point()) for name, t in given.items()}
+    output = way(**leaves, **options)
+    inputs = [t for t in leaves.values() if t.requires_grad]
+    return output, torch.autograd.grad(output.square().sum(), inputs, materialize_grads=True, allow_unused=True)
+
+
+@pytest.mark.parametrize(("way", "alpha", "options"), WAYS)
+def test_objects_from_and_to_elsewhere_are_one_graph_and_those_of_eager_code(way, alpha, options):
+    given = tensors() | alpha
+    same(gradients_of(compiled(way), given, **options), gradients_of(way, given, **options))
+    last = {name: t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for name, t in given.items()}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = compiled(way)(**last, **options)
+    same(output, way(**last, **options))
+    assert output.stride() == way(**last, **options).stride()
+
+
+def test_inductor_runs_what_is_peeled_pasted_and_seen_and_its_backward_pass():
+    """What comes of one is the next one's image, with plain functions of torch between them."""
+
+    def chain(images, alpha, **given):
+        given["images"] = peeled(images, **given, alpha=alpha, clip=False).sin()
+        painted = pasted(**given, clip=False)
+        return painted + seen(**given).sum() * painted.mean()
+
+    given = tensors() | {"alpha": MASKS}
+    same(gradients_of(compiled(chain, INDUCTOR), given), gradients_of(chain, given), 1e-12)
+
+
 @pytest.mark.parametrize("wanted", ["images", "theta", "boxes", "alpha"])
 def test_a_gradient_may_be_asked_for_alone(wanted):
     inputs = {**scene()._asdict(), "alpha": mattes(5)["number"]}
@@ -133,6 +181,37 @@ def test_boxes_may_come_per_image():
     same(compiled(kp.affine_patches)(images, lists, theta), kp.affine_patches(images, lists, theta))
     theta = torch.cat([theta, theta[:1]])
     same(compiled(kp.affine_patches)(images, padded, theta), kp.affine_patches(images, padded, theta))
+
+
+BAD_WAYS = {
+    "fill": (lambda i, o: kp.affine_patches(i, **o, fill="around"), ValueError, "^fill: expected one of None, 'surr"),
+    "grow": (lambda i, o: kp.affine_patches(i, **o, grow=-1.0), ValueError, "^grow: expected a share .* got -1.0"),
+    "patch_index": (
+        lambda i, o: kp.paste_patches(i, i, o["boxes"], o["obj_to_img"], patch_index=torch.tensor([0, 5, 1])),
+        ValueError,
+        r"^patch_index: expected a patch index in \[0, 2\), got 5 in row 1",
+    ),
+    "source_boxes": (
+        lambda i, o: kp.transplant_patches(
+            i, o["boxes"], o["obj_to_img"], source=i[:1], source_boxes=o["boxes"].flip(1)
+        ),
+        ValueError,
+        "^source_boxes: expected x1 y1 x2 y2 .* in row 0",
+    ),
+    "alpha": (
+        lambda i, o: kp.visible_share(**o, size=(9, 9), alpha=torch.ones(3, 16, 18)),
+        ValueError,
+        r"^alpha: expected shape .*\(3, 9, 9\), got \(3, 16, 18\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_WAYS)
+def test_errors_of_objects_from_elsewhere_keep_their_type_and_text(name):
+    call, kind, text = BAD_WAYS[name]
+    for function in (call, compiled(call)):
+        with pytest.raises(kind, match=text):
+            function(torch.rand(2, 3, 16, 18), many(3))
 
 
 BAD = {
@@ -298,8 +377,30 @@ def bound(module, images, objects):
     return module(images)
 
 
+def from_a_bank(function, images, objects):
+    boxes, owners, theta = objects["boxes"], objects["obj_to_img"], objects["theta"]
+    return function(images, BANK, boxes, owners, theta=theta, patch_index=owners % 2, clip=False)
+
+
+def filled(function, images, objects):
+    return function(images, **objects, clip=False, fill="surroundings")
+
+
+def cropped(function, images, objects):
+    return function(images, objects["boxes"], objects["obj_to_img"], size=(4, 5))
+
+
+def shares(function, images, objects):
+    return function(**objects, size=(16, 18)).sum() * images
+
+
+BANK = torch.rand(2, 3, 5, 4, generator=torch.Generator().manual_seed(5))
 SIZES = {
     "function": (lambda: kp.affine_patches, given),
+    "paste_patches": (lambda: kp.paste_patches, from_a_bank),
+    "affine_patches with a fill": (lambda: kp.affine_patches, filled),
+    "crop_patches": (lambda: kp.crop_patches, cropped),
+    "visible_share": (lambda: kp.visible_share, shares),
     "PatchAffine": (kp.PatchAffine, given),
     "RandomPatchAffine": (random, drawn),
     "bound": (random, bound),

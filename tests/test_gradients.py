@@ -68,6 +68,49 @@ def test_gradients_of_crop_warp_and_paste_equal_finite_differences(align_corners
     )
 
 
+LIMITS = [*((padding_mode, True) for padding_mode in PADDINGS), ("zeros", False)]  # beyond a patch; clipped
+SOFT = {**mattes(3, size=(3, 2)), "mask": torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(4)).double()}
+
+
+@pytest.mark.parametrize("align_corners", TRUTH)
+@pytest.mark.parametrize(("padding_mode", "clip"), LIMITS)
+@pytest.mark.parametrize("alpha", SOFT)
+def test_gradients_of_what_is_peeled_equal_finite_differences(alpha, padding_mode, clip, align_corners):
+    """Masks, and what is filled in, have gradients too; holes are as large as boxes, and larger."""
+    images, boxes, theta = small(6)
+    fill = torch.rand(images.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    inputs = [t.requires_grad_() for t in (images, boxes, theta, fill, SOFT[alpha]) if t is not None]
+    options = {"padding_mode": padding_mode, "align_corners": align_corners, "clip": clip}
+
+    def painted(images, boxes, theta, fill, alpha=None):
+        kept = kp.affine_patches(images, boxes, theta, OBJ_TO_IMG, alpha=alpha, **options)
+        peeled = kp.affine_patches(images, boxes, theta, OBJ_TO_IMG, alpha=alpha, fill=fill, **options)
+        return kept, peeled, kp.affine_patches(images, boxes, theta, OBJ_TO_IMG, fill=fill[0, :, 2, 3], **options)
+
+    assert gradcheck(painted, inputs, eps=1e-7, atol=1e-5, rtol=1e-5, fast_mode=True)
+
+
+@pytest.mark.parametrize("align_corners", TRUTH)
+@pytest.mark.parametrize(("padding_mode", "clip"), LIMITS)
+@pytest.mark.parametrize("alpha", SOFT)
+def test_gradients_of_what_comes_from_elsewhere_equal_finite_differences(alpha, padding_mode, clip, align_corners):
+    images, boxes, theta = small(6)
+    source = torch.rand(2, 2, 5, 7, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    read = torch.tensor([[0.4, 1.3, 4.2, 4.8], [-1.3, -0.6, 3.7, 4.4], [2.2, 0.3, 8.6, 3.7]], dtype=torch.float64)
+    inputs = [t.requires_grad_() for t in (images, boxes, theta, source, read, SOFT[alpha]) if t is not None]
+    options = {"align_corners": align_corners, "clip": clip}
+    index = torch.tensor([1, 0, 1])
+
+    def painted(images, boxes, theta, source, read, alpha=None):
+        at = {"source": source, "source_boxes": read, "source_to_img": index, "padding_mode": padding_mode}
+        there = kp.transplant_patches(images, boxes, OBJ_TO_IMG, **at, theta=theta, alpha=alpha, **options)
+        padding = "border" if padding_mode == "image" else padding_mode  # a patch has no surroundings
+        bank = {"theta": theta, "patch_index": index, "padding_mode": padding}
+        return there, kp.paste_patches(images, source, boxes, OBJ_TO_IMG, alpha=alpha, **bank, **options)
+
+    assert gradcheck(painted, inputs, eps=1e-7, atol=1e-5, rtol=1e-5, fast_mode=True)
+
+
 def test_gradients_through_kornia_step_by_step_equal_finite_differences():
     images, boxes, theta = (t.requires_grad_() for t in small(3))
     assert gradcheck(

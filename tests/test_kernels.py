@@ -10,6 +10,7 @@ from support.compared import (
     assert_agree,
     compare,
     flattened,
+    is_in_place,
     run,
     threads,
     with_and_without_boxes,
@@ -17,6 +18,7 @@ from support.compared import (
     without_boxes,
 )
 from support.scenes import BOXES, CROP_PADDINGS, MODES, PADDINGS, Scene, mattes, scene
+from support.ways import UNUSED, seen, tensors
 
 import kornia_patchaug as kp
 from kornia_patchaug.kernels.backend import Wanted
@@ -89,6 +91,43 @@ def test_pastes_equal_the_reference(kind, mode, align_corners, dtype, both):
     for both.fused in TRUTH:
         with_gradients(pasted, images, patches, boxes, alpha)
     assert names(both) == APART | FUSED
+
+
+# What lies beyond a patch, and whether the box clips; and the forms of alpha.
+LIMITS = [*((padding_mode, True) for padding_mode in PADDINGS), ("zeros", False), ("transparent", False)]
+FORMS = ["none", "number", "matte", "mask", "bool"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("way", [*UNUSED, seen], ids=lambda way: way.__name__)
+@pytest.mark.parametrize("form", FORMS)
+def test_objects_from_and_to_elsewhere_equal_the_reference(form, way, dtype, both):
+    """Kinds of boxes, modes and limits take turns. What is peeled is painted in place."""
+    ways = [*UNUSED, seen]
+    turn = 2 * FORMS.index(form) + 3 * ways.index(way) + 5 * DTYPES.index(dtype)
+    for k in range(2):
+        kind = list(BOXES)[(turn + 3 * k) % len(BOXES)]
+        padding_mode, clip = LIMITS[(turn + 3 * k) % len(LIMITS)]
+        if way.__name__ == "pasted" and padding_mode == "image":
+            padding_mode = "border"
+        mode, align_corners, both.fused = MODES[(turn + k) % 2], (turn + k) // 2 % 2 == 0, k == 0
+        images, boxes, theta, obj_to_img = scene(kind, channels=2)
+        count = len(boxes)
+        masks = torch.rand(count, 13, 17, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        alpha = (mattes(count) | {"mask": masks, "bool": masks > 0.4})[form]
+        given = tensors() | {"images": images, "boxes": boxes, "theta": theta, "fill": images.flip(0), "alpha": alpha}
+        given |= {"obj_to_img": obj_to_img, "index": obj_to_img.flip(0), "source_boxes": boxes.flip(0)}
+        given = {name: t.to(dtype) if t is not None and t.is_floating_point() else t for name, t in given.items()}
+
+        def painted(*values, given=given, clip=clip, mode=mode, padding_mode=padding_mode, align_corners=align_corners):
+            options = {"mode": mode, "padding_mode": padding_mode, "align_corners": align_corners, "clip": clip}
+            return way(**dict(zip(given, values, strict=True)), **options)
+
+        both.calls.clear()
+        with_gradients(painted, *given.values())
+        peels = way.__name__ in ("peeled", "continued")
+        assert any(is_in_place(*call) for call in both.calls) == (peels or way is seen)
+        assert names(both) >= (FUSED if both.fused and not peels and way is not seen else SAMPLE)
 
 
 def test_the_comparison_notices_a_shift_of_a_thousandth_of_a_pixel_and_one_gradient_of_many(both):

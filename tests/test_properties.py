@@ -135,7 +135,12 @@ BAD_ARGUMENTS = [  # argument, what is passed, error, what its text says
     ("obj_to_img", torch.tensor([0, 2]), ValueError, r"obj_to_img: .*\[0, 2\), got 2 in row 1"),
     ("obj_to_img", torch.tensor([-1, 0]), ValueError, r"obj_to_img: .*got -1 in row 0"),
     ("obj_to_img", None, ValueError, r"obj_to_img: flat boxes in 2 images.*list"),
-    ("alpha", torch.ones(3), ValueError, r"alpha: expected shape \(2,\) or \(2, 1, h, w\), got \(3,\)"),
+    (
+        "alpha",
+        torch.ones(3),
+        ValueError,
+        r"alpha: expected shape \(2,\), \(2, 1, h, w\) or, of masks .*\(2, 6, 8\), got \(3,\)",
+    ),
     ("alpha", torch.ones(2, 3, 4, 4), ValueError, r"alpha: "),
     ("alpha", torch.ones(2, 1, 0, 4), ValueError, r"alpha: "),
     ("alpha", torch.ones(2, dtype=torch.int64), TypeError, r"alpha: expected a floating"),

@@ -79,6 +79,8 @@ def test_exact_positions_on_kinks_ties_and_borders(turn, padding_mode, dtype, bo
     whole = boxes if not align_corners else torch.tensor([[1, 2, 6, 7], [-3, 4, 6, 13], [9, -8, 26, 9]]).to(dtype)
     options = {"padding_mode": padding_mode, "mode": mode, "align_corners": align_corners}
     with_and_without_boxes(images, whole, theta[: len(whole)], **options)
+    if padding_mode in ("zeros", "transparent"):
+        with_and_without_boxes(images, whole, theta[: len(whole)], **options, clip=False)
 
 
 # --- slopes -----------------------------------------------------------------------------------------------------------
@@ -120,8 +122,9 @@ def test_one_huge_entry(padding_mode, size, dtype, both):
         matrix[entry] = size
         images, boxes, theta = squares(matrix, dtype)
         options = {"padding_mode": padding_mode, "mode": mode}
-        (painted, of_images, _, of_theta), more = with_and_without_boxes(images, boxes, theta, **options)
-        assert all(result.isfinite().all() for result in (painted, of_images, of_theta, *more))
+        for clip in (True, False) if padding_mode in ("zeros", "transparent") else (True,):
+            (painted, of_images, _, of_theta), more = with_and_without_boxes(images, boxes, theta, **options, clip=clip)
+            assert all(result.isfinite().all() for result in (painted, of_images, of_theta, *more))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -156,13 +159,24 @@ def test_any_theta_reads_within_the_source_only(matrix, padding_mode, mode):
     for dtype in DTYPES:
         images, boxes, theta = squares(matrix, dtype)
         images = among_nan(images + 1)
+        masks = among_nan(images[0, :1].expand(len(boxes), -1, -1) / 2)
+        bank = among_nan(images[..., :5, :7].expand(len(boxes), -1, -1, -1))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kernels, "backend_of", lambda *_: cpu)
             options = {"padding_mode": padding_mode, "mode": mode}
-            both_ways = with_and_without_boxes(images, boxes, theta, **options)
-        for painted, of_images, *_ in both_ways:
+            results = [
+                *with_and_without_boxes(images, boxes, theta, **options),
+                *with_and_without_boxes(images, boxes, theta, **options, alpha=masks),
+                *with_and_without_boxes(images, boxes, theta, mode=mode, alpha=masks, clip=False),
+                with_gradients(lambda i, p, t, o=(boxes,), m=mode: pasted(i, p, *o, t, m), images, bank, theta),
+            ]
+        for painted, of_images, *_ in results:
             assert ((painted >= 0) & (painted <= 2.01)).all()
             assert of_images.isfinite().all()
+
+
+def pasted(images, bank, boxes, theta, mode):
+    return kp.paste_patches(images, bank, boxes, theta=theta, mode=mode, clip=False)
 
 
 # --- far boxes --------------------------------------------------------------------------------------------------------
@@ -225,12 +239,15 @@ def random_scenes(draw):
             "mode": st.sampled_from(MODES),
             "align_corners": st.booleans(),
             "sequential": st.booleans(),
+            "clip": st.sampled_from([True, True, True, False]),  # which paints all over the image
         }
     ),
 )
 @settings(STEADY, max_examples=200)
 def test_random_scenes_equal_the_reference(scene, options):
     images, boxes, theta, obj_to_img = scene
+    if not options["clip"]:
+        options["padding_mode"] = "transparent"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "backend_of", lambda *_: Both(slack=100))  # mirrors of positions of thousands
         with_and_without_boxes(images, boxes, theta, obj_to_img, **options)
