@@ -32,11 +32,12 @@ def measured_peak(case: Case, key: str, objects: int, device: str, count: int) -
 def in_fresh_process(measure: Callable[..., int], *arguments: object) -> int | None:
     """What a function says in a process of its own; None if that did not survive.
 
-    The process is forked from one that has imported everything and run nothing: a fresh state without the wait.
+    The process is forked from one that has imported everything and run nothing: a fresh state without the wait. One
+    that uses CUDA cannot be forked.
     """
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
+    can_fork = "forkserver" in multiprocessing.get_all_start_methods() and not torch.cuda.is_available()
+    context = multiprocessing.get_context("forkserver" if can_fork else "spawn")
+    if can_fork:
         context.set_forkserver_preload(["benchmarks.memory", "benchmarks.reach"])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         try:

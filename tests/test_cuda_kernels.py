@@ -30,6 +30,7 @@ from kornia_patchaug.plan import Plan, Reads, Sampling, image_plan
 cuda_composite = import_module("kornia_patchaug.kernels.cuda.composite")
 cuda_sample = import_module("kornia_patchaug.kernels.cuda.sample")
 cuda_taps = import_module("kornia_patchaug.kernels.cuda.taps")
+pytestmark = pytest.mark.cuda
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TRUTH = [False, True]
 ROUNDING = {torch.float64: 1e-11, torch.float32: 1e-4}  # sums over a window come in another order
