@@ -38,7 +38,7 @@ from kornia_patchaug.visibility import share_seen
 Order = Literal["area", "rows"]
 ORDERS = ("area", "rows")
 SOFT, HARD = 32, 128  # pixels of a matte that is interpolated, and of one that is not
-GROW = 0.1  # as `affine_patches` has it
+GROW, MOST_GROW = 0.1, 0.5  # of holes, by which share of a box they are larger; the least is that of `affine_patches`
 ROUNDING = 1e-5  # of the share that is seen of an object: all of one may sum up to a little less than 1
 
 NO_OBJECTS = (
@@ -224,7 +224,7 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
         rows = rows[hides[rows].long().argsort(stable=True)]
         boxes, theta, obj_to_img, hides = (part[rows] for part in drawn)
         alpha = self._alpha(len(rows), boxes, flags)
-        options = *_options(flags)[:2], self._align_corners(flags), flags["clip"]
+        options = *_options(flags), self._align_corners(flags), flags["clip"]
         share = share_seen(boxes, theta, obj_to_img, alpha, hides.to(boxes.dtype), count, (height, width), *options)
         return torch.empty_like(share).index_put((rows,), share)
 
@@ -255,7 +255,7 @@ class PatchAugmentation(Bindable, RigidAffineAugmentationBase2D):
             patch_size=flags["patch_size"],
             clip=flags["clip"],
             fill=0.0 if labels and fill is not None else fill,
-            grow=0.0 if labels else GROW,  # a part of a pixel taken off would make a class of its own
+            grow=0.0 if labels else _grow(flags["feather"]),  # part of a pixel taken off would make a class of its own
         )
 
     def compute_transformation(self, input: Tensor, params: Params, flags: Params) -> Tensor:
@@ -337,7 +337,8 @@ class PatchAffine(PatchAugmentation):
         patch_size: ``(h, w)`` in pixels runs crop, warp and paste one after another, as in `affine_patches`.
         clip: paint each object within its box only, and not wherever it lands, as in `affine_patches`.
         fill: what an object leaves behind: a number, a colour, ``surroundings``, or None, as in `affine_patches`. With
-            one, objects that are gated off lie still among the others. Pixels of mask labels become 0.
+            one, objects that are gated off lie still among the others. Pixels of mask labels become 0. With a matte a
+            hole is larger than its box by ``feather / (1 - feather)``, 0.1 at least and 0.5 at most.
         matte: give each object soft edges, of a ``box`` or of the ``ellipse`` in it, as `soft_mattes` makes them.
             Labels of ellipses are the enclosing boxes of moved ellipses; mask labels have hard edges.
         feather: how wide the edges of mattes are, as a share of the half size.
@@ -509,6 +510,11 @@ def _painted(objects: Drawn, params: Params, flags: Params) -> Tensor:
     if flags["clip"]:
         return painted_pixels(objects.boxes, height, width)
     return objects.boxes.new_tensor([[0, 0, width, height]]).expand(len(objects.boxes), 4)
+
+
+def _grow(feather: float) -> float:
+    """By how much holes are larger, so that a matte is 1 at the edges of the box: a rim of the object would stay."""
+    return min(max(GROW, feather / (1 - feather) if feather < 1 else MOST_GROW), MOST_GROW)
 
 
 def _options(flags: Params) -> tuple[Mode, Padding]:

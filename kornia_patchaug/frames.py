@@ -87,12 +87,12 @@ def reached_pixels(
     with np.errstate(all="ignore"):
         scale = 1 if source_boxes is None else np.where(half > 0, src_half / half, 0)
         # src_from_dst, as `centred_matrices` has it: offset = linear (place - shift)
-        ratio = np.where(half[:, ::-1] > 0, half / half[:, ::-1], 0)  # x / y, y / x
-        own, cross = theta[:, (0, 1), (0, 1)] * scale, theta[:, (0, 1), (1, 0)] * ratio * scale
+        across = np.where(half[:, ::-1] > 0, src_half / half[:, ::-1], 0)  # x / y, y / x
+        own, cross = theta[:, (0, 1), (0, 1)] * scale, theta[:, (0, 1), (1, 0)] * across
         products = own[:, :1] * own[:, 1:], cross[:, :1] * cross[:, 1:]
         determinant, all_of_it = products[0] - products[1], abs(products[0]) + abs(products[1])
         inverse, other = own[:, ::-1] / determinant, -cross / determinant
-        offset = (patches[:, :2] + patches[:, 2:] - read[:, :2] - read[:, 2:]) / 2 - theta[:, :, 2] * half * scale
+        offset = (patches[:, :2] + patches[:, 2:] - read[:, :2] - read[:, 2:]) / 2 - theta[:, :, 2] * src_half
         reach = (patches[:, 2:] - patches[:, :2] + 1) / 2
         middle = inverse * offset + other * offset[:, ::-1] + (boxes[:, :2] + boxes[:, 2:]) / 2
         extent = abs(inverse) * reach + abs(other) * reach[:, ::-1]
@@ -133,14 +133,16 @@ def identity_theta(boxes: Tensor) -> Tensor:
     return torch.eye(2, 3, dtype=boxes.dtype, device=boxes.device).expand(len(boxes), 2, 3)
 
 
-def centred_matrices(theta: Tensor, half: Tensor) -> Tensor:
-    """``src_from_dst (N, 2, 3)`` in pixels from the box centre, of theta and the half sizes ``(N, 2)`` of its frame.
+def centred_matrices(theta: Tensor, half: Tensor, read: Tensor | None = None) -> Tensor:
+    """``src_from_dst (N, 2, 3)`` in pixels from the centres, of theta and the half sizes ``(N, 2)`` of its frame, and
+    of the frame that is read, if that is another.
 
-    The diagonal does not depend on the box, so that the identity is exact and a frame without width is no special case.
+    Else the diagonal does not depend on the box, so that the identity is exact and a frame without width is no special
+    case. All pixels of one without lead to one place of another.
     """
-    ratio = safe_ratio(half, half.flip(1))  # x / y, y / x
-    one = torch.ones_like(half[:, :1])
-    factors = torch.cat([one, ratio[:, :1], half[:, :1], ratio[:, 1:], one, half[:, 1:]], dim=1)
+    own, src = (torch.ones_like(half), half) if read is None else (safe_ratio(read, half), read)
+    across = safe_ratio(src, half.flip(1))  # x / y, y / x
+    factors = torch.stack([own[:, 0], across[:, 0], src[:, 0], across[:, 1], own[:, 1], src[:, 1]], dim=1)
     return theta * factors.view(-1, 2, 3)
 
 

@@ -222,9 +222,7 @@ def crop_patches(
         tensor([[[[ 3.,  4.],
                   [11., 12.]]]])
     """
-    if not isinstance(boxes, Tensor) or boxes.ndim == 3:
-        check_images("images", images)
-        boxes, obj_to_img = as_flat(boxes, obj_to_img, len(images))
+    boxes, obj_to_img = _flattened(images, boxes, obj_to_img)
     size = as_size("size", size)
     return _crop_patches(images, boxes, obj_to_img, *(size, mode, padding_mode, align_corners))
 
@@ -353,9 +351,7 @@ def paste_patches(
         >>> kp.paste_patches(torch.zeros(1, 1, 1, 3), bank, box, theta=right, **options)
         tensor([[[[0., 8., 0.]]]])
     """
-    if not isinstance(boxes, Tensor) or boxes.ndim == 3:
-        check_images("images", images)
-        boxes, obj_to_img = as_flat(boxes, obj_to_img, len(images))
+    boxes, obj_to_img = _flattened(images, boxes, obj_to_img)
     padding = padding_mode or ("border" if clip else "transparent")
     given = images, patches, boxes, obj_to_img, theta, patch_index, alpha
     return _paste_patches(*given, *(mode, padding, align_corners, clip))
@@ -438,9 +434,7 @@ def transplant_patches(
         tensor([[[[1., 2., 0., 0.],
                   [4., 5., 0., 0.]]]])
     """
-    if not isinstance(boxes, Tensor) or boxes.ndim == 3:
-        check_images("images", images)
-        boxes, obj_to_img = as_flat(boxes, obj_to_img, len(images))
+    boxes, obj_to_img = _flattened(images, boxes, obj_to_img)
     given = images, boxes, obj_to_img, source, source_boxes, source_to_img, theta, alpha
     return _transplant_patches(*given, *(mode, padding_mode, align_corners, clip))
 
@@ -467,6 +461,14 @@ def _transplant_patches(
     objects = check_objects(images, boxes, obj_to_img, "identity" if theta is None else theta, alpha, pictures)
     objects, plan = planned(images, source, objects, sampling, RULES[padding_mode].surroundings, clip)
     return paint(source, images, *read_by(objects, plan))
+
+
+def _flattened(images: Tensor, boxes: BoxesLike, obj_to_img: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Boxes that come per image, flat; flat ones as they are."""
+    if isinstance(boxes, Tensor) and boxes.ndim != 3:
+        return boxes, obj_to_img
+    check_images("images", images)
+    return as_flat(boxes, obj_to_img, len(images))
 
 
 def sampling_of(mode: str, padding_mode: str, align_corners: bool, paddings: tuple[str, ...]) -> Sampling:

@@ -29,7 +29,8 @@ def layers(windows: Windows, areas: Windows) -> list[NDArray[np.int64]]:
     both = np.concatenate([painted, read])
     room = tuple((both[:, [TOP, LEFT]] + both[:, [HEIGHT, WIDTH]]).max(0, initial=0))
     for rows in np.split(paints, np.flatnonzero(np.diff(painted[paints, IMAGE])) + 1):
-        by_painting, by_reading = np.full(room, -1, np.int64), np.full(room, -1, np.int64)
+        small = np.min_scalar_type(-len(rows) - 1)
+        by_painting, by_reading = np.full(room, -1, small), np.full(room, -1, small)
         for n in rows:
             here, there = _rectangle(painted[n]), _rectangle(read[n])
             above = max(by_painting[here].max(), by_painting[there].max(initial=-1)) + 1

@@ -3,6 +3,7 @@ first; in one pass, or by Kornia's own crop and warp (``patch_size=``)."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,9 +29,11 @@ from kornia_patchaug.frames import (
 from kornia_patchaug.layers import layers
 from kornia_patchaug.objects import Objects
 from kornia_patchaug.plan import (
+    FIRST_X,
     LEFT,
     LOW_X,
     ORIGIN_X,
+    PICTURE,
     START,
     WIDTH,
     Beyond,
@@ -87,7 +90,7 @@ def planned(
         )
         windows[(there[:, 2:] <= there[:, :2]).any(1), WIDTH:START] = 0
         limits = last_pixels(source) - np.tile(origin, 2) if surroundings else _patches(objects, origin)
-        plan = replace(plan, reads=Reads.of(objects.host_picture, origin, limits), windows=Windows(windows))
+        plan = replace(plan, reads=Reads.of(source, objects.host_picture, origin, limits), windows=Windows(windows))
     return (
         (objects, plan)
         if objects.alpha is None or objects.alpha.ndim == 1
@@ -104,11 +107,15 @@ def _with_alpha(alpha: Tensor, objects: Objects, plan: Plan) -> tuple[Objects, P
     sampling, alpha_boxes = plan.sampling._replace(by_reach=False), objects.source_boxes
     if alpha.ndim == 4:
         reads, alpha_boxes = Reads.whole(alpha), whole_boxes(alpha, objects.boxes)
+        if sampling.align_corners:  # one place of a frame without width, whatever theta: the middle
+            read = objects.boxes if objects.source_boxes is None else objects.source_boxes
+            flat = (half_sizes(objects.boxes, True) == 0) & (half_sizes(read, True) == 0)
+            alpha_boxes = torch.where(flat.repeat(1, 2), centres(alpha_boxes).repeat(1, 2), alpha_boxes)
         beyond = Beyond.MIRROR if sampling.beyond == Beyond.MIRROR else Beyond.NEAREST
     else:
         alpha = alpha[:, None] if alpha.is_floating_point() else alpha[:, None].view(torch.uint8)
         origin = plan.reads.host[:, ORIGIN_X:LOW_X]
-        reads = Reads.of(np.arange(len(alpha)), origin, _patches(objects, origin))
+        reads = Reads.of(alpha, np.arange(len(alpha)), origin, _patches(objects, origin))
         beyond = Beyond.NEAREST if plan.sampling.by_reach else Beyond.ZERO
     opacity = Plan(reads, plan.windows, sampling._replace(beyond=beyond), box_coverage=False)
     return objects._replace(alpha=alpha, alpha_boxes=alpha_boxes), replace(plan, opacity=opacity)
@@ -150,11 +157,19 @@ def paint_in_turn(canvas: Tensor, objects: Objects, plan: Plan, size: tuple[int,
     """Paint objects of which each reads the canvas as those before it left it."""
     if size is None and kernels.is_fused(canvas.device):
         return kernels.paint(None, canvas, *read_by(objects, plan))
-    areas = read_areas(canvas, objects, plan)
+    areas, picture = read_areas(canvas, objects, plan), kernels.Canvas(canvas, objects.boxes.dtype)
     plan = replace(plan, read_areas=areas)
     for rows in layers(plan.windows, areas):
-        canvas = paint_objects(canvas, objects.select(torch.from_numpy(rows)), plan.rows(rows), size)
-    return canvas
+        some, of_some = objects.select(torch.from_numpy(rows)), plan.rows(rows)
+        kernels.composite(picture, *_read(picture, some, of_some, size), of_some.windows)
+    return _as_it_came(picture.finished(), canvas)
+
+
+def _as_it_came(painted: Tensor, images: Tensor) -> Tensor:
+    """In the dtype and memory format of images."""
+    if images.dtype == painted.dtype and images.is_contiguous():
+        return painted
+    return torch.empty_like(images).copy_(painted)
 
 
 def paint_peeled(images: Tensor, objects: Objects, plan: Plan, size: tuple[int, int] | None, fill: Fill) -> Tensor:
@@ -162,63 +177,89 @@ def paint_peeled(images: Tensor, objects: Objects, plan: Plan, size: tuple[int, 
 
     So each is read as those above it left it. Objects of a layer, which are apart, go together.
     """
-    areas, (opacity, boxes, holes) = read_areas(images, objects, plan), _holes(images, objects, plan, fill.grow)
-    plan, upside_down = replace(plan, read_areas=areas), np.arange(len(areas.host))[::-1]
-    hole_of, pieces = opacity.split(holes.areas.tolist()), dict[tuple[int, int], Tensor]()
-    picture, channels = images.to(opacity.dtype, memory_format=torch.contiguous_format, copy=True), images.shape[1]
-    for layer in layers(holes.rows(upside_down), areas.rows(upside_down)):
+    areas, (holes, of_holes) = read_areas(images, objects, plan), _holes(images, objects, plan, fill.grow)
+    picture, upside_down = kernels.Canvas(images, objects.boxes.dtype), np.arange(len(areas.host))[::-1]
+    places, room = packed(areas)
+    aside = kernels.Canvas.blank((1, images.shape[1], *room), objects.boxes)
+    known, crops, order = torch.ones_like(images[:, :1], dtype=torch.uint8), list[Tensor](), list[int]()
+    masked = plan.opacity is not None and objects.alpha_boxes is None  # read where the object is, as mattes are not
+    for layer in layers(of_holes.windows.rows(upside_down), areas.rows(upside_down)):
         rows = np.sort(upside_down[layer])
-        there, counts = torch.from_numpy(rows), plan.windows.areas[rows].tolist()
-        values, coverage = _read(picture, objects.select(there), plan.rows(rows), size)
-        of_layer = *values.flatten().split(counts * channels), *coverage.split(counts)
-        pieces.update(((c, n), of_layer[c * len(rows) + k]) for c in range(channels + 1) for k, n in enumerate(rows))
-        of_holes = torch.cat([opacity[:0], *(hole_of[n] for n in rows)])
-        picture = fill_holes(picture, of_holes, boxes[there.to(boxes.device)], holes.rows(rows), fill.shown)
-    in_order = [values.flatten()[:0], *(pieces[key] for key in sorted(pieces))]  # no objects have gradients too
-    flat = torch.cat(in_order).view(channels + 1, plan.windows.total)
-    painted = kernels.composite(picture, flat[:-1], flat[-1], plan.windows, in_place=True)
-    if images.dtype == painted.dtype and images.is_contiguous():
-        return painted
-    return torch.empty_like(images).copy_(painted)
+        if size is None:
+            picture.copy_to(aside, areas.rows(rows), places.rows(rows))
+        else:
+            paints = rows[plan.windows.areas[rows] > 0]
+            crops.append(_cropped(picture.copied(), objects.select(torch.from_numpy(paints)), plan.rows(paints), size))
+            order += paints.tolist()
+        fill_holes(picture, known, holes.select(torch.from_numpy(rows)), of_holes.rows(rows), fill.shown, masked)
+    if size is None:
+        host = plan.reads.host.copy()
+        host[:, PICTURE] = 0
+        host[:, ORIGIN_X:LOW_X] += places.host[:, LEFT:WIDTH] - areas.host[:, LEFT:WIDTH]
+        kernels.paint(aside.finished(), picture, *read_by(objects, replace(plan, reads=Reads(host))))
+    else:
+        kernels.composite(
+            picture, *_laid_over(torch.cat(crops), objects, plan, np.array(order, np.int64)), plan.windows
+        )
+    return _as_it_came(picture.finished(), images)
 
 
-def _holes(images: Tensor, objects: Objects, plan: Plan, grow: float) -> tuple[Tensor, Tensor, Windows]:
-    """The opacity ``(P,)`` of objects where they are, by which they are taken off, and the boxes and windows of that.
+def packed(areas: Windows) -> tuple[Windows, tuple[int, int]]:
+    """Places for areas side by side on one sheet, in shelves, and the height and width of that."""
+    sides = areas.host[:, WIDTH:START]
+    width, order = max(sides[:, 0].max(initial=1), math.isqrt(areas.total)), (-sides[:, 1]).argsort(kind="stable")
+    first, left, top, below = np.zeros_like(sides), 0, 0, 1
+    for n in order.tolist():
+        across, down = sides[n].tolist()
+        if left + across > width:
+            left, top = 0, below
+        first[n], left, below = (left, top), left + across, max(below, top + down)
+    return Windows.of(np.zeros(len(sides), np.int64), first, first + sides), (below, int(width))
+
+
+def _holes(images: Tensor, objects: Objects, plan: Plan, grow: float) -> tuple[Objects, Plan]:
+    """Objects where they are, and with which opacity they are taken off.
 
     Mattes end short of their object: a rim of it would stay. So where one moves, its box and alpha are larger.
     """
-    boxes, host, alpha, soft = objects.boxes, objects.host_boxes, objects.alpha, plan.opacity is not None
-    if alpha is not None and plan.opacity is not None:
+    boxes, host, read, opacity = objects.boxes, objects.host_boxes, objects.alpha_boxes, plan.opacity
+    if objects.alpha is not None and opacity is not None:
         moves = (objects.host_theta != np.eye(2, 3)).any((1, 2))[:, None] * (grow / 2)
         host = host + moves * (host[:, [2, 3, 2, 3]] - host[:, [0, 1, 0, 1]]) * (-1, -1, 1, 1)
         more = torch.from_numpy(moves).to(boxes) * (boxes[:, 2:] - boxes[:, :2])
-        boxes, reads = boxes + torch.cat([-more, more], dim=1), plan.opacity.reads
-        pictures, read = alpha, objects.boxes if objects.alpha_boxes is None else objects.alpha_boxes
-    else:
-        pictures = boxes.new_ones(1, 1, 1, 1)
-        reads, read = Reads.of(np.zeros(len(boxes), np.int64), 0, last_pixels(pictures)), whole_boxes(pictures, boxes)
-    height, width = images.shape[2:]
-    painted = painted_pixels(host, height, width)
-    there = readable_pixels(objects, images)
+        boxes, read = (
+            boxes + torch.cat([-more, more], dim=1),
+            boxes if read is None else whole_boxes(objects.alpha, boxes),
+        )
+    painted, there = painted_pixels(host, *images.shape[2:]), readable_pixels(objects, images)
     painted[(there[:, 2:] <= there[:, :2]).any(1)] = 0
     holes = Windows.of(objects.host_image, painted[:, :2], painted[:, 2:])
-    mirrored = plan.opacity is not None and plan.opacity.sampling.beyond == Beyond.MIRROR  # as where it is painted
-    sampling = plan.sampling._replace(beyond=Beyond.MIRROR if mirrored else Beyond.NEAREST, by_reach=False)
-    of_holes = Plan(reads, holes, sampling, box_coverage=True)
-    opacity = kernels.sample(pictures, identity_theta(boxes), boxes, of_holes, read)[0][0]
-    if alpha is not None and not soft:
-        opacity = opacity * kernels.opacity_of_pixels(alpha, objects.theta, boxes, of_holes)
-    return opacity, boxes, holes
+    if opacity is not None:
+        beyond = Beyond.MIRROR if opacity.sampling.beyond == Beyond.MIRROR else Beyond.NEAREST  # as where it is painted
+        opacity = replace(opacity, windows=holes, sampling=opacity.sampling._replace(beyond=beyond))
+    of_holes = Plan(plan.reads, holes, plan.sampling, box_coverage=True, opacity=opacity)
+    return objects._replace(boxes=boxes, theta=identity_theta(boxes), alpha_boxes=read), of_holes
 
 
-def _read(canvas: Tensor, objects: Objects, plan: Plan, size: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+def _read(
+    canvas: Tensor | kernels.Canvas, objects: Objects, plan: Plan, size: tuple[int, int] | None
+) -> tuple[Tensor, Tensor]:
     """What is painted of each window pixel, ``(C, P)``, and its opacity ``(P,)``."""
     if size is None:
         return kernels.sample_opaque(canvas, *read_by(objects, plan))
     paints = np.flatnonzero(plan.windows.areas)
-    if len(paints) < len(plan.windows.areas):
-        objects, plan = objects.select(torch.from_numpy(paints)), plan.rows(paints)
-    patches = _warped(_cropped(canvas, objects, plan, size), objects, plan)
+    pictures = canvas.copied() if isinstance(canvas, kernels.Canvas) else canvas
+    crops = _cropped(pictures, objects.select(torch.from_numpy(paints)), plan.rows(paints), size)
+    return _laid_over(crops, objects, plan, paints)
+
+
+def _laid_over(crops: Tensor, objects: Objects, plan: Plan, paints: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """The same of crops, of the rows ``paints`` in their order, which are those that paint anything."""
+    order = paints.argsort()
+    rows = paints[order]
+    if len(rows) < len(plan.windows.areas):
+        objects, plan = objects.select(torch.from_numpy(rows)), plan.rows(rows)
+    patches = _warped(crops[torch.from_numpy(order).to(crops.device)], objects, plan)
     sampling = plan.sampling._replace(beyond=Beyond.NEAREST, by_reach=False)
     laid_over = Plan(Reads.whole(patches), plan.windows, sampling, box_coverage=True)
     whole = whole_boxes(patches, objects.boxes)
@@ -234,7 +275,7 @@ def read_areas(images: Tensor, objects: Objects, plan: Plan) -> Windows:
     """The pixels that each object may read of its image, as windows."""
     boxes, theta = torch.from_numpy(objects.host_boxes), torch.from_numpy(objects.host_theta)
     window, reads = torch.from_numpy(plan.windows.host), plan.reads.host
-    limits = reads[:, LOW_X:] + np.tile(reads[:, ORIGIN_X:LOW_X], 2)
+    limits = reads[:, FIRST_X:] + np.tile(reads[:, ORIGIN_X:LOW_X], 2)
     first, last = torch.from_numpy(limits.clip(0, np.tile(last_pixels(images)[2:], 2))).double().split(2, dim=1)
     low, high = first, last
     if plan.sampling.beyond != Beyond.MIRROR:  # which may lead from anywhere to anywhere
@@ -253,7 +294,7 @@ def cut_out(images: Tensor, objects: Objects, size: tuple[int, int], sampling: S
     count, (height, width) = len(objects.boxes), size
     first = whole_pixels(objects.host_boxes)[:, :2]
     limits = last_pixels(images) - np.concatenate((first, first), axis=1)
-    reads = Reads.of(objects.host_image, first, limits)
+    reads = Reads.of(images, objects.host_image, first, limits)
     plan = Plan(reads, Windows.regular(count, height, width), sampling, box_coverage=False)
     target = objects.boxes.new_tensor([[0, 0, width, height]]).expand(count, 4)
     values, _ = kernels.sample(images, identity_theta(objects.boxes), target, plan, objects.boxes)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # where the object's pixels start in flat buffers.
 IMAGE, LEFT, TOP, WIDTH, HEIGHT, START = range(6)
 # The columns of Reads: the picture that is read, its pixel that coordinates count from, and counted from that the first
-# and the last pixel that may be read.
-PICTURE, ORIGIN_X, ORIGIN_Y, LOW_X, LOW_Y, HIGH_X, HIGH_Y = range(7)
+# and the last pixel that may be read, of which the picture has those from the next to the last two.
+PICTURE, ORIGIN_X, ORIGIN_Y, LOW_X, LOW_Y, HIGH_X, HIGH_Y, FIRST_X, FIRST_Y, LAST_X, LAST_Y = range(11)
 
 
 class Beyond(IntEnum):
@@ -85,19 +85,24 @@ class Table:
 
 
 class Reads(Table):
-    """What each object reads, ``(N, 7)``: picture, origin (x, y), limits (x0, y0, x1, y1)."""
+    """What each object reads, ``(N, 11)``: picture, origin (x, y), limits (x0, y0, x1, y1), and what there is."""
 
     @classmethod
-    def of(cls, picture: NDArray[np.int64], origin: NDArray[np.number] | int, limits: NDArray[np.number]) -> Reads:
-        """Of pictures ``(N,)``, origins ``(N, 2)`` and limits ``(N, 4)`` or ``(4,)``."""
-        host = np.empty((len(picture), 7), np.int64)
-        host[:, PICTURE], host[:, ORIGIN_X:LOW_X], host[:, LOW_X:] = picture, origin, limits
+    def of(
+        cls, pictures: Tensor, which: NDArray[np.int64], origin: NDArray[np.number] | int, limits: NDArray[np.number]
+    ) -> Reads:
+        """Of pictures ``(S, C, H, W)``, which of them ``(N,)``, origins ``(N, 2)``, limits ``(N, 4)`` or ``(4,)``."""
+        host = np.empty((len(which), 11), np.int64)
+        host[:, PICTURE], host[:, ORIGIN_X:LOW_X], host[:, LOW_X:FIRST_X] = which, origin, limits
+        origin, last = host[:, ORIGIN_X:LOW_X], last_pixels(pictures)[2:]
+        np.maximum(host[:, LOW_X:HIGH_X], -origin, out=host[:, FIRST_X:LAST_X])
+        np.minimum(host[:, HIGH_X:FIRST_X], last - origin, out=host[:, LAST_X:])
         return cls(host)
 
     @classmethod
     def whole(cls, pictures: Tensor) -> Reads:
         """Object n reads all of picture n."""
-        return cls.of(np.arange(len(pictures)), 0, last_pixels(pictures))
+        return cls.of(pictures, np.arange(len(pictures)), 0, last_pixels(pictures))
 
 
 class Windows(Table):
@@ -129,6 +134,11 @@ class Windows(Table):
     def rows(self, rows: NDArray[np.int64]) -> Windows:
         """The windows of some objects, laid out anew."""
         return Windows(self.host[rows])
+
+    def repeated(self, numbers: Tensor) -> Tensor:
+        """A number of each object ``(N,)`` for each of its flat pixels, ``(P,)``."""
+        areas = torch.from_numpy(self.areas).to(numbers.device)
+        return numbers.repeat_interleave(areas, output_size=self.total)
 
     def slices(self) -> list[tuple[int, slice, slice, slice]]:
         """Each window as an index into ``(B, C, H, W)``."""
@@ -190,7 +200,7 @@ def image_plan(
     inside = painted_pixels(boxes, height, width) if painted is None else painted
     first, stop = inside[:, :2], inside[:, 2:]
     limits = (0, 0, width, height) if surroundings else whole_pixels(boxes)
-    reads = Reads.of(image, first, limits - np.concatenate((first, first + 1), axis=1))
+    reads = Reads.of(images, image, first, limits - np.concatenate((first, first + 1), axis=1))
     return Plan(reads, Windows.of(image, first, stop), sampling, box_coverage=painted is None)
 
 

@@ -124,9 +124,8 @@ def share_seen(
         return values[0], plan.windows
 
     def light_through(opacity: Tensor) -> Tensor:
-        if hides is not None:
-            opacity = opacity * hides.repeat_interleave(torch.from_numpy(windows.areas).to(hides.device))
-        return kernels.light(opacity, windows, (count, height, width))
+        hidden = opacity if hides is None else opacity * windows.repeated(hides)
+        return kernels.light(hidden, windows, (count, height, width))
 
     total = _sums(*shown(False, far))
     own, windows = shown(clip, None)

@@ -82,6 +82,17 @@ def data():
     return picture(), MASKS.clone(), XYXY.clone(), POINTS.clone(), CLASSES.clone()
 
 
+GROWS = {
+    0.0: 0.1,
+    0.1: 1 / 9,
+    0.2: 0.25,
+    0.4: 0.5,
+    0.5: 0.5,
+    0.7: 0.5,
+    1.0: 0.5,
+}  # feather / (1 - feather), from 0.1 to 0.5
+
+
 def matte_of(count, options, labels=False):
     """The alpha of an augmentation: soft for pixels, hard for labels."""
     if options.get("matte") is None:
@@ -95,8 +106,8 @@ def by_function(images, options, theta=THETA, rows=(0, 1, 2, 3), labels=False):
     rows = list(rows)
     words = {k: v for k, v in options.items() if k not in ("matte", "feather", "resample", "order", "min_visible")}
     words["mode"] = "nearest" if labels else options.get("resample", "bilinear")
-    if labels and "fill" in words:
-        words |= {"fill": 0.0, "grow": 0.0}
+    if "fill" in words:
+        words |= {"fill": 0.0, "grow": 0.0} if labels else {"grow": GROWS[options.get("feather", 0.2)]}
     alpha = matte_of(len(rows), options, labels)
     return kp.affine_patches(images, BOXES[rows], theta[rows], TWO_EACH[rows], alpha=alpha, **words)
 

@@ -70,10 +70,9 @@ FILLS = {
 }
 
 
-def in_turn(*values: int, but: str = "") -> str:
+def in_turn(*values: int) -> str:
     """One of the kinds of boxes, which take turns: each meets every value of every option."""
-    kinds = [kind for kind in BOXES if kind != but]
-    return kinds[sum(values) % len(kinds)]
+    return list(BOXES)[sum(values) % len(BOXES)]
 
 
 @both_corners
@@ -110,12 +109,9 @@ PASTE_LIMITS = [*(limit for limit in LIMITS if limit[0] != "image"), (None, True
 @both_corners
 @both_modes
 def test_patches_of_a_bank_equal_the_oracle(mode, align_corners):
-    turn, but = (
-        2 * MODES.index(mode) + 3 * align_corners,
-        "one pixel" if align_corners else "",
-    )  # of which frames have no width
+    turn = 2 * MODES.index(mode) + 3 * align_corners
     for (k, (padding_mode, clip)), (m, form) in itertools.product(enumerate(PASTE_LIMITS), enumerate(FORMS)):
-        images, boxes, theta, obj_to_img = rounded_scene(in_turn(turn, k, m, but=but))
+        images, boxes, theta, obj_to_img = rounded_scene(in_turn(turn, k, m))
         assert_equals_the_oracle(
             *("paste_patches", images, BANK, boxes, obj_to_img),
             theta=None if (k + m) % 4 == 0 else theta,
@@ -128,13 +124,28 @@ def test_patches_of_a_bank_equal_the_oracle(mode, align_corners):
         )
 
 
+@pytest.mark.parametrize("shape", [(2, 2, 2, 3), (1, 2, 1, 1)])
+@both_kernels
+@both_modes
+def test_a_box_of_one_column_of_centres_has_one_place_in_its_frame(mode, kernels, shape, monkeypatch):
+    """With ``align_corners`` u is 0 all over a box that is a pixel wide; theta reads there, or aside of it."""
+    monkeypatch.setenv("KORNIA_PATCHAUG_KERNELS", kernels)
+    images, boxes, theta, obj_to_img = rounded_scene("one pixel")
+    bank, index = random(*shape, seed=7), PATCH_INDEX % shape[0]
+    for padding_mode, clip in PASTE_LIMITS:
+        options = {"patch_index": index, "mode": mode, "padding_mode": padding_mode, "clip": clip}
+        for moved in (None, theta):
+            given = images, bank, boxes, obj_to_img
+            assert_equals_the_oracle("paste_patches", *given, theta=moved, align_corners=True, **options)
+
+
 @both_corners
 @both_modes
 @pytest.mark.parametrize("places", SOURCE_BOXES)
 def test_transplants_equal_the_oracle(places, mode, align_corners):
-    turn, but = list(SOURCE_BOXES).index(places) + 2 * MODES.index(mode), "one pixel" if align_corners else ""
+    turn = list(SOURCE_BOXES).index(places) + 2 * MODES.index(mode)
     for (k, (padding_mode, clip)), (m, form) in itertools.product(enumerate(LIMITS), enumerate(FORMS)):
-        images, boxes, theta, obj_to_img = rounded_scene(in_turn(turn, k, m, but=but))
+        images, boxes, theta, obj_to_img = rounded_scene(in_turn(turn, k, m))
         count = len(boxes)
         assert_equals_the_oracle(
             *("transplant_patches", images, boxes, obj_to_img),

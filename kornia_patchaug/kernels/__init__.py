@@ -10,19 +10,30 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 import kornia_patchaug.kernels.reference as reference
 from kornia_patchaug.kernels.backend import Backend, Found, Fused, Inputs, Maybe, Read, Sampled, Wanted
+from kornia_patchaug.kernels.canvas import Canvas, Sheet
+from kornia_patchaug.kernels.grads import apply, once
 from kornia_patchaug.plan import Plan, Windows
 
-__all__ = ["backend_of", "composite", "is_fused", "light", "opacity_of_pixels", "paint", "sample", "sample_opaque"]
+__all__ = [
+    "Canvas",
+    "backend_of",
+    "composite",
+    "is_fused",
+    "light",
+    "opacity_of_pixels",
+    "paint",
+    "sample",
+    "sample_opaque",
+]
 
 log = logging.getLogger("kornia_patchaug")
 
@@ -33,8 +44,10 @@ NATIVE = {
     "cuda": ("kornia_patchaug.kernels.cuda", "triton", "CUDA builds of torch bring it"),
 }
 
+Pictures = TypeVar("Pictures", Tensor, Canvas)
 
-def sample(source: Tensor, theta: Tensor, boxes: Tensor, plan: Plan, source_boxes: Maybe = None) -> Sampled:
+
+def sample(source: Tensor | Canvas, theta: Tensor, boxes: Tensor, plan: Plan, source_boxes: Maybe = None) -> Sampled:
     """Values ``(C, P)`` and coverage ``(P,)`` of every window pixel, as `reference.sample` defines them.
 
     Each object's theta ``(N, 2, 3)`` maps its box in ``boxes`` to that in ``source_boxes``, or to the same place of the
@@ -43,28 +56,31 @@ def sample(source: Tensor, theta: Tensor, boxes: Tensor, plan: Plan, source_boxe
     # Coverage depends on the edges of boxes, and by reach on what is read. Else composite need not keep what it covers.
     varies = plan.box_coverage and boxes.requires_grad
     varies = varies or (plan.sampling.by_reach and any(_vary(theta, boxes, source_boxes)))
-    sampled: Sampled = _apply(_Sample, source, theta, boxes, source_boxes, plan, varies)
-    return sampled
+    given, sheet = _of(source)
+    values, coverage, thread = apply(_Sample, given, theta, boxes, source_boxes, plan, varies, sheet)
+    if isinstance(source, Canvas):
+        source.thread = thread
+    return values, coverage
 
 
-def composite(canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, in_place: bool = False) -> Tensor:
-    """The canvas, or if not ``in_place`` a new one, with the windows painted over it in row order, as
-    `reference.composite` defines it."""
+def composite(canvas: Pictures, values: Tensor, opacity: Tensor, windows: Windows) -> Pictures:
+    """The canvas with the windows painted over it in row order, as `reference.composite` defines it: a new one of a
+    tensor, a `Canvas` itself."""
     keep = opacity.requires_grad and torch.is_grad_enabled()
-    painted: Tensor = _apply(_Composite, canvas, values, opacity, windows, keep, in_place)
-    return painted
+    given, sheet = _of(canvas)
+    return _go_on(canvas, apply(_Composite, given, values, opacity, windows, keep, sheet))
 
 
 def paint(
     source: Maybe,
-    canvas: Tensor,
+    canvas: Pictures,
     theta: Tensor,
     boxes: Tensor,
     plan: Plan,
     alpha: Maybe = None,
     source_boxes: Maybe = None,
     alpha_boxes: Maybe = None,
-) -> Tensor:
+) -> Pictures:
     """*sample* from the source, then *composite* over the canvas.
 
     ``alpha``: the opacity A of each object ``(N,)``, or pictures of it ``(S, 1, h, w)`` that are read in
@@ -78,18 +94,30 @@ def paint(
         keep = by_theta or any(_vary(boxes, alpha, read_boxes, alpha_boxes))
         read = Read.PAINTED if source is None else Read.CANVAS if source is canvas else Read.SOURCE
         opacity = alpha[:, None] if alpha is not None and plan.opacity is None else alpha
-        given = source if read is Read.SOURCE else None, theta, boxes, source_boxes, canvas, opacity, alpha_boxes
-        painted: Tensor = _apply(
-            _Paint, *given, _Way(plan, read, keep and torch.is_grad_enabled(), cast("Fused", backend))
-        )
-        return painted
+        given, sheet = _of(canvas)
+        way = _Way(plan, read, keep and torch.is_grad_enabled(), cast("Fused", backend), sheet)
+        source = source if read is Read.SOURCE else None
+        return _go_on(canvas, apply(_Paint, source, theta, boxes, source_boxes, given, opacity, alpha_boxes, way))
     assert source is not None
     values, opacity = sample_opaque(source, theta, boxes, plan, alpha, source_boxes, alpha_boxes)
     return composite(canvas, values, opacity, plan.windows)
 
 
+def _of(pictures: Tensor | Canvas) -> tuple[Tensor, Sheet | None]:
+    """What autograd sees of pictures, and the sheet that a canvas has."""
+    return (pictures.thread, pictures.sheet) if isinstance(pictures, Canvas) else (pictures, None)
+
+
+def _go_on(pictures: Pictures, made: Tensor) -> Pictures:
+    """What was made of pictures: the thread of a canvas."""
+    if isinstance(pictures, Canvas):
+        pictures.thread = made
+        return pictures
+    return made
+
+
 def sample_opaque(
-    source: Tensor,
+    source: Tensor | Canvas,
     theta: Tensor,
     boxes: Tensor,
     plan: Plan,
@@ -109,14 +137,13 @@ def opacity_of_pixels(alpha: Tensor, theta: Tensor, boxes: Tensor, plan: Plan, a
     """The opacity A of each window pixel, ``(P,)``."""
     if plan.opacity is not None:
         return sample(alpha, theta, boxes, plan.opacity, alpha_boxes)[0][0]
-    areas = torch.from_numpy(plan.windows.areas).to(alpha.device)
-    return alpha.repeat_interleave(areas, output_size=plan.windows.total)
+    return plan.windows.repeated(alpha)
 
 
 def light(opacity: Tensor, windows: Windows, size: tuple[int, int, int]) -> Tensor:
     """How much of each painted pixel is seen once all are painted, ``(P,)``: the product of 1 less the opacity of those
     above it, in ``B`` images of ``(H, W)``, the three numbers of ``size``."""
-    through: Tensor = _apply(_Light, opacity, windows, size)
+    through: Tensor = apply(_Light, opacity, windows, size)
     return through
 
 
@@ -164,29 +191,34 @@ def _warn(why: str) -> None:
 
 class _Sample(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, source: Tensor, *others: Any) -> Sampled:
-        theta, boxes, source_boxes, plan, varies = others
-        inputs = Inputs(source, theta, boxes, source_boxes)
+    def forward(ctx: Any, source: Tensor, *others: Any) -> tuple[Tensor, Tensor, Maybe]:
+        theta, boxes, source_boxes, plan, varies, sheet = others
+        inputs = Inputs(source if sheet is None else sheet.pixels, theta, boxes, source_boxes)
         values, coverage = backend_of(source.device, plan.windows.total).sample(inputs, plan)
         ctx.set_materialize_grads(False)
         if not varies:
             ctx.mark_non_differentiable(coverage)
-        ctx.plan, ctx.shape = plan, source.shape
-        ctx.save_for_backward(_needed(source, plan) if any(ctx.needs_input_grad) else None, *inputs[1:])
-        return values, coverage
+        ctx.plan, ctx.sheet = plan, sheet
+        needed = sheet.kept(plan.read_areas) if sheet is not None and any(ctx.needs_input_grad[1:4]) else source
+        ctx.save_for_backward(needed, *inputs[1:])
+        return values, coverage, None if sheet is None else source.new_empty(0)
 
     @staticmethod
-    def backward(ctx: Any, grad_values: Maybe, grad_coverage: Maybe) -> Found:
+    def backward(ctx: Any, grad_values: Maybe, grad_coverage: Maybe, _: Maybe) -> Found:
         if grad_values is None and grad_coverage is None:
-            return (None,) * 6
+            return (None,) * 7
         needed, *others = ctx.saved_tensors
-        wanted = Wanted(*ctx.needs_input_grad[:4])
+        wanted, sheet, plan = Wanted(*ctx.needs_input_grad[:4]), ctx.sheet, ctx.plan
 
         def gradients() -> Found:
-            inputs = Inputs(_restored(needed, ctx.shape, ctx.plan), *others)
-            return backend_of(needed.device).sample_backward(grad_values, grad_coverage, inputs, ctx.plan, wanted)
+            source, into = needed, None
+            if sheet is not None:
+                into = sheet.gradient(needed)
+                source = sheet.restored(needed, plan.read_areas) if any(wanted[1:4]) else into
+            inputs = Inputs(source, *others)
+            return backend_of(needed.device).sample_backward(grad_values, grad_coverage, inputs, plan, wanted, into)
 
-        return *_once(gradients, grad_values, grad_coverage, needed, *others), None, None
+        return *once(gradients, grad_values, grad_coverage, needed, *others), None, None, None
 
 
 def _vary(*tensors: Maybe) -> Iterator[bool]:
@@ -194,61 +226,30 @@ def _vary(*tensors: Maybe) -> Iterator[bool]:
     return (t is not None and t.requires_grad for t in tensors)
 
 
-def _apply(function: type[torch.autograd.Function], *args: Any) -> Any:
-    """``function.apply``, or where no gradient is recorded its forward alone, in a fraction of a small call's time."""
-    if torch.is_grad_enabled() or forward_ad._current_level >= 0:
-        return function.apply(*args)  # which refuses forward mode
-    return function.forward(_Forgetful(), *args)
-
-
-class _Forgetful:
-    """Stands for the context of an autograd function where no gradient is recorded."""
-
-    needs_input_grad = ()
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: None
-
-
-def _needed(source: Tensor, plan: Plan) -> Tensor:
-    """The source, or only what can be read of it: not a batch for each layer of objects."""
-    if plan.read_areas is None:
-        return source
-    return torch.cat([source[:0].flatten(), *(source[area].flatten() for area in plan.read_areas.slices())])
-
-
-def _restored(needed: Tensor, shape: torch.Size, plan: Plan) -> Tensor:
-    """The source, 0 where `_needed` left it out."""
-    if plan.read_areas is None:
-        return needed
-    source = needed.new_zeros(shape)
-    pieces = needed.split((plan.read_areas.areas * shape[1]).tolist())
-    for area, piece in zip(plan.read_areas.slices(), pieces, strict=True):
-        source[area] = piece.view_as(source[area])
-    return source
-
-
 class _Composite(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, canvas: Tensor, values: Tensor, opacity: Tensor, *others: Any) -> Tensor:
-        windows, keep, in_place = others
-        painted, under = backend_of(canvas.device).composite(canvas, values, opacity, windows, keep, in_place)
-        if in_place:
-            ctx.mark_dirty(canvas)
-        ctx.windows = windows
+        windows, keep, sheet = others
+        pixels, in_place = (canvas, False) if sheet is None else (sheet.pixels, True)
+        painted, under = backend_of(canvas.device).composite(pixels, values, opacity, windows, keep, in_place)
+        ctx.set_materialize_grads(False)
+        ctx.windows, ctx.sheet = windows, sheet
         ctx.save_for_backward(opacity, under)
-        return painted
+        return canvas.new_empty(0) if in_place else painted
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Found:
-        opacity, under = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[:3]
+    def backward(ctx: Any, grad: Maybe) -> Found:
+        (opacity, under), sheet = ctx.saved_tensors, ctx.sheet
+        if grad is None and sheet is None:
+            return (None,) * 6
+        wanted = ctx.needs_input_grad[0] and sheet is None, *ctx.needs_input_grad[1:3]
 
         def gradients() -> Found:
-            grads = backend_of(grad.device).composite_backward(grad, opacity, under, ctx.windows)
+            of = _carried_back(grad, sheet, opacity)
+            grads = backend_of(of.device).composite_backward(of, opacity, under, ctx.windows, sheet is not None)
             return tuple(g if want else None for g, want in zip(grads, wanted, strict=True))
 
-        return *_once(gradients, grad, opacity, under), None, None, None
+        return *once(gradients, grad, opacity, under), None, None, None
 
 
 class _Light(torch.autograd.Function):
@@ -273,7 +274,7 @@ class _Light(torch.autograd.Function):
             ones = painted.fill_(1)
             return (backend.composite_backward(ones, opacity, under, ctx.windows)[2],)
 
-        return *_once(gradients, grad, opacity), None, None
+        return *once(gradients, grad, opacity), None, None
 
 
 class _Way(NamedTuple):
@@ -283,6 +284,7 @@ class _Way(NamedTuple):
     read: Read
     keep: bool  # what the gradient with respect to opacity takes, and to boxes and theta through it
     backend: Fused
+    sheet: Sheet | None  # of a canvas that is painted in place
 
 
 class _Paint(torch.autograd.Function):
@@ -292,25 +294,35 @@ class _Paint(torch.autograd.Function):
         inputs = Inputs(canvas if source is None else source, theta, boxes, source_boxes)
         given = opacity if way.plan.opacity is None else Inputs(opacity, theta, boxes, opacity_boxes)
         painted: Tensor
-        painted, kept, sampled = way.backend.paint(inputs, canvas, given, way.plan, way.read, way.keep)
+        pixels, in_place = (canvas, False) if way.sheet is None else (way.sheet.pixels, True)
+        painted, kept, sampled = way.backend.paint(inputs, pixels, given, way.plan, way.read, way.keep, in_place)
+        ctx.set_materialize_grads(False)
         ctx.way = way
         ctx.save_for_backward(*inputs, opacity, opacity_boxes, sampled, kept)
-        return painted
+        return canvas.new_empty(0) if in_place else painted
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Found:
+    def backward(ctx: Any, grad: Maybe) -> Found:
         *inputs, opacity, opacity_boxes, sampled, kept = ctx.saved_tensors
         wanted, way = Wanted(*ctx.needs_input_grad[:7]), ctx.way  # the inputs are in the order of `Wanted`
-        given = grad, kept, Inputs(*inputs)
+        if grad is None and way.sheet is None:
+            return (None,) * 8
 
         def gradients() -> Found:
+            given = _carried_back(grad, way.sheet, kept), kept, Inputs(*inputs)
             if way.plan.opacity is not None:
                 read = Inputs(opacity, inputs[1], inputs[2], opacity_boxes)
                 return _paint_backward_of_read(*given, read, sampled, way, way.plan.opacity, wanted)
-            of_inputs, *others = way.backend.paint_backward(*given, opacity, way.plan, way.read, wanted)
+            options = way.plan, way.read, wanted, way.sheet is not None
+            of_inputs, *others = way.backend.paint_backward(*given, opacity, *options)
             return *of_inputs, *others, None
 
-        return *_once(gradients, grad, *inputs, opacity, opacity_boxes, sampled, kept), None
+        return *once(gradients, grad, *inputs, opacity, opacity_boxes, sampled, kept), None
+
+
+def _carried_back(grad: Maybe, sheet: Sheet | None, like: Tensor) -> Tensor:
+    """The gradient with respect to what was painted: what came, or that of a canvas, to be changed in place."""
+    return cast("Tensor", grad) if sheet is None else sheet.gradient(like)
 
 
 def _paint_backward_of_read(
@@ -320,7 +332,7 @@ def _paint_backward_of_read(
     is, and where it is read, count in the opacity of pixels."""
     opacity = way.backend.sample(read, plan)[0][0] if sampled is None else sampled
     through = wanted.opacity or wanted.theta or wanted.boxes or wanted.opacity_boxes
-    given = grad, kept, inputs, opacity, way.plan, way.read, wanted._replace(opacity=through)
+    given = grad, kept, inputs, opacity, way.plan, way.read, wanted._replace(opacity=through), way.sheet is not None
     painted, of_canvas, of_opacity = way.backend.paint_backward(*given)
     if of_opacity is None:
         return *painted, of_canvas, None, None
@@ -329,21 +341,3 @@ def _paint_backward_of_read(
     pairs = (painted.theta, found.theta), (painted.boxes, found.boxes)
     of_theta, of_boxes = (None if one is None or other is None else one + other for one, other in pairs)
     return painted.source, of_theta, of_boxes, painted.source_boxes, of_canvas, found.source, found.source_boxes
-
-
-def _once(gradients: Callable[[], Found], *inputs: Maybe) -> Found:
-    """Find gradients, so that to differentiate them again is an error."""
-    if not torch.is_grad_enabled():
-        return gradients()
-    found: Found = _apply(_Once, gradients, *inputs)
-    return found
-
-
-class _Once(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, gradients: Callable[[], Found], *inputs: Maybe) -> Found:
-        return tuple(gradients())
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> NoReturn:
-        raise RuntimeError("kornia_patchaug: there are no second derivatives.")

@@ -64,17 +64,26 @@ class Backend(Protocol):
         """A value for every window pixel."""
 
     def sample_backward(
-        self, grad_values: Maybe, grad_coverage: Maybe, inputs: Inputs, plan: Plan, wanted: Wanted
+        self,
+        grad_values: Maybe,
+        grad_coverage: Maybe,
+        inputs: Inputs,
+        plan: Plan,
+        wanted: Wanted,
+        into: Maybe = None,
     ) -> Gradients:
-        """The gradients with respect to the inputs."""
+        """The gradients with respect to the inputs; that of the source is added ``into`` a tensor, if one is given."""
 
     def composite(
         self, canvas: Tensor, values: Tensor, opacity: Tensor, windows: Windows, keep: bool, in_place: bool
     ) -> Composited:
         """The windows painted over the canvas, in row order."""
 
-    def composite_backward(self, grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows) -> Found:
-        """The gradients with respect to canvas, values and opacity; the last is empty if ``under`` is."""
+    def composite_backward(
+        self, grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows, in_place: bool = False
+    ) -> Found:
+        """The gradients with respect to canvas, which ``grad`` becomes if ``in_place``, values and opacity; the last is
+        empty if ``under`` is."""
 
 
 class Fused(Backend, Protocol):
@@ -83,17 +92,36 @@ class Fused(Backend, Protocol):
     ``inputs.source`` is the canvas, but for ``Read.SOURCE``.
     """
 
-    def paint(self, inputs: Inputs, canvas: Tensor, opacity: Opacity, plan: Plan, read: Read, keep: bool) -> Painted:
+    def paint(
+        self,
+        inputs: Inputs,
+        canvas: Tensor,
+        opacity: Opacity,
+        plan: Plan,
+        read: Read,
+        keep: bool,
+        in_place: bool = False,
+    ) -> Painted:
         """The painted canvas; what `paint_backward` needs of each flat pixel; and A where it is sampled.
 
         The second is empty unless to ``keep``, and for ``Read.PAINTED``; the third is None unless to ``keep``, and
-        sampled, as ``plan.opacity`` says.
+        sampled, as ``plan.opacity`` says. What reads a source of its own can be painted ``in_place``.
         """
 
     def paint_backward(
-        self, grad: Tensor, kept: Tensor, inputs: Inputs, opacity: Maybe, plan: Plan, read: Read, wanted: Wanted
+        self,
+        grad: Tensor,
+        kept: Tensor,
+        inputs: Inputs,
+        opacity: Maybe,
+        plan: Plan,
+        read: Read,
+        wanted: Wanted,
+        in_place: bool = False,
     ) -> tuple[Gradients, Maybe, Maybe]:
         """The gradients with respect to inputs, canvas and opacity, that of each object or of each flat pixel ``(P,)``.
+
+        That of the canvas is what ``grad`` becomes, if ``in_place``.
 
         Where the canvas is read, its gradient is whole and there is none with respect to the source.
         """

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kornia_patchaug.frames import centred_matrices, centres, clamped, half_sizes, safe_ratio
+from kornia_patchaug.frames import centred_matrices, centres, clamped, half_sizes
 from kornia_patchaug.kernels.backend import Composited, Found, Gradients, Inputs, Maybe, Sampled, Wanted
 from kornia_patchaug.plan import LEFT, LOW_X, ORIGIN_X, PICTURE, WIDTH, Beyond, Plan, Sampling, Windows
 
@@ -24,11 +24,10 @@ def frames(inputs: Inputs, plan: Plan) -> Tensor:
     device, align_corners = boxes.device, plan.sampling.align_corners
     box = boxes - plan.windows.on(device)[:, LEFT:WIDTH].repeat(1, 2)  # small numbers, and exact
     half = half_sizes(box, align_corners)
-    src_from_dst = centred_matrices(theta, half)
     if source_boxes is None:
-        return torch.cat([src_from_dst.flatten(1), centres(box), box], dim=1)
+        return torch.cat([centred_matrices(theta, half).flatten(1), centres(box), box], dim=1)
     read = source_boxes - plan.reads.on(device)[:, ORIGIN_X:LOW_X].repeat(1, 2)
-    src_from_dst = safe_ratio(half_sizes(read, align_corners), half)[..., None] * src_from_dst
+    src_from_dst = centred_matrices(theta, half, half_sizes(read, align_corners))
     return torch.cat([src_from_dst.flatten(1), centres(read), box], dim=1)
 
 
@@ -58,12 +57,10 @@ def sample(inputs: Inputs, plan: Plan) -> Sampled:
     qy = (c * dx + d * dy + ty) + src_y - 0.5
 
     reads = plan.reads.on(source.device)
-    index, origin, low, high = reads[:, PICTURE], reads[:, 1:3], reads[:, 3:5], reads[:, 5:7]
-    last = torch.tensor([width - 1, height - 1], device=source.device)
-    readable = torch.maximum(low, -origin), torch.minimum(high, last - origin)
-    integers = torch.stack([low, high, *readable, origin])  # (5, N, 2)
+    index, origin, *limits = reads.split([ORIGIN_X, 2, 2, 2, 2, 2], dim=1)
+    integers = torch.stack([*limits, origin])  # (5, N, 2)
     taps_x, taps_y = (_taps(q, integers[..., axis][:, obj], sampling) for axis, q in enumerate((qx, qy)))
-    plane = index[obj] * (channels * height)
+    plane = index[obj, PICTURE] * (channels * height)
     offsets, weights, absent = [], [], []
     for row, weight_y, outside_y in taps_y:
         for column, weight_x, outside_x in taps_x:
@@ -88,10 +85,16 @@ def sample(inputs: Inputs, plan: Plan) -> Sampled:
     return share * values, share * reach if sampling.by_reach else share
 
 
-def sample_backward(grad_values: Maybe, grad_coverage: Maybe, inputs: Inputs, plan: Plan, wanted: Wanted) -> Gradients:
-    """The gradients with respect to the inputs, by torch's own differentiation of `sample`."""
-    given = [grad_values, grad_coverage]
-    return _gradients(lambda inputs: list(sample(inputs, plan)), inputs, wanted, given)
+def sample_backward(
+    grad_values: Maybe, grad_coverage: Maybe, inputs: Inputs, plan: Plan, wanted: Wanted, into: Maybe = None
+) -> Gradients:
+    """The gradients with respect to the inputs, by torch's own differentiation of `sample`; that of the source is added
+    ``into`` a tensor, if one is given."""
+    found = _gradients(lambda inputs: list(sample(inputs, plan)), inputs, wanted, [grad_values, grad_coverage])
+    if into is None or found.source is None:
+        return found
+    into += found.source
+    return found._replace(source=None)
 
 
 def _gradients(
@@ -173,10 +176,10 @@ def composite(
     return put(where, torch.cat(finished[::-1], dim=1).to(canvas.dtype)), under
 
 
-def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows) -> Found:
+def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows, in_place: bool = False) -> Found:
     """The gradients with respect to canvas, values and opacity, from the top of each stack to its bottom.
 
-    That with respect to opacity is empty if ``under`` is.
+    The first is what ``grad`` becomes, if ``in_place``. That with respect to opacity is empty if ``under`` is.
     """
     where, steps = _stacks(windows, grad)
     state = grad[where].to(opacity.dtype)  # (C, U)
@@ -188,7 +191,8 @@ def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Wi
         if under.numel():
             grad_opacity[painted] = -(at_depth * under[:, painted]).sum(0)
         state = torch.cat([(1 - opacity[painted]) * at_depth, state[:, len(painted) :]], dim=1)
-    return grad.index_put(where, state.to(grad.dtype)), grad_values, grad_opacity
+    put = grad.index_put_ if in_place else grad.index_put
+    return put(where, state.to(grad.dtype)), grad_values, grad_opacity
 
 
 def _stacks(windows: Windows, canvas: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], list[tuple[Tensor, int]]]:

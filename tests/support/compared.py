@@ -47,17 +47,23 @@ class Both:
 
         def call(*arguments):
             self.calls.append((name, arguments))
-            results = compare(name, *arguments, slack=self.slack, overflow=self.overflow)
-            return (arguments[0].copy_(results[0]), *results[1:]) if is_in_place(name, arguments) else results
+            results, changed = compare(name, *arguments, slack=self.slack, overflow=self.overflow)
+            if changed is None:
+                return results
+            given = changed_by(name, arguments).copy_(changed)
+            return tuple(given if result is changed else result for result in results)
 
         return call
 
 
-def paint(inputs: Inputs, canvas: Tensor, opacity: Opacity, plan: Plan, read: Read, keep: bool):
+def paint(inputs: Inputs, canvas: Tensor, opacity: Opacity, plan: Plan, read: Read, keep: bool, in_place: bool = False):
     """*paint* by the reference's *sample* and *composite*, object after object where each reads what was painted.
 
     What is kept of a pixel is what was there less its value; or what was there, where the reach has a gradient.
     """
+    if in_place:
+        painted, *others = paint(inputs, canvas, opacity, plan, read, keep)
+        return canvas.copy_(painted), *others
     if isinstance(opacity, Inputs):
         sampled = reference.sample(opacity, plan.opacity)[0][0]
         return *paint(inputs, canvas, sampled, plan, read, keep)[:2], sampled if keep else None
@@ -91,9 +97,21 @@ def of_pixels(opacity: Tensor, plan: Plan) -> Tensor:
 
 
 def paint_backward(
-    grad: Tensor, kept: Tensor, inputs: Inputs, opacity: Tensor | None, plan: Plan, read: Read, wanted: Wanted
+    grad: Tensor,
+    kept: Tensor,
+    inputs: Inputs,
+    opacity: Tensor | None,
+    plan: Plan,
+    read: Read,
+    wanted: Wanted,
+    in_place: bool = False,
 ):
     """Its gradients, by torch's differentiation of the reference."""
+    if in_place:
+        given = grad.clone(), kept, inputs, opacity, plan, read, wanted._replace(canvas=True)
+        of_inputs, of_canvas, of_opacity = paint_backward(*given)
+        grad.copy_(of_canvas)
+        return of_inputs, None, of_opacity
     with torch.enable_grad(), patch.object(kernels, "backend_of", lambda *_: reference):
         leaves = [t if t is None else t.detach().requires_grad_() for t in (*inputs, opacity)]
         *varied, of_opacity = leaves
@@ -122,30 +140,44 @@ def paint_backward(
 
 DEFINED = {name: getattr(reference, name) for name in ("sample", "sample_backward", "composite", "composite_backward")}
 DEFINED |= {"paint": paint, "paint_backward": paint_backward}
+# Which argument is changed in place, if another says so.
+IN_PLACE = {
+    "sample_backward": (5, 5),
+    "composite": (0, 5),
+    "composite_backward": (0, 4),
+    "paint": (1, 6),
+    "paint_backward": (0, 7),
+}
 
 
-def compare(name: str, *arguments, slack: float = 1, overflow: bool = False) -> tuple:
-    """Fail unless the CPU kernel ``name`` returns what the reference does, the same bits at any number of threads."""
+def compare(name: str, *arguments, slack: float = 1, overflow: bool = False) -> tuple[tuple, Tensor | None]:
+    """Fail unless the CPU kernel ``name`` returns what the reference does, the same bits at any number of threads; and
+    the same of what it changes in place, which is returned too."""
 
-    def own():
-        return (arguments[0].clone(), *arguments[1:]) if is_in_place(name, arguments) else arguments
+    def called(call):
+        given = changed_by(name, arguments)
+        own = None if given is None else given.clone()
+        results = call(*(own if own is not None and argument is given else argument for argument in arguments))
+        return results, own
 
     versions = [t._version for t in flattened(arguments)]
-    results = through_float32(name, *own())
-    expected = flattened(results)
-    first, *more = (run(name, *own(), threads=count) for count in THREADS)
+    results, changed = called(partial(through_float32, name))
+    expected = flattened((results, changed))
+    first, *more = (flattened((*found, own)) for found, own in (called(partial(run, name, threads=n)) for n in THREADS))
     assert versions == [t._version for t in flattened(arguments)]
     for other in more:
         for one, again in zip(first, other, strict=True):
             assert same_bits(one, again), f"{name}: other bits at another number of threads"
     for k, (one, of_reference) in enumerate(zip(first, expected, strict=True)):
         assert_agree(one, of_reference.reshape(one.shape), f"{name}[{k}]", slack, overflow)
-    return results
+    return results, changed
 
 
-def is_in_place(name: str, arguments: tuple) -> bool:
-    """Whether a call of a backend paints on the canvas that it is given: then each here paints on one of its own."""
-    return name == "composite" and arguments[5:] == (True,)
+def changed_by(name: str, arguments: tuple) -> Tensor | None:
+    """What a call of a backend changes in place: then each here changes one of its own."""
+    which, asked = IN_PLACE.get(name, (0, len(arguments)))
+    is_asked = len(arguments) > asked and arguments[asked] is not None and arguments[asked] is not False
+    return arguments[which] if is_asked else None
 
 
 def flattened(values) -> list[Tensor]:

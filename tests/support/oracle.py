@@ -161,10 +161,8 @@ def coverage(i: int, j: int, box: Box) -> float:
 
 
 def half_ratio(half: float, per: float) -> float:
-    """half / per; 1 if both are 0 (a pixel for a pixel), 0 if only `per` is."""
-    if per > 0:
-        return half / per
-    return 0.0 if half > 0 else 1.0
+    """half / per; 0 if `per` is: all points of a frame without width are one of another."""
+    return half / per if per > 0 else 0.0
 
 
 def place_to_read(
@@ -176,10 +174,11 @@ def place_to_read(
     hw, hh = half_size(x1, x2, align_corners), half_size(y1, y2, align_corners)
     src_hw, src_hh = half_size(sx1, sx2, align_corners), half_size(sy1, sy2, align_corners)
     dx, dy = px - (x1 + x2) / 2, py - (y1 + y2) / 2
+    own_x, own_y = (1.0, 1.0) if src_box is None or src_box is box else (half_ratio(src_hw, hw), half_ratio(src_hh, hh))
     dx_on_y = dx * src_hh / hw if hw > 0 else 0.0
     dy_on_x = dy * src_hw / hh if hh > 0 else 0.0
-    qx = (sx1 + sx2) / 2 + t00 * half_ratio(src_hw, hw) * dx + t01 * dy_on_x + t02 * src_hw
-    qy = (sy1 + sy2) / 2 + t10 * dx_on_y + t11 * half_ratio(src_hh, hh) * dy + t12 * src_hh
+    qx = (sx1 + sx2) / 2 + t00 * own_x * dx + t01 * dy_on_x + t02 * src_hw
+    qy = (sy1 + sy2) / 2 + t10 * dx_on_y + t11 * own_y * dy + t12 * src_hh
     return qx, qy
 
 

@@ -67,6 +67,11 @@ def fresh(count: int, like: Reals) -> Reals:
     return np.empty(count if count < least // 2 else max(count, least), like.dtype)[:count]
 
 
+def sparse(count: int, like: Reals) -> Reals:
+    """So many numbers, not set, of which some are written to: only their pages are had, and no page is huge."""
+    return torch.empty(count, dtype=torch.from_numpy(like[:0]).dtype).numpy()
+
+
 def shaped(array: Reals, like: Tensor) -> Tensor:
     """A tensor of the dtype, shape and memory format of another; where both are NaN, with the bits of the other."""
     tensor = torch.from_numpy(array.reshape(like.shape))

@@ -55,15 +55,17 @@ def composite(
     return painted, torch.from_numpy(under.reshape(values.shape) if keep else under)
 
 
-def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows) -> Found:
+def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows, in_place: bool = False) -> Found:
     """As `reference.composite_backward`."""
     place, opacities = canvas_of(grad, windows), contiguous(opacity)
-    counts = grad.numel(), place.channels * place.total, place.total if len(under) else 0
-    out, grad_values, grad_opacity = (fresh(count, opacities) for count in counts)
-    arguments = place, flat(grad, out), opacities, flat(under, out), out, (grad_values, grad_opacity)
-    spread(composite_backward_loop, arguments, place.bands, grad.numel())
+    counts = place.channels * place.total, place.total if len(under) else 0
+    grad_values, grad_opacity = (fresh(count, opacities) for count in counts)
+    came = flat(grad, opacities)
+    out = came if in_place else fresh(grad.numel(), opacities)
+    arguments = place, came[: 0 if in_place else None], opacities, flat(under, out), out, (grad_values, grad_opacity)
+    spread(composite_backward_loop, arguments, place.bands, windows.total if in_place else grad.numel())
     of_values = torch.from_numpy(grad_values).view(place.channels, place.total)
-    return shaped(out, grad), of_values, torch.from_numpy(grad_opacity)
+    return grad if in_place else shaped(out, grad), of_values, torch.from_numpy(grad_opacity)
 
 
 @jit
@@ -86,11 +88,13 @@ def composite_loop(begin, end, place, canvas, values, opacity, out, under):
 
 @jit
 def composite_backward_loop(begin, end, place, grad, opacity, under, out, grads):
-    """Each task: copy a band of rows of the gradient, and carry it back through each window, the last one first."""
+    """Each task: copy a band of rows of the gradient, unless it is changed in place, and carry it back through each
+    window, the last one first."""
     place = Canvas(*place)
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
-        copy_band(image, row0, row1, place, grad, out)
+        if len(grad):
+            copy_band(image, row0, row1, place, grad, out)
         for i in range(place.first[image + 1] - 1, place.first[image] - 1, -1):
             n = place.order[i]
             columns, (y0, y1) = place.windows[n, WIDTH], rows_in(n, row0, row1, place)
@@ -113,6 +117,18 @@ def copy_band(image, row0, row1, place, source, target):
     for channel in range(place.channels):
         plane = (image * place.channels + channel) * place.height
         copy(target, (plane + row0) * place.width, source, (plane + row0) * place.width, (row1 - row0) * place.width)
+
+
+@inner
+def copy_windows(image, row0, row1, place, source, target):
+    """Copy what windows have of rows row0 .. row1 of all channels of an image."""
+    for i in range(place.first[image], place.first[image + 1]):
+        n = place.order[i]
+        y0, y1 = rows_in(n, row0, row1, place)
+        for y in range(y0, y1):
+            for channel in range(place.channels):
+                pixel = pixel_of(n, channel, y, place)[0]
+                copy(target, pixel, source, pixel, place.windows[n, WIDTH])
 
 
 @inner

@@ -10,12 +10,23 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Opacity, Painted, Read, Wanted
-from kornia_patchaug.kernels.cpu.arrays import NOTHING, contiguous, flat, fresh, job_of, objects_of, room_of, shaped
+from kornia_patchaug.kernels.cpu.arrays import (
+    NOTHING,
+    contiguous,
+    flat,
+    fresh,
+    job_of,
+    objects_of,
+    room_of,
+    shaped,
+    sparse,
+)
 from kornia_patchaug.kernels.cpu.composite import (
     Canvas,
     band_of,
     canvas_of,
     copy_band,
+    copy_windows,
     lay_row,
     pixel_of,
     rows_in,
@@ -80,26 +91,30 @@ class Matte(NamedTuple):
     reads: Integers  # (N, 7)
     height: int
     width: int
+    nearest: bool
     beyond: int
+    align_corners: bool
     finite: bool  # is known to be
     shares_places: bool  # is read where the source is, as a mask over it
 
 
-def paint(inputs: Inputs, canvas: Tensor, opacity: Opacity, plan: Plan, read: Read, keep: bool) -> Painted:
+def paint(
+    inputs: Inputs, canvas: Tensor, opacity: Opacity, plan: Plan, read: Read, keep: bool, in_place: bool = False
+) -> Painted:
     """As `backend.Fused.paint`."""
     if isinstance(opacity, Inputs):
         sampled = torch.from_numpy(fresh(plan.windows.total if keep else 0, contiguous(inputs.boxes)))
         scene = _scene(inputs, canvas, sampled, plan)._replace(matte=_matte(opacity, inputs, plan))
     else:
         scene, sampled = _scene(inputs, canvas, opacity, plan), None
-    out, kept = _painted(inputs.source, canvas, scene, read, keep and read is not Read.PAINTED)
-    return shaped(out, canvas), torch.from_numpy(kept), sampled if keep else None
+    out, kept = _painted(inputs.source, canvas, scene, read, keep and read is not Read.PAINTED, in_place)
+    return canvas if in_place else shaped(out, canvas), torch.from_numpy(kept), sampled if keep else None
 
 
 def _scene(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, wanted: Wanted = NOTHING) -> Scene:
     """The `Scene` of a call, without a matte."""
     objects, job = objects_of(inputs, plan, opacity), job_of(inputs.source, plan, opacity, wanted)
-    none = objects.opacity[:0], objects.boxes, objects.reads, 0, 0, 0, False, False
+    none = objects.opacity[:0], objects.boxes, objects.reads, 0, 0, False, 0, False, False, False
     return Scene(canvas_of(canvas, plan.windows), objects, job, none)
 
 
@@ -107,21 +122,25 @@ def _matte(read: Inputs, inputs: Inputs, plan: Plan) -> Matte:
     """What opacity is sampled from, as ``plan.opacity`` says."""
     assert plan.opacity is not None
     boxes, (height, width) = contiguous(read.boxes), read.source.shape[2:]
-    pixels, beyond = flat(read.source, boxes), int(plan.opacity.sampling.beyond)
+    pixels, (nearest, beyond, align_corners, _) = flat(read.source, boxes), plan.opacity.sampling
     source_boxes = boxes[:0] if read.source_boxes is None else contiguous(read.source_boxes)
     finite = pixels.dtype == np.uint8
     finite = finite or (FINITE * pixels.size < plan.windows.total and bool(np.isfinite(pixels).all()))
     reads = plan.opacity.reads.host
     shares_places = read.source_boxes is inputs.source_boxes and read.source.shape[2:] == inputs.source.shape[2:]
     shares_places = shares_places and np.array_equal(reads[:, ORIGIN_X:], plan.reads.host[:, ORIGIN_X:])
-    return Matte(pixels, source_boxes, reads, height, width, beyond, finite, shares_places)
+    shares_places = shares_places and plan.opacity.sampling == plan.sampling._replace(beyond=beyond, by_reach=False)
+    rules = nearest, int(beyond), align_corners, finite, shares_places
+    return Matte(pixels, source_boxes, reads, height, width, *rules)
 
 
-def _painted(source: Tensor, canvas: Tensor, scene: Scene, read: Read, keep: bool) -> tuple[Reals, Reals]:
+def _painted(
+    source: Tensor, canvas: Tensor, scene: Scene, read: Read, keep: bool, in_place: bool = False
+) -> tuple[Reals, Reals]:
     """The flat painted canvas, and what is to be kept of the flat pixels, if it is to be."""
-    out, channels = fresh(canvas.numel(), scene.objects.boxes), scene.job.channels
-    kept = fresh(channels * scene.job.total if keep else 0, out)
-    came, bare = flat(canvas, out), tuple(map(tuple, scene))
+    channels, like, bare = scene.job.channels, scene.objects.boxes, tuple(map(tuple, scene))
+    kept, came = fresh(channels * scene.job.total if keep else 0, like), flat(canvas, like)
+    out = came if in_place else fresh(canvas.numel(), like)
     sides = scene.place.windows[:, WIDTH:START]
     area = int(sides.prod(1).max(initial=0)) if read is Read.PAINTED or len(scene.matte[0]) else 0
     opacities = area if len(scene.matte[0]) and not len(scene.objects.opacity) else 0
@@ -130,12 +149,22 @@ def _painted(source: Tensor, canvas: Tensor, scene: Scene, read: Read, keep: boo
         spread(sweep_loop, (bare, came, out, kept), len(canvas), canvas.numel(), room)
     else:
         picture, room = came if source is canvas else flat(source, out), partial(room_of, out, channels, 0, opacities)
-        spread(paint_loop, (bare, picture, came, out, kept), scene.place.bands, canvas.numel(), room)
+        arguments, work = (bare, picture, came, out, kept), canvas.numel()
+        if in_place:
+            arguments, work = (bare, picture, came[:0], out, kept), scene.job.total
+        spread(paint_loop, arguments, scene.place.bands, work, room)
     return out, kept
 
 
 def paint_backward(
-    grad: Tensor, kept: Tensor, inputs: Inputs, opacity: Maybe, plan: Plan, read: Read, wanted: Wanted
+    grad: Tensor,
+    kept: Tensor,
+    inputs: Inputs,
+    opacity: Maybe,
+    plan: Plan,
+    read: Read,
+    wanted: Wanted,
+    in_place: bool = False,
 ) -> tuple[Gradients, Maybe, Maybe]:
     """As `backend.Fused.paint_backward`."""
     scene, of_source, source = _scene(inputs, grad, opacity, plan, wanted), None, inputs.source
@@ -156,17 +185,19 @@ def paint_backward(
         spread(sweep_backward_loop, (bare, painted, grads, out, sums), len(grad), grad.numel(), lambda: room_of(like))
         of_objects = finished(sums, objects, job, wanted)
     else:
-        values, out = fresh(job.channels * job.total, like), fresh(grad.numel(), like)
+        values, came = fresh(job.channels * job.total, like), flat(grad, like)
+        out = came if in_place else fresh(came.size, like) if wanted.canvas else sparse(came.size, like)
         grads = Grads(values, of_opacity, of_pixels, differences)
-        arguments = bare, flat(grad, like), flat(kept, like), grads, out
-        spread(take_off_loop, arguments, place.bands, grad.numel(), lambda: room_of(like))
+        arguments = bare, came[: 0 if in_place else None], flat(kept, like), grads, out, wanted.canvas
+        work = job.total if in_place else grad.numel()
+        spread(take_off_loop, arguments, place.bands, work, lambda: room_of(like))
         if read is Read.CANVAS and wanted.canvas:
             add_to_source(out, False, plan.reads.grouped(len(grad)), grads, objects, job)
         elif wanted.source:
             of_source = gradient_of_source(source, plan, grads, objects, job)
         of_objects = gradients_of_objects(source, plan, grads, objects, job, wanted)
     *others, of_each_object = of_objects
-    of_canvas = shaped(out, grad) if wanted.canvas else None
+    of_canvas = shaped(out, grad) if wanted.canvas and not in_place else None
     return Gradients(of_source, *others), of_canvas, torch.from_numpy(of_pixels) if each else of_each_object
 
 
@@ -191,7 +222,7 @@ def with_opacity(n, y0, y1, scene, narrowed, room):
     sampled = Objects(theta, boxes, objects.source_boxes, objects.reads, windows, opacity, first)
     if matte.shares_places and not len(objects.opacity) and fades(frame_of(n, objects, job), job):
         return sampled, (matte.pixels, matte.reads, matte.finite)
-    rules = job.nearest, matte.beyond, job.align_corners, False, False, NOBODY, False, False, matte.finite
+    rules = matte.nearest, matte.beyond, matte.align_corners, False, False, NOBODY, False, False, matte.finite
     laid_over = Objects(theta, boxes, matte.boxes, matte.reads, windows, none, X)
     target = Target(opacity, start - first, columns, job.total, narrowed and not len(objects.opacity), none, none)
     of_matte, painted = Job(1, matte.height, matte.width, job.total, *rules), (objects, job)
@@ -201,12 +232,14 @@ def with_opacity(n, y0, y1, scene, narrowed, room):
 
 @jit
 def paint_loop(begin, end, scene, source, canvas, out, kept, room):
-    """Each task: copy a band of rows of one image, and sample and paint what its windows have there, in row order."""
+    """Each task: copy a band of rows of one image, unless it is painted in place, and sample and paint what its windows
+    have there, in row order."""
     scene, room = scene_of(scene), Room(*room)
     place, job = scene.place, scene.job
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
-        copy_band(image, row0, row1, place, canvas, out)
+        if len(canvas):
+            copy_band(image, row0, row1, place, canvas, out)
         for i in range(place.first[image], place.first[image + 1]):
             n = place.order[i]
             y0, y1 = rows_in(n, row0, row1, place)
@@ -218,13 +251,17 @@ def paint_loop(begin, end, scene, source, canvas, out, kept, room):
 
 
 @jit
-def take_off_loop(begin, end, scene, grad, under, grads, out, room):
-    """Each task: copy a band of rows of the gradient, and carry it back through each window, the last one first."""
+def take_off_loop(begin, end, scene, grad, under, grads, out, whole, room):
+    """Each task: copy a band of rows of the gradient, or if not the ``whole`` is wanted what windows have there, unless
+    it is changed in place; and carry it back through each window, the last one first."""
     scene, grads, room = scene_of(scene), Grads(*grads), Room(*room)
     place = scene.place
     for k in range(begin, end):
         image, row0, row1 = band_of(k, place)
-        copy_band(image, row0, row1, place, grad, out)
+        if len(grad) and whole:
+            copy_band(image, row0, row1, place, grad, out)
+        elif len(grad):
+            copy_windows(image, row0, row1, place, grad, out)
         for i in range(place.first[image + 1] - 1, place.first[image] - 1, -1):
             n = place.order[i]
             y0, y1 = rows_in(n, row0, row1, place)

@@ -17,9 +17,13 @@ from numba.extending import intrinsic
 
 from kornia_patchaug.kernels.cpu.jit import fused, inner
 from kornia_patchaug.plan import (
+    FIRST_X,
+    FIRST_Y,
     HEIGHT,
     HIGH_X,
     HIGH_Y,
+    LAST_X,
+    LAST_Y,
     LEFT,
     LOW_X,
     LOW_Y,
@@ -240,14 +244,14 @@ def axis_of(real, n, k, objects, job):
     low, high = objects.boxes[n, k] - left, objects.boxes[n, 2 + k] - left
     half = half_size(real, low, high, job.align_corners)[0]
     other = half_size(real, objects.boxes[n, 1 - k] - top, objects.boxes[n, 3 - k] - top, job.align_corners)[0]
-    src_low, src_high, scale = low, high, real(1)
+    src_low, src_high, src_half, scale = low, high, half, real(1)
     if len(objects.source_boxes):
         origin = real(objects.reads[n, ORIGIN_X + k])
         src_low, src_high = objects.source_boxes[n, k] - origin, objects.source_boxes[n, 2 + k] - origin
-        scale = ratio(real, half_size(real, src_low, src_high, job.align_corners)[0], half)[0]
-    own = scale * theta[n, row + k]
-    across = scale * (theta[n, cross] * ratio(real, half, other)[0])
-    return own, across, scale * (theta[n, row + 2] * half), (src_low + src_high) / real(2), low, high
+        src_half = half_size(real, src_low, src_high, job.align_corners)[0]
+        scale = ratio(real, src_half, half)[0]
+    across = theta[n, cross] * ratio(real, src_half, other)[0]
+    return scale * theta[n, row + k], across, theta[n, row + 2] * src_half, (src_low + src_high) / real(2), low, high
 
 
 @inner
@@ -257,8 +261,12 @@ def frame_of(n, objects, job):
     a, b, tx, src_x, x1, x2 = axis_of(real, n, X, objects, job)
     d, c, ty, src_y, y1, y2 = axis_of(real, n, Y, objects, job)
     left, top = reads[ORIGIN_X], reads[ORIGIN_Y]
-    first_x, first_y = real(max(reads[LOW_X], -left)), real(max(reads[LOW_Y], -top))
-    last_x, last_y = real(min(reads[HIGH_X], job.width - 1 - left)), real(min(reads[HIGH_Y], job.height - 1 - top))
+    first_x, first_y, last_x, last_y = (
+        real(reads[FIRST_X]),
+        real(reads[FIRST_Y]),
+        real(reads[LAST_X]),
+        real(reads[LAST_Y]),
+    )
     steepest, side = max(abs(a), abs(b), abs(c), abs(d)), max(x2 - x1, y2 - y1)
     tame = (
         job.height * job.width < MOST and steepest * side < FAR and max(abs(tx), abs(ty), abs(src_x), abs(src_y)) < FAR

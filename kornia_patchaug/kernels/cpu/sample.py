@@ -112,7 +112,8 @@ def rows_of(n, y0, y1, source, objects, job, target, room, painted, mask):
     stay_apart()
     real, f, columns = room.shares.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
     opaque, far, fading = is_opaque(f, n, objects, job), len(source) > NEAR, fades(f, job)
-    of_painted, reached = frame_of(n, painted[0], painted[1]), painted[1].by_reach and target.paints
+    reached = painted[1].by_reach and target.paints
+    of_painted = frame_of(n, painted[0], painted[1]) if reached else f
     mask_base = f.base + (mask[1][n, PICTURE] - objects.reads[n, PICTURE] * job.channels) * (job.height * job.width)
     straight = opaque and not len(target.kept)
     pixels, plane = (target.pixels, target.plane) if straight else (room.values, TILE)

@@ -64,14 +64,20 @@ class Grads(NamedTuple):
     differences: bool = False  # what was kept of each pixel is what was there less its value, not what was there
 
 
-def sample_backward(grad_values: Maybe, grad_coverage: Maybe, inputs: Inputs, plan: Plan, wanted: Wanted) -> Gradients:
+def sample_backward(
+    grad_values: Maybe, grad_coverage: Maybe, inputs: Inputs, plan: Plan, wanted: Wanted, into: Maybe = None
+) -> Gradients:
     """As `reference.sample_backward`."""
     source, objects, job = inputs.source, objects_of(inputs, plan), job_of(inputs.source, plan, wanted=wanted)
     boxes = objects.boxes
     values = np.zeros(job.channels * job.total, boxes.dtype) if grad_values is None else flat(grad_values, boxes)
     coverage = fresh(0, boxes) if grad_coverage is None else flat(grad_coverage, boxes)
     grads = Grads(values, coverage, fresh(0, boxes))
-    of_source = gradient_of_source(source, plan, grads, objects, job) if wanted.source else None
+    of_source = None
+    if wanted.source and into is not None:
+        add_to_source(flat(into, boxes), False, plan.reads.grouped(len(source)), grads, objects, job)
+    elif wanted.source:
+        of_source = gradient_of_source(source, plan, grads, objects, job)
     return Gradients(of_source, *gradients_of_objects(source, plan, grads, objects, job, wanted)[:3])
 
 
@@ -316,29 +322,26 @@ def finish(sums, objects, job, of_theta, of_boxes, of_source_boxes, of_opacity):
             row, cross = 3 * k, 3 * k + 1 - k
             half, growth = half_size(real, boxes[n, k], boxes[n, 2 + k], job.align_corners)
             other, other_growth = half_size(real, boxes[n, 1 - k], boxes[n, 3 - k], job.align_corners)
-            across, by_half, by_other = ratio(real, half, other)
-            scale, by_src_half, scale_by_half, src_growth = real(1), real(0), real(0), real(0)
+            src_half, src_growth, scale, scale_by_src, scale_by_half = half, growth, real(1), real(0), real(0)
             if len(objects.source_boxes):
                 low, high = objects.source_boxes[n, k], objects.source_boxes[n, 2 + k]
                 src_half, src_growth = half_size(real, low, high, job.align_corners)
-                scale, by_src_half, scale_by_half = ratio(real, src_half, half)
+                scale, scale_by_src, scale_by_half = ratio(real, src_half, half)
+            across, across_by_src, across_by_other = ratio(real, src_half, other)
             of_theta[n, row + k] = grad[row + k] * scale
-            of_theta[n, cross] = grad[cross] * scale * across
-            of_theta[n, row + 2] = grad[row + 2] * scale * half
+            of_theta[n, cross] = grad[cross] * across
+            of_theta[n, row + 2] = grad[row + 2] * src_half
 
-            by_scale = grad[row + k] * theta[n, row + k] + grad[cross] * theta[n, cross] * across
-            by_scale += grad[row + 2] * theta[n, row + 2] * half
-            by_across = grad[cross] * theta[n, cross] * scale
-            by_size = grad[row + 2] * theta[n, row + 2] * scale + by_across * by_half + by_scale * scale_by_half
-            grow(of_boxes, n, k, by_size * growth)
-            grow(of_boxes, n, 1 - k, by_across * by_other * other_growth)
-            centre = grad[6 + k] / 2
+            by_scale, by_across = grad[row + k] * theta[n, row + k], grad[cross] * theta[n, cross]
+            by_src = grad[row + 2] * theta[n, row + 2] + by_across * across_by_src + by_scale * scale_by_src
+            grow(of_boxes, n, k, by_scale * scale_by_half * growth)
+            grow(of_boxes, n, 1 - k, by_across * across_by_other * other_growth)
+            centre, read = grad[6 + k] / 2, of_source_boxes if len(objects.source_boxes) else of_boxes
             if len(objects.source_boxes):
-                of_source_boxes[n, k], of_source_boxes[n, 2 + k] = centre, centre
-                grow(of_source_boxes, n, k, by_scale * by_src_half * src_growth)
-            else:
-                of_boxes[n, k] += centre
-                of_boxes[n, 2 + k] += centre
+                of_source_boxes[n, k], of_source_boxes[n, 2 + k] = real(0), real(0)
+            read[n, k] += centre
+            read[n, 2 + k] += centre
+            grow(read, n, k, by_src * src_growth)
 
 
 @inner

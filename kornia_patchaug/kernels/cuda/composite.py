@@ -35,10 +35,11 @@ def composite(
     return painted, under
 
 
-def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows) -> Found:
+def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Windows, in_place: bool = False) -> Found:
     """As `reference.composite_backward`."""
     channels, keep = grad.shape[1], under.numel() > 0
-    grad_canvas, grad_values = torch.empty_like(grad), opacity.new_empty(channels, windows.total)
+    grad_canvas = grad if in_place else torch.empty_like(grad)
+    grad_values = opacity.new_empty(channels, windows.total)
     if not grad.numel() or not keep:
         grad_opacity = opacity.new_zeros(1, windows.total if keep else 0)
     else:  # a row for each group of channels, to be added up: the order is fixed, and no addition waits

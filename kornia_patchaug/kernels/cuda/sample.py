@@ -58,11 +58,13 @@ def sample(inputs: Inputs, plan: Plan) -> Sampled:
     return values, coverage
 
 
-def sample_backward(grad_values: Maybe, grad_coverage: Maybe, inputs: Inputs, plan: Plan, wanted: Wanted) -> Gradients:
+def sample_backward(
+    grad_values: Maybe, grad_coverage: Maybe, inputs: Inputs, plan: Plan, wanted: Wanted, into: Maybe = None
+) -> Gradients:
     """As `reference.sample_backward`. Additions to one pixel of the source come in any order."""
-    source, objects = inputs.source, frames(inputs, plan)
-    # Half precision would lose what many pixels add to one.
-    grad_source = torch.zeros(source.shape, dtype=objects.dtype, device=source.device) if wanted.source else None
+    source, objects, grad_source = inputs.source, frames(inputs, plan), into if wanted.source else None
+    if wanted.source and into is None:  # half precision would lose what many pixels add to one
+        grad_source = torch.zeros(source.shape, dtype=objects.dtype, device=source.device)
     grad_objects = torch.zeros_like(objects)
     if plan.windows.total:
         covers = plan.box_coverage or plan.sampling.by_reach
@@ -74,7 +76,9 @@ def sample_backward(grad_values: Maybe, grad_coverage: Maybe, inputs: Inputs, pl
         if sums is not None:  # unsafe: a check of the offsets would wait for the device
             grad_objects = torch.segment_reduce(sums, "sum", offsets=first, axis=0, initial=0, unsafe=True)
     gradients = frames_backward(grad_objects, inputs, plan, wanted)
-    return gradients._replace(source=None if grad_source is None else grad_source.to(source.dtype))
+    if grad_source is None or into is not None:
+        return gradients
+    return gradients._replace(source=grad_source.to(source.dtype))
 
 
 def _launch(
@@ -102,8 +106,8 @@ def _sample_kernel(
     frame, read, window = frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW
     index, valid, x, y = pixels_of(tl.program_id(0) - tl.load(first + obj), window, INT, TILE)
     _, _, qx, qy = positions_of(frame, x, y)
-    x0, x1, wx0, wx1, _, _, _ = taps_of(qx, read, width, NEAREST, BEYOND, EDGE, INT)
-    y0, y1, wy0, wy1, _, _, _ = taps_of(qy, read + TO_Y, height, NEAREST, BEYOND, EDGE, INT)
+    x0, x1, wx0, wx1, _, _, _ = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
+    y0, y1, wy0, wy1, _, _, _ = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
     x0, x1, y0, y1 = x0 * stride_x, x1 * stride_x, y0 * stride_y, y1 * stride_y
     reach = wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
     share = tl.zeros_like(reach) + 1
@@ -140,8 +144,8 @@ def _sample_backward_kernel(
     frame, read, window = frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW
     index, valid, x, y = pixels_of(tl.program_id(0) - tl.load(first + obj), window, INT, TILE)
     dx, dy, qx, qy = positions_of(frame, x, y)
-    x0, x1, wx0, wx1, has_x0, has_x1, slope_x = taps_of(qx, read, width, NEAREST, BEYOND, EDGE, INT)
-    y0, y1, wy0, wy1, has_y0, has_y1, slope_y = taps_of(qy, read + TO_Y, height, NEAREST, BEYOND, EDGE, INT)
+    x0, x1, wx0, wx1, has_x0, has_x1, slope_x = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
+    y0, y1, wy0, wy1, has_y0, has_y1, slope_y = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
     has_x0, has_x1 = has_x0 & valid, has_x1 & valid
     w00, w01, w10, w11 = wy0 * wx0, wy0 * wx1, wy1 * wx0, wy1 * wx1
     share_x, falls_x, grows_x = share_of(frame + X1, x)

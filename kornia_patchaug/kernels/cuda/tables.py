@@ -9,10 +9,11 @@ from kornia_patchaug import plan
 # Of plan.Windows, of plan.Reads (those of x, and how much further that of y lies), and of reference.frames.
 LEFT, TOP, WIDTH, HEIGHT, START = map(tl.constexpr, (plan.LEFT, plan.TOP, plan.WIDTH, plan.HEIGHT, plan.START))
 PICTURE, ORIGIN, LOW, HIGH = map(tl.constexpr, (plan.PICTURE, plan.ORIGIN_X, plan.LOW_X, plan.HIGH_X))
+FIRST, LAST = map(tl.constexpr, (plan.FIRST_X, plan.LAST_X))
 TO_Y = tl.constexpr(plan.ORIGIN_Y - plan.ORIGIN_X)
 A, B, TX, C, D, TY, SRC_X, SRC_Y, X1, Y1, X2, Y2 = map(tl.constexpr, range(12))
 # How many columns each has.
-WINDOW, READ, FRAME = map(tl.constexpr, (plan.START + 1, plan.HIGH_Y + 1, 12))
+WINDOW, READ, FRAME = map(tl.constexpr, (plan.START + 1, plan.LAST_Y + 1, 12))
 
 ZERO, MIRROR = map(tl.constexpr, (int(plan.Beyond.ZERO), int(plan.Beyond.MIRROR)))
 

@@ -12,8 +12,10 @@ import triton.language as tl
 from torch import Tensor
 
 from kornia_patchaug.kernels.cuda.tables import (
+    FIRST,
     HEIGHT,
     HIGH,
+    LAST,
     LOW,
     MIRROR,
     ORIGIN,
@@ -122,14 +124,14 @@ def _fold(position, low, high, BEYOND: tl.constexpr, EDGE: tl.constexpr):
 
 
 @triton.jit
-def taps_of(position, read, size, NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr):
+def taps_of(position, read, NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr):
     """The pixels below and above each position along one axis: places in the source, weights, and whether they are
     read; and the derivative of the weight above, which is minus that of the weight below.
 
     Under NEAREST the nearest pixel is the one below, and the one above has the weight 0.
     """
     origin, low, high = tl.load(read + ORIGIN), tl.load(read + LOW), tl.load(read + HIGH)
-    first, last = tl.maximum(low, -origin).to(INT), tl.minimum(high, size - 1 - origin).to(INT)
+    first, last = tl.load(read + FIRST).to(INT), tl.load(read + LAST).to(INT)
     origin, start = origin.to(INT), low.to(position.dtype)
     position, slope = _fold(position, start, high.to(position.dtype), BEYOND, EDGE)
     if NEAREST:
