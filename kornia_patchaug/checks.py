@@ -5,6 +5,7 @@ Texts name the argument, what was expected, what came, the first wrong row and t
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -104,7 +105,7 @@ def check_device(name: str, value: Tensor, images: Tensor) -> None:
 
 def check_option(name: str, value: object, allowed: Sequence[object]) -> None:
     """Raise unless ``value`` is one of ``allowed``."""
-    if not any(value is option or value == option for option in allowed):
+    if value not in allowed:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}.")
 
 
@@ -153,13 +154,18 @@ def check_box_values(host: NDArray[np.float64], name: str = "boxes") -> None:
     _check_rows(name, host, abs(host) > MAX_COORDINATE, f"pixels within +-{MAX_COORDINATE:.0f}")
 
 
+_largest, _least = np.maximum.reduce, np.minimum.reduce  # as the methods of arrays, without their wrappers
+
+
 def check_values(
     boxes: NDArray[np.float64], theta: NDArray[np.float64], image: NDArray[np.number], batch_size: int
 ) -> None:
     """The checks of boxes ``(N, 4)``, theta ``(N, 2, 3)`` and image indices ``(N,)`` on the host, all at a glance."""
-    within = (image >= 0) & (image < batch_size)
-    parts = abs(boxes) <= MAX_COORDINATE, boxes[:, 2:] >= boxes[:, :2], np.isfinite(theta).reshape(-1, 6)
-    if not np.concatenate((*parts, within[:, None]), axis=1).all():
+    if not len(boxes):
+        return
+    fine = _largest(abs(boxes), None) <= MAX_COORDINATE and _least(boxes[:, 2:] - boxes[:, :2], None) >= 0
+    # A sum may overflow: then the rows tell.
+    if not (fine and _least(image) >= 0 and _largest(image) < batch_size and math.isfinite(np.add.reduce(theta, None))):
         check_box_values(boxes)
         check_index_values("obj_to_img", image, batch_size)
         check_theta_values(theta)

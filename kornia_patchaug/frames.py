@@ -63,11 +63,12 @@ def painted_pixels(boxes: Corners, height: int, width: int) -> Corners:
     Both corners are the same where a box has no area.
     """
     has_side = boxes[:, 2:] > boxes[:, :2]  # across, down
-    has_area = has_side[:, :1] & has_side[:, 1:]
     if isinstance(boxes, np.ndarray):
         painted = np.minimum(np.maximum(whole_pixels(boxes), 0), (width, height, width, height))
-        np.copyto(painted[:, 2:], painted[:, :2], where=~has_area)
+        if not np.logical_and.reduce(has_side, None):
+            np.copyto(painted[:, 2:], painted[:, :2], where=~has_side.all(1, keepdims=True))
         return painted
+    has_area = has_side[:, :1] & has_side[:, 1:]
     painted = whole_pixels(boxes).minimum(boxes.new_tensor((width, height) * 2)).clamp(min=0)
     first, stop = painted.split(2, dim=1)
     return torch.cat([first, stop.where(has_area, first)], dim=1)

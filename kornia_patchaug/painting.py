@@ -77,8 +77,8 @@ def planned(
     pixels ``painted (N, 4)``.
     """
     masked = objects.alpha is not None and objects.alpha.ndim == 3
-    by_reach = sampling.by_reach or not clip or (masked and sampling.beyond == Beyond.ZERO)
-    sampling = sampling._replace(by_reach=by_reach)
+    if not clip or (masked and sampling.beyond == Beyond.ZERO):
+        sampling = sampling._replace(by_reach=True)
     if not clip and painted is None:
         painted = reached(objects, source, (0, 0, canvas.shape[3], canvas.shape[2]), sampling)[0]
     plan = image_plan(objects.host_boxes, objects.host_image, canvas, sampling, surroundings, painted)

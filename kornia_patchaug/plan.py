@@ -89,14 +89,23 @@ class Reads(Table):
 
     @classmethod
     def of(
-        cls, pictures: Tensor, which: NDArray[np.int64], origin: NDArray[np.number] | int, limits: NDArray[np.number]
+        cls,
+        pictures: Tensor,
+        which: NDArray[np.int64],
+        origin: NDArray[np.number] | int,
+        limits: NDArray[np.number],
+        there: NDArray[np.number] | None = None,
     ) -> Reads:
-        """Of pictures ``(S, C, H, W)``, which of them ``(N,)``, origins ``(N, 2)``, limits ``(N, 4)`` or ``(4,)``."""
+        """Of pictures ``(S, C, H, W)``, which of them ``(N,)``, origins ``(N, 2)``, limits ``(N, 4)`` or ``(4,)``, and
+        what there is within these, if that is known."""
         host = np.empty((len(which), 11), np.int64)
         host[:, PICTURE], host[:, ORIGIN_X:LOW_X], host[:, LOW_X:FIRST_X] = which, origin, limits
-        origin, last = host[:, ORIGIN_X:LOW_X], last_pixels(pictures)[2:]
-        np.maximum(host[:, LOW_X:HIGH_X], -origin, out=host[:, FIRST_X:LAST_X])
-        np.minimum(host[:, HIGH_X:FIRST_X], last - origin, out=host[:, LAST_X:])
+        if there is not None:
+            host[:, FIRST_X:] = there
+            return cls(host)
+        first = host[:, ORIGIN_X:LOW_X]
+        np.maximum(host[:, LOW_X:HIGH_X], -first, out=host[:, FIRST_X:LAST_X])
+        np.minimum(host[:, HIGH_X:FIRST_X], last_pixels(pictures)[2:] - first, out=host[:, LAST_X:])
         return cls(host)
 
     @classmethod
@@ -199,8 +208,10 @@ def image_plan(
     height, width = images.shape[2:]
     inside = painted_pixels(boxes, height, width) if painted is None else painted
     first, stop = inside[:, :2], inside[:, 2:]
-    limits = (0, 0, width, height) if surroundings else whole_pixels(boxes)
-    reads = Reads.of(images, image, first, limits - np.concatenate((first, first + 1), axis=1))
+    base = np.concatenate((first, first + 1), axis=1)
+    limits = ((0, 0, width, height) if surroundings else whole_pixels(boxes)) - base
+    there = limits if surroundings else inside - base if painted is None else None
+    reads = Reads.of(images, image, first, limits, there)
     return Plan(reads, Windows.of(image, first, stop), sampling, box_coverage=painted is None)
 
 
