@@ -25,7 +25,7 @@ class Option(NamedTuple):
     scene: Scene
     options: dict[str, Any]
     bar: float | None = MIN_OPTION
-    painted: int | None = None  # pixels with an opacity above 0
+    painted: int | None = None  # pixels
 
 
 def option_rows(case: Case, settings: Settings) -> Iterator[Row]:
@@ -60,7 +60,7 @@ def option_calls(scene: Scene, both: bool) -> dict[str, Option]:
         "ours, alpha (N,)": Option(scene, {"alpha": alpha}),
         "ours, a matte": Option(scene, {"alpha": matte}, painted=painted_pixels(scene)),
         "ours, transparent": Option(scene, {"padding_mode": "transparent"}),
-        "ours, a mask": Option(scene, {"alpha": masks}, None, painted_pixels(scene, masks=masks)),
+        "ours, a mask": Option(scene, {"alpha": masks}, None, painted_pixels(scene, masked=True)),
         "ours, clip=False": Option(scene, {"clip": False}, None, painted_pixels(scene, clip=False)),
     }
     if both:

@@ -22,9 +22,10 @@ def ellipses(scene: Scene) -> Tensor:
     return masks.to(scene.images.device)
 
 
-def painted_pixels(scene: Scene, *, clip: bool = True, masks: Tensor | None = None) -> int:
-    """Pixels with an opacity above 0, summed over the objects."""
-    if clip and masks is None:
+def painted_pixels(scene: Scene, *, clip: bool = True, masked: bool = False) -> int:
+    """Pixels that are painted, summed over the objects: all of the boxes; with masks or without ``clip`` those that a
+    patch reaches, whatever its mask says of them."""
+    if clip and not masked:
         return scene.area
     height, width = scene.images.shape[2:]
     boxes, theta = scene.boxes.cpu(), scene.theta.detach().cpu()
@@ -35,11 +36,11 @@ def painted_pixels(scene: Scene, *, clip: bool = True, masks: Tensor | None = No
         areas = torch.cat([low[:, :2], high[:, 2:]], dim=1).clamp(min=0)
         areas = areas.minimum(torch.tensor([width, height, width, height]))
     count = 0
-    for n, (box, area) in enumerate(zip(boxes.tolist(), areas.tolist(), strict=True)):
+    for matrix, box, area in zip(theta, boxes.tolist(), areas.tolist(), strict=True):
         (x1, y1, x2, y2), (left, top, right, bottom) = box, area
-        patch = torch.ones(y2 - y1, x2 - x1) if masks is None else masks[n, y1:y2, x1:x2].cpu().float()
+        patch = torch.ones(y2 - y1, x2 - x1)
         v, u = torch.meshgrid(_frame(top, bottom, y1, y2), _frame(left, right, x1, x2), indexing="ij")
-        grid = torch.stack([u, v], dim=-1) @ theta[n, :, :2].T + theta[n, :, 2]
+        grid = torch.stack([u, v], dim=-1) @ matrix[:, :2].T + matrix[:, 2]
         count += int((grid_sample(patch[None, None], grid[None], align_corners=False) > ROUNDING).sum())
     return count
 

@@ -94,10 +94,10 @@ def add_to_source(target: Reals, clear: bool, readers: Groups, grads: Grads, obj
     ``readers``: the objects by the picture that they read.
     """
     # As many bands as threads need to share them evenly, and no more: each band looks at all rows of its objects.
-    threads, pictures = threads_for(job.total), len(readers[1]) - 1
-    pieces = -(-4 * threads // max(pictures, 1)) if threads > 1 else 1
+    threads, pictures = threads_for(job.total), max(len(readers[1]) - 1, 1)
+    pieces = -(-4 * threads // pictures) if threads > 1 and pictures < 2 * threads else 1
     rows = -(-job.height // pieces)
-    bands = pictures * -(-job.height // rows)
+    bands = (len(readers[1]) - 1) * -(-job.height // rows)
     arguments = rows, *readers, grads.values, objects, job, clear, target
     spread(source_loop, arguments, bands, job.total, lambda: room_of(target))
 
