@@ -34,7 +34,7 @@ def option_rows(case: Case, settings: Settings) -> Iterator[Row]:
         options = option_calls(make_scene(case, settings.device), direction == BOTH)
         calls = {label: call(direction, option.scene, option.options) for label, option in options.items()}
         times = {label: median(taken) for label, taken in _interleaved(calls, settings).items()}
-        plain, area = times.pop(OURS), options[OURS].scene.area
+        plain, area = times.pop(OURS), options[OURS].painted or 1
         for label, taken in times.items():
             if bar := options[label].bar:
                 yield Row(case.name, direction, label, OURS, "s", taken, plain, plain / taken, bar)
@@ -56,11 +56,11 @@ def option_calls(scene: Scene, both: bool) -> dict[str, Option]:
     matte = torch.rand(count, 1, 16, 16, generator=random).to(device)
     masks, scene = ellipses(scene), scene.learnable() if both else scene
     options = {
-        OURS: Option(scene, {}),
+        OURS: Option(scene, {}, None, painted_pixels(scene)),
         "ours, alpha (N,)": Option(scene, {"alpha": alpha}),
         "ours, a matte": Option(scene, {"alpha": matte}, painted=painted_pixels(scene)),
         "ours, transparent": Option(scene, {"padding_mode": "transparent"}),
-        "ours, a mask": Option(scene, {"alpha": masks}, None, painted_pixels(scene, masked=True)),
+        "ours, a mask": Option(scene, {"alpha": masks}, None, painted_pixels(scene)),
         "ours, clip=False": Option(scene, {"clip": False}, None, painted_pixels(scene, clip=False)),
     }
     if both:

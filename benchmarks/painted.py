@@ -22,11 +22,8 @@ def ellipses(scene: Scene) -> Tensor:
     return masks.to(scene.images.device)
 
 
-def painted_pixels(scene: Scene, *, clip: bool = True, masked: bool = False) -> int:
-    """Pixels that are painted, summed over the objects: all of the boxes; with masks or without ``clip`` those that a
-    patch reaches, whatever its mask says of them."""
-    if clip and not masked:
-        return scene.area
+def painted_pixels(scene: Scene, *, clip: bool = True) -> int:
+    """Pixels that a patch reaches, summed over the objects, whatever opacity it has there."""
     height, width = scene.images.shape[2:]
     boxes, theta = scene.boxes.cpu(), scene.theta.detach().cpu()
     areas = boxes

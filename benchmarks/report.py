@@ -29,9 +29,9 @@ where the note says so, and their time is extended along the line through both: 
 objects. Memory is the peak of forward and backward beyond inputs and output.
 
 In P1, P3 and P4 objects come from elsewhere and are laid anywhere, by one call of `paste_patches` with `clip=False`;
-they are compared with a canvas an object, as public code has it, and gradients go to what is learned there. With masks,
-and without `clip`, the pixels that a patch reaches count as painted. What a fill costs beyond the plain call is divided
-by the longest chain of overlaps.
+they are compared with a canvas an object, as public code has it, and gradients go to what is learned there. The
+pixels that a patch reaches count as painted, by the plain call and by others. What a fill costs beyond the plain call
+is divided by the longest chain of overlaps.
 """
 RATIOS = "Times better than each, by the table of all rows; bold where we lose."
 STAGES = """Median times, and shares of the whole call's. Each stage is timed alone, on what the one before made.

@@ -164,8 +164,8 @@ def check_values(
     if not len(boxes):
         return
     fine = _largest(abs(boxes), None) <= MAX_COORDINATE and _least(boxes[:, 2:] - boxes[:, :2], None) >= 0
-    # A sum may overflow: then the rows tell.
-    if not (fine and _least(image) >= 0 and _largest(image) < batch_size and math.isfinite(np.add.reduce(theta, None))):
+    fine = fine and _least(image) >= 0 and _largest(image) < batch_size
+    if not (fine and math.isfinite(_largest(abs(theta), None))):
         check_box_values(boxes)
         check_index_values("obj_to_img", image, batch_size)
         check_theta_values(theta)

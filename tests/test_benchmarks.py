@@ -128,12 +128,12 @@ def test_the_time_of_a_painted_pixel_is_that_of_the_call_over_how_many_there_are
         row.contender: row for row in options.option_rows(SMALL, BRIEF) if row.measured.startswith(FORWARD + ",")
     }
     counts = {
-        "ours, a mask": painted.painted_pixels(scene, masked=True),
+        "ours, a mask": painted.painted_pixels(scene),
         "ours, clip=False": painted.painted_pixels(scene, clip=False),
     }
     for who, count in counts.items():
         assert rows_of[who].ours == pytest.approx(taken[who] / count)
-        assert rows_of[who].ratio == pytest.approx((4 / scene.area) / (taken[who] / count))
+        assert rows_of[who].ratio == pytest.approx((4 / painted.painted_pixels(scene)) / (taken[who] / count))
         assert f"| {taken[who] / count * 1e9:.4g} ns/px | ours " in report.table([rows_of[who]])
 
 
@@ -142,7 +142,6 @@ def test_painted_pixels_are_those_of_the_definition():
     boxes, masks = scene.boxes.tolist(), painted.ellipses(scene)
     stays = scene._replace(theta=torch.eye(2, 3).repeat(3, 1, 1))
     assert painted.painted_pixels(stays) == painted.painted_pixels(stays, clip=False) == scene.area
-    assert painted.painted_pixels(stays, masked=True) == scene.area
     for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
         assert mask.sum() == mask[y1:y2, x1:x2].sum() == pytest.approx(math.pi / 4 * (x2 - x1) * (y2 - y1), rel=0.2)
     moves = stays._replace(boxes=torch.tensor([[4, 6, 12, 20]] * 3), theta=stays.theta.clone())
@@ -150,7 +149,7 @@ def test_painted_pixels_are_those_of_the_definition():
     moves.theta[1, 0, 2] = 7 / 4  # 7, of which 3 are outside
     moves.theta[2, 1, 2] = 0.5 / 7  # half a pixel up: another row of pixels is touched
     assert painted.painted_pixels(moves, clip=False) == 8 * 14 + 5 * 14 + 8 * 15
-    assert painted.painted_pixels(moves, masked=True) == 4 * 14 + 1 * 14 + 8 * 14  # of which the box shows the rest
+    assert painted.painted_pixels(moves) == 4 * 14 + 1 * 14 + 8 * 14  # of which the box shows the rest
 
 
 def test_a_fill_costs_what_it_adds_for_each_layer(monkeypatch):

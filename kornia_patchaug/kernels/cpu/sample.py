@@ -275,7 +275,7 @@ def share_places(real, row, weightless, pixels, base, finite, objects, job, room
     fill(objects.opacity, first - (row.x0 - row.left), first, real(0))
     fill(objects.opacity, first + count, first + row.right - row.x0, real(0))
     texels, shape = (room.texels, room.across, room.down), (1, area, job.width)
-    interpolate(pixels, base, shape, texels, place, count)
+    interpolate_flat(pixels, base, job.width, texels, place, count)
     if weightless and not finite and is_odd(1, place, count):
         interpolate_with_care(real, pixels, base, shape, texels, place, count)
 
@@ -307,6 +307,24 @@ def interpolate(source, base, shape, texels, place, count):
             one_by_one()
             pixels[o] = between(real, source, i, width, u, v)
             i, o = i + area, o + step
+        k += one
+
+
+@apart
+def interpolate_flat(source, base, width, texels, place, count):
+    """As `interpolate` of one channel that is flat nearly everywhere, as masks are: of four equal texels none is
+    weighed."""
+    stay_apart()
+    (texels, across, down), (pixels, first, _) = texels, place
+    k, one, count, base = np.uint64(0), np.uint64(1), np.uint64(count), np.uint64(base)
+    width, first, real = np.uint64(width), np.uint64(first), across.dtype.type
+    while k < count:
+        one_by_one()
+        i = base + np.uint64(texels[k])
+        if source[i] == source[i + one] == source[i + width] == source[i + width + one]:
+            pixels[first + k] = real(source[i])
+        else:
+            pixels[first + k] = between(real, source, i, width, across[k], down[k])
         k += one
 
 
