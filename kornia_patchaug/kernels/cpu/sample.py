@@ -275,7 +275,7 @@ def share_places(real, row, weightless, pixels, base, finite, objects, job, room
     fill(objects.opacity, first - (row.x0 - row.left), first, real(0))
     fill(objects.opacity, first + count, first + row.right - row.x0, real(0))
     texels, shape = (room.texels, room.across, room.down), (1, area, job.width)
-    interpolate_flat(pixels, base, job.width, texels, place, count)
+    interpolate(pixels, base, shape, texels, place, count)
     if weightless and not finite and is_odd(1, place, count):
         interpolate_with_care(real, pixels, base, shape, texels, place, count)
 
@@ -288,10 +288,14 @@ def interpolate(source, base, shape, texels, place, count):
     k, one, count, base = np.uint64(0), np.uint64(1), np.uint64(count), np.uint64(base)
     area, width, first, step = np.uint64(area), np.uint64(width), np.uint64(first), np.uint64(plane)
     real = across.dtype.type
-    if channels == 1:  # as mattes have
+    if channels == 1:  # as masks have, which are flat nearly everywhere: of four equal texels none is weighed
         while k < count:
             one_by_one()
-            pixels[first + k] = between(real, source, base + np.uint64(texels[k]), width, across[k], down[k])
+            i = base + np.uint64(texels[k])
+            if source[i] == source[i + one] == source[i + width] == source[i + width + one]:
+                pixels[first + k] = real(source[i])
+            else:
+                pixels[first + k] = between(real, source, i, width, across[k], down[k])
             k += one
     elif channels == 3:  # as most pictures have
         while k < count:
@@ -307,24 +311,6 @@ def interpolate(source, base, shape, texels, place, count):
             one_by_one()
             pixels[o] = between(real, source, i, width, u, v)
             i, o = i + area, o + step
-        k += one
-
-
-@apart
-def interpolate_flat(source, base, width, texels, place, count):
-    """As `interpolate` of one channel that is flat nearly everywhere, as masks are: of four equal texels none is
-    weighed."""
-    stay_apart()
-    (texels, across, down), (pixels, first, _) = texels, place
-    k, one, count, base = np.uint64(0), np.uint64(1), np.uint64(count), np.uint64(base)
-    width, first, real = np.uint64(width), np.uint64(first), across.dtype.type
-    while k < count:
-        one_by_one()
-        i = base + np.uint64(texels[k])
-        if source[i] == source[i + one] == source[i + width] == source[i + width + one]:
-            pixels[first + k] = real(source[i])
-        else:
-            pixels[first + k] = between(real, source, i, width, across[k], down[k])
         k += one
 
 
