@@ -16,7 +16,6 @@ from kornia_patchaug.plan import IMAGE, LEFT, WIDTH, Beyond, Plan, Reads, Sampli
 
 SMOOTH = Sampling(nearest=False, beyond=Beyond.NEAREST, align_corners=False, by_reach=False)
 ONE_TO_ONE = SMOOTH._replace(nearest=True)
-LOOKED_AT = ONE_TO_ONE
 CELLS = 32  # across and down, in which a hole and what is around it are looked at
 SEEN = 0.95  # how much of a pixel stays that counts as what is around a hole
 AROUND = 0.25  # of a hole's shorter side is looked at on each side of it, and more along its longer sides
@@ -70,7 +69,7 @@ def _looked_at(
     whether it is, ``(N, 1, h, w)``."""
     windows, shape = plan.windows, (len(around), CELLS, CELLS)
     reads = Reads.of(known, windows.host[:, IMAGE], 0, last_pixels(known))
-    look = Plan(reads, Windows.regular(*shape), LOOKED_AT, box_coverage=False)
+    look = Plan(reads, Windows.regular(*shape), ONE_TO_ONE, box_coverage=False)
     read_by = holes.theta, around.new_tensor([[0, 0, CELLS, CELLS]]).expand(len(around), 4), look, around
     with torch.no_grad():
         areas = windows.slices()

@@ -6,6 +6,7 @@ import kornia.augmentation as K
 import pytest
 import torch
 from support.scenes import mattes, scene
+from support.versions import of_classes
 from support.ways import continued, moved, pasted, peeled, seen, tensors, transplanted
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -18,7 +19,6 @@ SOMETIMES = {"p": 0.5, "p_patch": 0.7}
 # What Inductor compiles here runs on the CPU, and it needs a compiler of C++ for that.
 INDUCTOR = "inductor" if shutil.which("g++") or shutil.which("clang++") else "aot_eager"
 ops = torch.ops.kornia_patchaug
-of_classes = pytest.mark.skipif(torch.__version__ < "2.9", reason="torch compiles the classes from 2.9 on")
 
 # Inductor imports parts of torch that use what torch has deprecated.
 pytestmark = [

@@ -12,6 +12,7 @@ import torch
 from kornia.constants import Resample, SamplePadding
 from support.kornia_scenes import HEIGHT, WIDTH, near, picture, same
 from support.training import step
+from support.versions import of_classes
 from torch import nn
 
 import kornia_patchaug as kp
@@ -893,7 +894,6 @@ def test_labels_have_gradients_anywhere_in_the_image():
 
 # --- torch.compile ----------------------------------------------------------------------------------------------------
 
-of_classes = pytest.mark.skipif(torch.__version__ < "2.9", reason="torch compiles the classes from 2.9 on")
 COMPILED = {"all at once": LAYERS["all at once"], "a colour": {"fill": (0.1, 0.2, 0.3), "clip": False, "order": "rows"}}
 
 

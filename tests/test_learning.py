@@ -7,6 +7,7 @@ import pytest
 import torch
 from support.kornia_scenes import OBJ_TO_IMG, SQUARES, near, picture, same
 from support.training import INPUTS, Model, step
+from support.versions import of_classes
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -154,7 +155,7 @@ def test_with_a_generator_the_draw_is_made_outside_the_checkpoint():
     same(gradient(lambda f, x: checkpoint(f, x, use_reentrant=False)), gradient(lambda f, x: f(x)))
 
 
-@pytest.mark.skipif(torch.__version__ < "2.9", reason="torch compiles the classes from 2.9 on")
+@of_classes
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 def test_compiled_training_steps_learn_what_eager_ones_do():
