@@ -35,7 +35,7 @@ def layers(windows: Windows, areas: Windows) -> list[NDArray[np.int64]]:
             here, there = _rectangle(painted[n]), _rectangle(read[n])
             above = max(by_painting[here].max(), by_painting[there].max(initial=-1)) + 1
             layer[n] = max(above, by_reading[here].max())
-            by_painting[here], by_reading[there] = layer[n], np.maximum(by_reading[there], layer[n])
+            by_painting[here], by_reading[there] = layer[n], np.maximum(by_reading[there], small.type(layer[n]))
     return [np.flatnonzero(layer == k) for k in range(layer.max(initial=0) + 1)]
 
 

@@ -58,7 +58,22 @@ def digest(tensors):
 
 def pool_threads():
     return sum(t.name.startswith("kornia_patchaug") for t in threading.enumerate())
+
+def sharing():  # how many threads share work among them now
+    from kornia_patchaug.kernels.cpu import threads as running
+    by = set()
+    def work(begin, end):
+        time.sleep(0.01)  # time enough for the others to wake
+        by.add(threading.get_ident())
+    running.spread(work, (), 32, 1 << 40)
+    return len(by)
 """
+
+# The two ways in which work is shared: by torch's threads, and by those of a pool.
+WAYS = {
+    "team": "",
+    "pool": "from kornia_patchaug.kernels.cpu import threads as running; running._parallel = None",
+}
 
 
 # A file of loops, and one beside it of what they call.
@@ -99,9 +114,9 @@ def check(x):
 """
 
 
-def script(code: str, *, timeout: float = 120, **environment: str):
+def script(code: str, *, way: str = "team", timeout: float = 120, **environment: str):
     """What code prints as JSON, in a Python of its own that a hang ends; HASH seeds are fixed for ``digest``."""
-    code = COMMON + textwrap.dedent(code)
+    code = COMMON + WAYS[way] + "\n" + textwrap.dedent(code)
     environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "2", **environment}
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, timeout=timeout
@@ -120,39 +135,37 @@ def script_file(folder: Path, code: str, **more):
 # --- threads ----------------------------------------------------------------------------------------------------------
 
 
-def test_gradients_are_the_same_bits_twice_and_at_any_number_of_threads():
-    found = script("""
-        bits, pools = {}, {}
+@pytest.mark.parametrize("way", WAYS)
+def test_gradients_are_the_same_bits_twice_and_at_any_number_of_threads(way):
+    found = script(
+        """
+        bits, shared = {}, {}
         peeled = {"clip": False, "fill": "surroundings", "count": 4}
         for options in ({}, {"sequential": True}, {"padding_mode": "transparent", "sequential": True}, peeled):
             for threads in (1, 1, 2, 2, 3, 5) if options is not peeled else (1, 2, 5):
                 torch.set_num_threads(threads)
                 bits.setdefault(str(options), []).append(digest(results(**options)))
-                pools[threads] = pool_threads()
-        print(json.dumps([list(bits.values()), pools]))
-    """)
+                shared[threads] = sharing()
+        print(json.dumps([list(bits.values()), shared]))
+    """,
+        way=way,
+    )
     for runs in found[0]:
         assert all(run == runs[0] for run in runs) and len(set(runs[0])) == 8
-    threads = found[1]
-    assert threads["1"] <= threads["2"] <= threads["5"] and threads["2"] >= 1
+    most = 1 + os.cpu_count() if way == "pool" else 5
+    assert found[1] == {str(threads): min(threads, most) for threads in (1, 2, 3, 5)}
 
 
-def test_work_is_shared_among_threads_and_small_work_is_not():
-    found = script("""
+@pytest.mark.parametrize("way", WAYS)
+def test_work_is_shared_among_threads_and_small_work_is_not(way):
+    found = script(
+        """
         from kornia_patchaug.kernels.cpu import threads as running
-        small = torch.rand(1, 1, 20, 30, requires_grad=True)
-        torch.set_num_threads(1)
-        results()
-        alone = pool_threads()
-        torch.set_num_threads(3)
-        kp.affine_patches(small, torch.tensor([[2, 3, 9, 9]]), torch.eye(2, 3)[None]).sum().backward()
-        still_alone = pool_threads()
-
         by, lock, spread = [], threading.Lock(), running.spread
         def watched(work, arguments, count, pixels, room=tuple):
             done = []
             def noted(begin, end, *arguments):
-                done.append((begin, end, threading.current_thread().name))
+                done.append((begin, end, threading.get_ident()))
                 work(begin, end, *arguments)
                 time.sleep(0.001)  # time enough for the others to wake
             spread(noted, arguments, count, pixels, room)
@@ -162,22 +175,33 @@ def test_work_is_shared_among_threads_and_small_work_is_not():
         import kornia_patchaug.kernels.cpu
         for name in ("sample", "sample_backward", "composite", "paint"):
             importlib.import_module(f"kornia_patchaug.kernels.cpu.{name}").spread = watched
+        small = torch.rand(1, 1, 20, 30, requires_grad=True)
+        torch.set_num_threads(1)
         results()
-        print(json.dumps([alone, still_alone, by]))
-    """)
-    alone, still_alone, calls = found
-    assert alone == still_alone == 0
+        torch.set_num_threads(3)
+        kp.affine_patches(small, torch.tensor([[2, 3, 9, 9]]), torch.eye(2, 3)[None]).sum().backward()
+        alone = len(by)
+        results()
+        print(json.dumps([by[:alone], by[alone:]]))
+    """,
+        way=way,
+    )
+    alone, calls = found
+    assert len(alone) >= 8 and all(len({thread for *_, thread in done}) == 1 for *_, done in alone)
     assert len(calls) >= 6  # the matte, paint, and their backward passes
     for count, pixels, done in calls:
         assert sorted(k for begin, end, _ in done for k in range(begin, end)) == list(range(count))
         if pixels >= 1 << 17 and count > 3:
-            assert 2 <= len({name for *_, name in done}) <= 3
+            assert 2 <= len({thread for *_, thread in done}) <= 3
 
 
 @pytest.mark.parametrize("count", [1, 5, 63, 64, 100, 1001])
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_every_task_is_done_once_by_no_more_threads_than_torch_uses(workers, count):
+@pytest.mark.parametrize("way", WAYS)
+def test_every_task_is_done_once_by_no_more_threads_than_torch_uses(way, workers, count, monkeypatch):
     """Also where they are taken several at a time, and those are not all of the same number."""
+    if way == "pool":
+        monkeypatch.setattr(running, "_parallel", None)
     done, by = [], set()
 
     def work(begin, end):
@@ -191,8 +215,10 @@ def test_every_task_is_done_once_by_no_more_threads_than_torch_uses(workers, cou
     assert len(by) <= workers
 
 
-def test_several_threads_call_at_once():
-    found = script("""
+@pytest.mark.parametrize("way", WAYS)
+def test_several_threads_call_at_once(way):
+    found = script(
+        """
         torch.set_num_threads(2)
         expected = [digest(results(seed)) for seed in range(4)]
         actual, failures = [None] * 4, []
@@ -203,12 +229,16 @@ def test_several_threads_call_at_once():
         threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
         [t.start() for t in threads], [t.join() for t in threads]
         print(json.dumps([expected, actual]))
-    """)
+    """,
+        way=way,
+    )
     assert found[0] == found[1] and len({str(one) for one in found[0]}) == 4
 
 
-def test_an_error_in_a_task_reaches_the_caller():
-    found = script("""
+@pytest.mark.parametrize("way", WAYS)
+def test_an_error_in_a_task_reaches_the_caller(way):
+    found = script(
+        """
         from kornia_patchaug.kernels.cpu.threads import spread
         torch.set_num_threads(2)
         def work(begin, end):
@@ -220,12 +250,16 @@ def test_an_error_in_a_task_reaches_the_caller():
             print(json.dumps("nothing"))
         except ValueError as error:
             print(json.dumps(str(error)))
-    """)
+    """,
+        way=way,
+    )
     assert found == "of a task"
 
 
-def test_an_error_of_the_caller_s_own_task_waits_for_the_other_threads():
-    found = script("""
+@pytest.mark.parametrize("way", WAYS)
+def test_an_error_of_the_caller_s_own_task_waits_for_the_other_threads(way):
+    found = script(
+        """
         from kornia_patchaug.kernels.cpu.threads import spread
         torch.set_num_threads(2)
         begun, done = threading.Event(), []
@@ -240,7 +274,9 @@ def test_an_error_of_the_caller_s_own_task_waits_for_the_other_threads():
             spread(work, (), 2, 1 << 20)
         except ValueError as error:
             print(json.dumps([str(error), len(done)]))
-    """)
+    """,
+        way=way,
+    )
     assert found == ["of a task", 1]
 
 
@@ -250,6 +286,7 @@ def test_no_more_threads_than_the_system_has_do_the_work(monkeypatch):
     def refuse(self):
         raise RuntimeError("can't start new thread")
 
+    monkeypatch.setattr(running, "_parallel", None)
     monkeypatch.setattr(running, "_pool", None)
     busy = running._threads().submit(time.sleep, 0.03)
     monkeypatch.setattr(threading.Thread, "start", refuse)
@@ -264,9 +301,11 @@ def test_no_more_threads_than_the_system_has_do_the_work(monkeypatch):
     assert busy.done() and sorted(done) == list(range(9))
 
 
-def test_the_caller_does_the_work_alone_at_the_end_of_the_process():
+@pytest.mark.parametrize("way", WAYS)
+def test_work_is_done_at_the_end_of_the_process(way):
     """In a thread that outlives the main one, and in what is called at exit."""
-    found = script("""
+    found = script(
+        """
         import atexit
         from kornia_patchaug.kernels.cpu.threads import spread
         torch.set_num_threads(2)
@@ -282,7 +321,9 @@ def test_the_caller_does_the_work_alone_at_the_end_of_the_process():
             print(json.dumps(done))
         atexit.register(last)
         threading.Thread(target=outlive).start()
-    """)
+    """,
+        way=way,
+    )
     assert found == [*range(8), *range(8)]
 
 
@@ -297,11 +338,10 @@ class Painted(torch.utils.data.Dataset):
 
     def __getitem__(self, seed):
         used = pool_threads()
-        return digest(results(seed, **OPTIONS[seed])), used, pool_threads(), os.getpid()
+        return digest(results(seed, **OPTIONS[seed])), used, sharing(), os.getpid()
 
 def several_threads(_):
-    # Of our own pool alone: torch's OpenMP threads, which the parent has used, hang in a forked child.
-    from kornia_patchaug.kernels import cpu
+    # Of our loops alone: torch's OpenMP threads, which the parent has used, hang in a forked child.
     from kornia_patchaug.kernels.cpu import threads as running
     running.torch = types.SimpleNamespace(get_num_threads=lambda: THREADS)
 
@@ -311,7 +351,7 @@ def same(items):
 def main():
     torch.set_num_threads(2)
     expected = [digest(results(seed, **OPTIONS[seed])) for seed in range(4)]
-    in_parent = pool_threads()
+    in_parent = sharing()
     loader = torch.utils.data.DataLoader(
         Painted(), 1, num_workers=2, multiprocessing_context=CONTEXT, worker_init_fn=several_threads,
         collate_fn=same, timeout=60,
@@ -324,8 +364,10 @@ if __name__ == "__main__":
 """
 
 
-def test_a_child_has_threads_even_if_its_parent_had_all_it_may_have():
-    in_parent, status = script("""
+@pytest.mark.parametrize("way", WAYS)
+def test_a_child_has_threads_even_if_its_parent_had_all_it_may_have(way):
+    in_parent, status = script(
+        """
         from kornia_patchaug.kernels.cpu.threads import spread
         def together(count, seconds):
             barrier = threading.Barrier(count)
@@ -340,8 +382,10 @@ def test_a_child_has_threads_even_if_its_parent_had_all_it_may_have():
                 os._exit(1)
             os._exit(0)
         print(json.dumps([pool_threads(), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])]))
-    """)
-    assert in_parent == os.cpu_count()
+    """,
+        way=way,
+    )
+    assert in_parent == (os.cpu_count() if way == "pool" else 0)
     assert status == 0
 
 
@@ -395,10 +439,10 @@ def test_workers_of_a_data_loader_after_the_parent_has_used_its_threads(context,
     )
     assert run.returncode == 0, run.stderr
     expected, in_parent, found, parent = json.loads(run.stdout.splitlines()[-1])
-    assert in_parent >= 1
+    assert in_parent == 2
     assert [bits for bits, *_ in found] == expected
     assert all(before == 0 for _, before, _, _ in found[:2])  # the first of each worker: no threads came along
-    assert all((after >= 1) == (threads > 1) for *_, after, _ in found)
+    assert all(shared == threads for *_, shared, _ in found)
     assert len({process for *_, process in found} - {parent}) == 2
 
 

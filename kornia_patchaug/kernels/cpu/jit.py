@@ -237,6 +237,11 @@ def fused(function: Callable[P, R]) -> Callable[P, R]:
     return inner(function, fastmath={"contract"})
 
 
+def summed(function: Callable[P, R]) -> Callable[P, R]:
+    """As `fused`, and sums are added up in whatever order is fastest, the same in every call."""
+    return inner(function, fastmath={"contract", "reassoc"})
+
+
 def _dispatcher(kind: type[CPUDispatcher], function: Callable[..., Any], **options: Any) -> Any:
     always = {"nopython": True, "_nrt": False, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
     return kind(function, targetoptions={**always, **options})

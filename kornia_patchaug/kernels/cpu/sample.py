@@ -288,7 +288,9 @@ def interpolate(source, base, shape, texels, place, count):
     k, one, count, base = np.uint64(0), np.uint64(1), np.uint64(count), np.uint64(base)
     area, width, first, step = np.uint64(area), np.uint64(width), np.uint64(first), np.uint64(plane)
     real = across.dtype.type
-    if channels == 1:  # as masks have, which are flat nearly everywhere: of four equal texels none is weighed
+    if (
+        channels == 1 and source.itemsize == 1
+    ):  # as masks have, which are flat nearly everywhere: of four equal texels none is weighed
         while k < count:
             one_by_one()
             i = base + np.uint64(texels[k])

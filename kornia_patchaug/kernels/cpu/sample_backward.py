@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Found, Gradients, Inputs, Maybe, Wanted
 from kornia_patchaug.kernels.cpu.arrays import flat, fresh, job_of, objects_of, room_of
-from kornia_patchaug.kernels.cpu.jit import fused, inner, jit
+from kornia_patchaug.kernels.cpu.jit import fused, inner, jit, summed
 from kornia_patchaug.kernels.cpu.rows import (
     ABSENT,
     NEAREST,
@@ -41,7 +41,7 @@ from kornia_patchaug.kernels.cpu.rows import (
     taps_of,
     texels_of,
 )
-from kornia_patchaug.kernels.cpu.sample import piece_of, pieces_of
+from kornia_patchaug.kernels.cpu.sample import AHEAD, NEAR, ask_for_row, piece_of, pieces_of
 from kornia_patchaug.kernels.cpu.threads import spread, threads_for
 from kornia_patchaug.plan import HEIGHT, ORIGIN_X, ORIGIN_Y, START, WIDTH, Plan
 
@@ -140,9 +140,12 @@ def sums_loop(begin, end, source, objects, job, grads, sums, room):
 def rows_to_sums(n, rows, source, objects, job, grads, add, room):
     """What some rows of a window add to the sums ``(13,)`` of object n, in float64; their ``grads.of_pixels``."""
     real, f, columns = room.shares.dtype.type, frame_of(n, objects, job), objects.windows[n, WIDTH]
+    far = len(source) > NEAR
     for left in range(0, columns, TILE):
         right = min(columns, left + TILE)
         for y in range(rows[0], rows[1]):
+            if far and y + AHEAD < rows[1]:
+                ask_for_row(real, f, y + AHEAD, left, right, source, f.base, job.channels, job)
             row, at = row_of(real, f, n, y, left, right, job.covered, job), objects.windows[n, START] + y * columns
             if job.nearest and job.of_opacity:
                 row = all_ends(row)
@@ -158,42 +161,59 @@ def rows_to_sums(n, rows, source, objects, job, grads, add, room):
 @inner
 def interior_to_sums(f, row, at, source, job, grads, add, room):
     """The interior of a row: what its positions and values add."""
-    real, values, clamped = grads.values.dtype.type, grads.values, job.beyond == NEAREST
+    real, values = grads.values.dtype.type, grads.values
     each = job.of_opacity and not grads.differences  # the value of each pixel counts
-    sum_x, sum_x_dx, sum_y, sum_y_dx, sum_value = real(0), real(0), real(0), real(0), real(0)
     k, one, count, first = np.uint64(0), np.uint64(1), np.uint64(row.x1 - row.x0), np.uint64(at + row.x0)
     width, area, total = np.uint64(job.width), np.uint64(job.height * job.width), np.uint64(job.total)
     flat = job.channels == 1 and not each  # a mask is, nearly everywhere: to move in it changes nothing
+    sum_value = real(0)
     while k < count:
         i, o, weights = np.uint64(f.base + room.texels[k]), first + k, (room.across[k], room.down[k])
-        if flat and source[i] == source[i + one] == source[i + width] == source[i + width + one]:
-            k += one
-            continue
         by_x, by_y, by_value = real(0), real(0), real(0)
-        for _ in range(job.channels):
-            one_by_one()
-            by_x, by_y, value = to_position(real, values[o], source, i, width, weights, by_x, by_y)
-            if each:
-                by_value += value
-            i, o = i + area, o + total
+        if not (flat and source[i] == source[i + one] == source[i + width] == source[i + width + one]):
+            for _ in range(job.channels):
+                one_by_one()
+                by_x, by_y, value = to_position(real, values[o], source, i, width, weights, by_x, by_y)
+                if each:
+                    by_value += value
+                i, o = i + area, o + total
         if each:
             if len(grads.opacity):
                 by_value += grads.opacity[first + k]
             if job.opacity_of == PIXEL:
                 grads.of_pixels[first + k] = by_value
             sum_value += by_value
-        dx = real(row.x0 + np.int64(k)) + (real(0.5) - f.centre_x)
-        if clamped:  # where a position was brought back to what can be read, it does not move what is read
-            by_x = by_x if f.first_x <= f.a * dx + row.x < f.last_x else real(0)
-            by_y = by_y if f.first_y <= f.c * dx + row.y < f.last_y else real(0)
-        by_x, by_y = by_x * room.shares[k], by_y * room.shares[k]
-        sum_x += by_x
-        sum_x_dx += by_x * dx
-        sum_y += by_y
-        sum_y_dx += by_y * dx
+        room.across[k], room.down[k] = by_x, by_y  # in the place of the weights, which are not read any more
         k += one
-    add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, row.dy, add)
+    if job.beyond == NEAREST:
+        hold_still(real, f, row, room.across, room.down, room)
+    add_positions(real, f, row, room.across, room.down, add, room)
     add[12] += sum_value
+
+
+@inner
+def hold_still(real, f, row, by_x, by_y, room):
+    """Set the gradients to 0 of positions that were brought back to what can be read: they do not move what is read."""
+    begin, off = real(row.x0), real(0.5) - f.centre_x
+    for k in range(row.x1 - row.x0):
+        dx = (begin + room.ramp[k]) + off
+        px, py = f.a * dx + row.x, f.c * dx + row.y
+        by_x[k] = by_x[k] if f.first_x <= px < f.last_x else real(0)
+        by_y[k] = by_y[k] if f.first_y <= py < f.last_y else real(0)
+
+
+@summed
+def add_positions(real, f, row, by_x, by_y, add, room):
+    """Add the gradients with respect to the positions of an interior, of as much as its pixels are opaque."""
+    sum_x, sum_x_dx, sum_y, sum_y_dx = real(0), real(0), real(0), real(0)
+    begin, off = real(row.x0), real(0.5) - f.centre_x
+    for k in range(row.x1 - row.x0):
+        dx, x, y = (begin + room.ramp[k]) + off, by_x[k] * room.shares[k], by_y[k] * room.shares[k]
+        sum_x += x
+        sum_x_dx += x * dx
+        sum_y += y
+        sum_y_dx += y * dx
+    add_position(f, sum_x, sum_x_dx, sum_y, sum_y_dx, row.dy, add)
 
 
 @fused

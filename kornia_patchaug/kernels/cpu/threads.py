@@ -1,7 +1,8 @@
-"""The threads of this process: as many as torch uses, new ones after a fork."""
+"""The threads that loops run on: torch's own where those are OpenMP's, a pool of this process else and after a fork."""
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 from collections.abc import Callable
@@ -18,6 +19,7 @@ Loop = Callable[..., None]
 Arguments = tuple[Any, ...]
 
 _pool: ThreadPoolExecutor | None = None
+_Part = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def threads_for(pixels: int) -> int:
@@ -47,6 +49,46 @@ def spread(loop: Loop, arguments: Arguments, count: int, pixels: int, room: Call
                 return
             loop(begin, min(begin + step, count), *arguments, *own)
 
+    if _parallel is None:
+        _in_pool(take, threads)
+    else:
+        _in_team(_parallel, take, threads)
+
+
+def _openmp() -> Any:
+    """The function of the OpenMP that torch uses which has its threads run something; None if it is another OpenMP.
+
+    After an operation torch's threads wait for the next one, for milliseconds, and busily: threads beside them would
+    have half a core.
+    """
+    try:
+        parallel = ctypes.CDLL(torch._C.__file__).GOMP_parallel
+    except (OSError, AttributeError):
+        return None
+    parallel.restype, parallel.argtypes = None, (_Part, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+    return parallel
+
+
+_parallel = _openmp()
+
+
+def _in_team(parallel: Any, take: Callable[[], None], threads: int) -> None:
+    """Have the caller and others of torch's threads take tasks until none is left."""
+    errors = list[BaseException]()
+
+    def part(_: object) -> None:
+        try:
+            take()
+        except BaseException as error:  # no exception finds its way through OpenMP
+            errors.append(error)
+
+    parallel(_Part(part), None, threads, 0)
+    if errors:
+        raise errors[0]
+
+
+def _in_pool(take: Callable[[], None], threads: int) -> None:
+    """Have the caller and threads of the pool take tasks until none is left."""
     futures = []
     try:
         with suppress(RuntimeError):  # at the end of the process no thread begins any more
@@ -74,8 +116,8 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _forget() -> None:
-    global _pool
-    _pool = None  # a child has the parent's pool but none of its threads
+    global _pool, _parallel
+    _pool = _parallel = None  # a child has the parent's pool and OpenMP, but none of their threads
 
 
 if hasattr(os, "register_at_fork"):  # Windows does not fork
