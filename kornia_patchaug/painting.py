@@ -108,9 +108,11 @@ def _with_alpha(alpha: Tensor, objects: Objects, plan: Plan) -> tuple[Objects, P
     if alpha.ndim == 4:
         reads, alpha_boxes = Reads.whole(alpha), whole_boxes(alpha, objects.boxes)
         if sampling.align_corners:  # one place of a frame without width, whatever theta: the middle
-            read = objects.boxes if objects.source_boxes is None else objects.source_boxes
-            flat = (half_sizes(objects.boxes, True) == 0) & (half_sizes(read, True) == 0)
-            alpha_boxes = torch.where(flat.repeat(1, 2), centres(alpha_boxes).repeat(1, 2), alpha_boxes)
+            frames = objects.host_boxes, objects.host_source_boxes
+            flat = np.logical_and(*(frame[:, 2:] - frame[:, :2] <= 1 for frame in frames))
+            if flat.any():
+                there = torch.from_numpy(np.tile(flat, 2)).to(alpha_boxes.device)
+                alpha_boxes = torch.where(there, centres(alpha_boxes).repeat(1, 2), alpha_boxes)
         beyond = Beyond.MIRROR if sampling.beyond == Beyond.MIRROR else Beyond.NEAREST
     else:
         alpha = alpha[:, None] if alpha.is_floating_point() else alpha[:, None].view(torch.uint8)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Found, Maybe
 from kornia_patchaug.kernels.grads import apply, once
+from kornia_patchaug.kernels.memory import unset
 from kornia_patchaug.plan import Windows
 
 
@@ -157,7 +158,7 @@ class _End(torch.autograd.Function):
 
 
 def _unset(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Memory that is not set; on a CPU from NumPy, which asks for huge pages: `cpu.arrays.fresh` says why."""
+    """Memory that is not set."""
     if device.type != "cpu":
         return torch.empty(shape, dtype=dtype, device=device)
-    return torch.from_numpy(np.empty(shape, np.float64 if dtype == torch.float64 else np.float32))
+    return torch.from_numpy(unset(shape.numel(), np.dtype(str(dtype).removeprefix("torch.")))).view(shape)

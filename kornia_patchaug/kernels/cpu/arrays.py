@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Inputs, Maybe, Wanted
 from kornia_patchaug.kernels.cpu.rows import NOBODY, OBJECT, PIXEL, TILE, Job, Objects
+from kornia_patchaug.kernels.memory import unset
 from kornia_patchaug.plan import Plan
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from kornia_patchaug.kernels.cpu.rows import Reals
 
-HUGE = 1 << 22  # bytes from which on NumPy asks for huge pages
 RAMPS = {np.dtype(real): np.arange(TILE, dtype=real) for real in (np.float32, np.float64)}  # 0, 1, 2, ...
 NOTHING = Wanted(source=False, theta=False, boxes=False)
 
@@ -61,10 +61,9 @@ def flat(tensor: Tensor, like: Reals) -> Reals:
 
 
 def fresh(count: int, like: Reals) -> Reals:
-    """So many numbers from NumPy, not set. From 4 MB on it asks for huge pages, where torch's memory comes at the price
-    of a page fault every 4 KB; so 2 MB and more are cut from 4 MB."""
-    least = HUGE // like.itemsize
-    return np.empty(count if count < least // 2 else max(count, least), like.dtype)[:count]
+    """So many numbers, not set."""
+    numbers: Reals = unset(count, like.dtype)
+    return numbers
 
 
 def sparse(count: int, like: Reals) -> Reals:

@@ -204,12 +204,17 @@ def keep_beyond(n, y, columns, objects, job, target):
 def ask_for_row(real, f, y, left, right, source, base, channels, job):
     """Have the cache lines fetched that a row will read."""
     qx, qy, _ = start_of_row(real, f, y)
-    for x in range(left, right + LINE - 1, LINE):
+    step = max(1, int(real(LINE) / max(abs(f.a), abs(f.c), real(1))))  # pixels whose texels may share a cache line
+    below = job.width if max(abs(f.b), abs(f.d)) > real(1.5) else 0  # else the next row asks for those
+    for x in range(left, right + step - 1, step):
         dx = real(min(x, right - 1)) + (real(0.5) - f.centre_x)
         column = min(max(f.a * dx + qx, f.first_x), f.last_x)
         line = min(max(f.c * dx + qy, f.first_y), f.last_y)
         for channel in range(channels):
-            prefetch(source, base + (channel * job.height + int(line)) * job.width + int(column))
+            at = base + (channel * job.height + int(line)) * job.width + int(column)
+            prefetch(source, at)
+            if below:
+                prefetch(source, at + below)
 
 
 @inner
@@ -288,13 +293,12 @@ def interpolate(source, base, shape, texels, place, count):
     k, one, count, base = np.uint64(0), np.uint64(1), np.uint64(count), np.uint64(base)
     area, width, first, step = np.uint64(area), np.uint64(width), np.uint64(first), np.uint64(plane)
     real = across.dtype.type
-    if (
-        channels == 1 and source.itemsize == 1
-    ):  # as masks have, which are flat nearly everywhere: of four equal texels none is weighed
+    counted = source.itemsize == 1  # bytes of a mask, which is flat nearly everywhere: four equal ones are not weighed
+    if channels == 1:
         while k < count:
             one_by_one()
             i = base + np.uint64(texels[k])
-            if source[i] == source[i + one] == source[i + width] == source[i + width + one]:
+            if counted and source[i] == source[i + one] == source[i + width] == source[i + width + one]:
                 pixels[first + k] = real(source[i])
             else:
                 pixels[first + k] = between(real, source, i, width, across[k], down[k])
