@@ -126,7 +126,7 @@ def corners_of(boxes: Tensor) -> Tensor:
 
 def whole_boxes(patches: Tensor, like: Tensor) -> Tensor:
     """``(N, 4)``, as many as in ``like (N, ...)``: the box that is all of a patch."""
-    return like.new_tensor([[0, 0, patches.shape[3], patches.shape[2]]]).expand(len(like), 4)
+    return like.new_tensor((0, 0, patches.shape[3], patches.shape[2])).expand(len(like), 4)
 
 
 def identity_theta(boxes: Tensor) -> Tensor:
