@@ -161,4 +161,7 @@ def _unset(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tenso
     """Memory that is not set."""
     if device.type != "cpu":
         return torch.empty(shape, dtype=dtype, device=device)
-    return torch.from_numpy(unset(shape.numel(), np.dtype(str(dtype).removeprefix("torch.")))).view(shape)
+    real = np.float64 if dtype == torch.float64 else np.float32
+    return torch.from_numpy(
+        unset(shape.numel(), np.dtype(real)).reshape(shape)
+    )  # no view, of which autograd would know
