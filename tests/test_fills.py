@@ -58,3 +58,14 @@ def test_gradients_to_boxes_that_stick_out_of_the_picture_equal_finite_differenc
         return kp.affine_patches(picture[None, None], boxes, moved, clip=False, fill="surroundings")
 
     assert torch.autograd.gradcheck(painted, boxes, eps=1e-7, atol=1e-5, fast_mode=True)
+
+
+@pytest.mark.parametrize("rows", [[0, 1], [1, 0]])
+def test_a_hole_in_a_hole_shows_what_was_filled_in_there(rows):
+    """All that is around the small one is the hole of the large one, whichever is taken off first."""
+    picture, boxes = torch.full((HEIGHT, WIDTH), 0.5, dtype=D), torch.tensor([[35, 25, 45, 35], [10, 2, 70, 58]])
+    picture[2:58, 10:70], picture[25:35, 35:45] = 1.0, 0.0
+    away = torch.tensor([[1, 0, 99, 0, 1, 0]], dtype=D).expand(2, 6)
+    options = {"clip": False, "fill": "surroundings"}
+    filled = kp.affine_patches(picture[None, None], boxes[rows].to(D), away, torch.tensor([0, 0]), **options)
+    torch.testing.assert_close(filled, torch.full_like(filled, 0.5), rtol=0, atol=1e-9)
