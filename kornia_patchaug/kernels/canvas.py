@@ -161,7 +161,5 @@ def _unset(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tenso
     """Memory that is not set."""
     if device.type != "cpu":
         return torch.empty(shape, dtype=dtype, device=device)
-    real = np.float64 if dtype == torch.float64 else np.float32
-    return torch.from_numpy(
-        unset(shape.numel(), np.dtype(real)).reshape(shape)
-    )  # no view, of which autograd would know
+    numbers = unset(shape.numel(), np.dtype(np.float64 if dtype == torch.float64 else np.float32))
+    return torch.from_numpy(numbers.reshape(shape))  # not a view of a tensor, which nobody could change in place
