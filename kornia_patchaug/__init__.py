@@ -3,6 +3,7 @@
 from kornia_patchaug.augmentation import PatchAffine, RandomPatchAffine
 from kornia_patchaug.boxes import convert_boxes, flatten_boxes, split_boxes
 from kornia_patchaug.container import PatchAugmentationSequential
+from kornia_patchaug.detection import DetectionSequential
 from kornia_patchaug.functional import (
     affine_patches,
     crop_patches,
@@ -11,6 +12,7 @@ from kornia_patchaug.functional import (
     warp_patches,
 )
 from kornia_patchaug.mattes import soft_mattes
+from kornia_patchaug.pasting import RandomPatchPaste
 from kornia_patchaug.theta import (
     compose_theta,
     invert_theta,
@@ -24,9 +26,11 @@ from kornia_patchaug.visibility import visible_share
 __version__ = "0.1.0"
 
 __all__ = [
+    "DetectionSequential",
     "PatchAffine",
     "PatchAugmentationSequential",
     "RandomPatchAffine",
+    "RandomPatchPaste",
     "affine_patches",
     "compose_theta",
     "convert_boxes",

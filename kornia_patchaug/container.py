@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeGuard, cast
 
+import torch
 from kornia.augmentation import (
     AugmentationSequential,
     ImageSequential,
@@ -12,15 +14,20 @@ from kornia.augmentation import (
     VideoSequential,
 )
 from kornia.constants import DataKey
-from torch import nn
+from kornia.geometry.boxes import Boxes
+from torch import Tensor, nn
 
+from kornia_patchaug.instances import boxes_of_masks
 from kornia_patchaug.kornia_names import (
     AugmentationSequentialOps,
     ParamItem,
     SequentialWithObjects,
+    corners_and_validity,
     keep_params,
     record_matrix,
+    with_corners,
 )
+from kornia_patchaug.labels import corners_from
 
 
 class PatchAugmentationSequential(SequentialWithObjects):
@@ -34,6 +41,11 @@ class PatchAugmentationSequential(SequentialWithObjects):
 
     Args:
         *args: the steps, Kornia's and ours, as modules.
+        instance_masks: masks are ``(B, M, H, W)``, a channel a row of boxes: each moves with its own object alone, and
+            loses what is painted over it. Without, masks are of classes, painted as the image is.
+        boxes_from_masks: after each step that changes a box, take it tight around its mask. With ``instance_masks``.
+        mask_fill: what masks of classes have where nothing is known, as in the hole that an object left, or beyond an
+            image that was padded: 255 in many data sets. 0 if left out.
         **kwargs: ``data_keys`` and the rest, as ``AugmentationSequential`` takes them. Boxes are in pixels in Kornia's
             formats: ``bbox_xyxy`` ``(B, M, 4)``, or a list of ``(n_b, 4)``, holds the last pixel.
 
@@ -50,15 +62,55 @@ class PatchAugmentationSequential(SequentialWithObjects):
         (torch.Size([1, 3, 32, 48]), torch.Size([1, 1, 4]))
     """
 
-    def __init__(self, *args: nn.Module, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: nn.Module,
+        instance_masks: bool = False,
+        boxes_from_masks: bool = False,
+        mask_fill: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # Kornia runs any module, but does not say so
-        self.transform_op = _ObjectOps(self.data_keys)
+        if boxes_from_masks and not instance_masks:
+            raise ValueError("boxes_from_masks: expected instance_masks=True, whose boxes are meant.")
+        of_masks: dict[str, Any] = {"instances": True} if instance_masks else {}
+        if mask_fill is not None:
+            of_masks |= {"mask_fill": float(mask_fill), "fill": float(mask_fill)}
+        self.extra_args = {**self.extra_args, DataKey.MASK: {**self.extra_args.get(DataKey.MASK, {}), **of_masks}}
+        self.transform_op = ObjectOps(self.data_keys, boxes_from_masks)
 
 
-class _ObjectOps(AugmentationSequentialOps):
-    """Offers ``params_from_input``, which Kornia keeps for ``RandomTransplantation``, to every child that has it."""
+class ObjectOps(AugmentationSequentialOps):
+    """Hands each child all inputs: objects to those of ``params_from_input``, which Kornia keeps for
+    ``RandomTransplantation``, and labels to those that append rows."""
+
+    def __init__(self, data_keys: list[DataKey] | None, boxes_from_masks: bool = False) -> None:
+        super().__init__(data_keys)
+        self.boxes_from_masks = boxes_from_masks
 
     def transform(
+        self,
+        *arg: Any,
+        module: nn.Module,
+        param: ParamItem,
+        extra_args: dict[DataKey, dict[str, Any]],
+        data_keys: Any = None,
+    ) -> Any:
+        keys = self.preproc_datakeys(data_keys)
+        if extra_args.get(DataKey.MASK, {}).get("instances"):
+            _check_instance_masks(arg, keys)
+        outputs = self._step(*arg, module=module, param=param, extra_args=extra_args, data_keys=keys)
+        self._settle(outputs, keys, module, param)
+        if not self.boxes_from_masks or DataKey.MASK not in keys:
+            return outputs
+        masks = outputs[keys.index(DataKey.MASK)]
+        pairs = zip(arg, outputs, strict=True)
+        return [tightened(out, before, masks) if isinstance(out, Boxes) else out for before, out in pairs]
+
+    def _settle(self, outputs: Any, keys: list[DataKey], module: nn.Module, param: ParamItem) -> None:
+        """Change the labels of a list of outputs by what the step did to them."""
+
+    def _step(
         self,
         *arg: Any,
         module: nn.Module,
@@ -70,13 +122,25 @@ class _ObjectOps(AugmentationSequentialOps):
         if (
             isinstance(module, ImageSequential)
             and not isinstance(module, (PatchSequential, VideoSequential))
-            and any(map(_wants_objects, module.modules()))
+            and self._goes_into(module)
         ):
             return self._transform_nested(arg, module, param, extra_args, keys)
         if _wants_objects(module):
             found = module.params_from_input(*arg, data_keys=keys, params=param.data, extra_args=extra_args)
             param = ParamItem(param.name, found)
+        if _appends_rows(module) and any(isinstance(value, Boxes) for value in arg):
+            outputs = module.paste_labels(list(arg), keys, param.data, extra_args)
+            if DataKey.INPUT in keys:
+                image = keys.index(DataKey.INPUT)
+                outputs[image] = super().transform(
+                    arg[image], module=module, param=param, extra_args=extra_args, data_keys=[DataKey.INPUT]
+                )
+            return outputs
         return super().transform(*arg, module=module, param=param, extra_args=extra_args, data_keys=keys)
+
+    def _goes_into(self, container: nn.Module) -> bool:
+        """Whether each child of a nested container is handed all inputs, rather than the container each input."""
+        return self.boxes_from_masks or any(map(_wants_objects, container.modules()))
 
     def _transform_nested(
         self, inputs: tuple[Any, ...], module: ImageSequential, param: ParamItem, extra_args: Any, keys: list[DataKey]
@@ -94,9 +158,41 @@ class _ObjectOps(AugmentationSequentialOps):
         return inputs[0] if len(keys) == 1 else list(inputs)
 
 
+def tightened(boxes: Boxes, before: Boxes, masks: Tensor) -> Boxes:
+    """Boxes, of which those that are not as they were are tight around their mask, or removed if nothing is left."""
+    corners, valid = corners_and_validity(boxes)
+    old, was = corners_and_validity(before)
+    found, there = boxes_of_masks(masks)  # (B, M, 4), (B, M)
+    tight = corners_from(boxes, found.flatten(0, 1).to(corners.dtype)).reshape(corners.shape)
+    rows = min(old.shape[1], corners.shape[1])
+    same = torch.zeros_like(valid)
+    same[:, :rows] = (old[:, :rows] == corners[:, :rows]).flatten(2).all(2) & (valid[:, :rows] == was[:, :rows])
+    changed = valid & ~same
+    return with_corners(boxes, tight.where((changed & there)[..., None, None], corners), valid & (there | ~changed))
+
+
+def _check_instance_masks(inputs: Sequence[Any], keys: list[DataKey]) -> None:
+    boxes = next((value for value in inputs if isinstance(value, Boxes)), None)
+    for key, masks in zip(keys, inputs, strict=True):
+        if key != DataKey.MASK or boxes is None:
+            continue
+        rows = corners_and_validity(boxes)[1].shape
+        if not isinstance(masks, Tensor) or masks.shape[:2] != rows:
+            got = tuple(masks.shape) if isinstance(masks, Tensor) else type(masks).__name__
+            raise ValueError(f"mask: expected instance masks {(*rows, 'H', 'W')}, a channel a row of boxes, got {got}.")
+
+
 class _WantsObjects(Protocol):
     def params_from_input(self, *inputs: Any, data_keys: list[DataKey], params: Any, extra_args: Any) -> Any: ...
 
 
 def _wants_objects(module: nn.Module) -> TypeGuard[_WantsObjects]:
     return hasattr(module, "params_from_input") and not isinstance(module, RandomTransplantation)
+
+
+class _AppendsRows(Protocol):
+    def paste_labels(self, inputs: list[Any], keys: list[DataKey], params: Any, extra_args: Any) -> list[Any]: ...
+
+
+def _appends_rows(module: nn.Module) -> TypeGuard[_AppendsRows]:
+    return hasattr(module, "paste_labels")

@@ -62,6 +62,8 @@ class Draw(dict[str, Any]):
     Where masks come as a list, Kornia slices what has B rows: the leading 1 keeps it from slicing objects, and the
     slice of ``image`` says which image is left.
 
+    In a container there is ``column (1, N)``, the row of its image's labels that each object is.
+
     ``visible (1, N)``, how much of each object is seen, is found when it is first asked for, by ``find_visible``.
     """
 
@@ -85,6 +87,19 @@ class Draw(dict[str, Any]):
     def is_complete(self) -> bool:
         """Whether the objects are known."""
         return "image" in self
+
+    def columns(self) -> Tensor:
+        """``(N,)``: which row of its image each object is; without a container, in the order in which they come."""
+        if "column" in self:
+            column: Tensor = self["column"][0]
+            return column
+        return rank_in_image(self.obj_to_img)
+
+    @property
+    def obj_to_img(self) -> Tensor:
+        """``(N,)``."""
+        index: Tensor = self["obj_to_img"][0] if self.is_complete else self["obj_to_img"]
+        return index
 
     def flat(self) -> Params:
         """``boxes``, ``theta`` and ``obj_to_img`` without the leading 1; or what a hand-written draw has of these."""
@@ -180,8 +195,10 @@ def complete(
     gates = gates.reshape(1, -1)
     if gates.shape[1] != count:
         raise ValueError(f"patch_prob: expected one gate a box ({count}), got {gates.shape[1]}.")
+    columns = {"column": given["column"][None]} if "column" in given else {}
     return Draw(
         draw,
+        **columns,
         boxes=boxes[None],
         theta=theta[None],
         obj_to_img=index[None],
@@ -198,6 +215,14 @@ def checked_values(boxes: Tensor, theta: Tensor | None, obj_to_img: Tensor, size
     host_boxes, host_theta, host_image = on_host(boxes, theta, obj_to_img)
     check_values(host_boxes, host_theta, host_image, size)
     return obj_to_img.clone()
+
+
+def rank_in_image(obj_to_img: Tensor) -> Tensor:
+    """``(N,)``: how many rows before each one have its image."""
+    order = obj_to_img.argsort(stable=True)
+    counts = torch.bincount(obj_to_img)
+    rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[obj_to_img[order]]
+    return torch.empty_like(rank).index_put((order,), rank)
 
 
 def open_gates(noise: Tensor, p: float, count: int) -> Tensor:

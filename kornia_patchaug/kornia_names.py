@@ -33,6 +33,7 @@ class ObjectBoxes(Boxes):
     """Kornia ``Boxes`` that know which rows came as objects, also after some of these were marked as removed."""
 
     objects: Tensor | None = None  # (B, M) bool
+    margins: tuple[float, float] = (0.0, 1.0)  # what a box has beyond its first and its last corner, in pixels
 
     @classmethod
     def of(cls, boxes: Boxes, objects: Tensor) -> ObjectBoxes:
@@ -46,8 +47,38 @@ class ObjectBoxes(Boxes):
     def clone(self) -> ObjectBoxes:
         """A copy, as Kornia makes one at every step."""
         copy = cast("ObjectBoxes", super().clone())  # of its own class
-        copy.objects = self.objects
+        copy.objects, copy.margins = self.objects, self.margins
         return copy
+
+
+def boxes_of_edges(corners: Tensor, objects: Tensor) -> ObjectBoxes:
+    """Boxes of the edges ``(B, M, 4, 2)`` of pixels, and not of the first and last pixel, as points of Kornia's.
+
+    Those are counted in pixel centres. A step that moves points moves such boxes exactly, also where it scales.
+    """
+    boxes = ObjectBoxes.of(Boxes(corners - 0.5), objects)
+    boxes.margins = (0.5, 0.5)
+    return boxes
+
+
+def margins_of(boxes: Boxes) -> tuple[float, float]:
+    """What a box has beyond its first and its last corner."""
+    return getattr(boxes, "margins", ObjectBoxes.margins)
+
+
+def boxes_are_listed(boxes: Boxes) -> bool:
+    """Whether boxes came as a list, in which padding is behind all rows."""
+    return boxes._N is not None
+
+
+def with_rows(boxes: Boxes, corners: Tensor, valid: Tensor, objects: Tensor) -> Boxes:
+    """A copy with another number of rows, of which ``objects (B, M)`` came as objects."""
+    copy = ObjectBoxes(corners, False)
+    copy.__dict__.update(boxes.__dict__)
+    copy._data, copy._valid, copy.objects = corners, valid, objects
+    if copy._N is not None:
+        copy._N = [objects.shape[1] - n for n in objects.sum(1).tolist()]
+    return copy
 
 
 def row_counts(boxes: Boxes) -> list[int]:
@@ -59,7 +90,7 @@ def row_counts(boxes: Boxes) -> list[int]:
 def valid_rows(boxes: Boxes) -> Tensor:
     """``(B, M)`` bool, B = 1 if not batched: the rows that are neither padding nor removed."""
     valid: Tensor = torch.atleast_2d(boxes._valid)
-    return valid & _rows_of_lists(boxes)
+    return valid & rows_of_lists(boxes)
 
 
 def object_rows(boxes: Boxes, count: int | None = None) -> Tensor:
@@ -71,11 +102,12 @@ def object_rows(boxes: Boxes, count: int | None = None) -> Tensor:
     objects: Tensor | None = getattr(boxes, "objects", None)
     if objects is not None and objects.shape == valid.shape:
         return objects
-    rows = _rows_of_lists(boxes)
+    rows = rows_of_lists(boxes)
     return rows if count is not None and int(rows.sum()) == count else valid
 
 
-def _rows_of_lists(boxes: Boxes) -> Tensor:
+def rows_of_lists(boxes: Boxes) -> Tensor:
+    """``(B, M)`` bool: the rows that are not padding of a list."""
     counts = torch.tensor(row_counts(boxes), device=boxes.device)[:, None]
     return torch.arange(boxes._valid.shape[-1], device=boxes.device) < counts
 

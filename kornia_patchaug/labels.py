@@ -13,7 +13,14 @@ from torch import Tensor
 from kornia_patchaug.draw import Drawn
 from kornia_patchaug.dtypes import full_precision, working_dtype
 from kornia_patchaug.frames import carry, centred_matrices, centres, corners_of, enclosing, half_sizes, identity_theta
-from kornia_patchaug.kornia_names import corners_and_validity, object_rows, row_counts, with_corners, with_points
+from kornia_patchaug.kornia_names import (
+    corners_and_validity,
+    margins_of,
+    object_rows,
+    row_counts,
+    with_corners,
+    with_points,
+)
 from kornia_patchaug.theta import Outline, invert_theta, move_points, outermost
 
 # Pairs of a point and an object that are compared at once, which bounds the memory of that step to some 50 MB.
@@ -34,14 +41,14 @@ def follow_boxes(
     where = _pair(labels, objects.obj_to_img)
     boxes, theta, _, active = objects
     data, valid = corners_and_validity(labels)
-    label_boxes = half_open(data[where])
+    label_boxes = half_open(labels, data[where])
     boxes = boxes.to(working_dtype(label_boxes, boxes, theta))
     moved = outermost(move_points(corners_of(label_boxes), boxes, theta, align_corners=align_corners), outline)
-    still = _is_identity(theta)[:, None]
+    still = stays(theta)[:, None]
     limits = painted.to(boxes.dtype).where(~still, boxes.new_tensor([-inf, -inf, inf, inf]))
-    low, high = enclosing(moved, limits).split(2, dim=1)
-    last = (high - 1).maximum(low)  # Kornia's boxes hold their last pixel, so that one pixel is the least
-    corners = corners_of(torch.cat([low, last], dim=1)).to(data.dtype)
+    followed = enclosing(moved, limits)
+    low, high = followed.split(2, dim=1)
+    corners = corners_from(labels, followed).to(data.dtype)
     corners = with_bits_of(data[where], corners, still[:, None]).where(active[:, None, None], data[where])
     kept = (high > low).all(1) | ~active
     kept = kept if seen is None else kept & seen
@@ -52,7 +59,7 @@ def check_bound_boxes(labels: Boxes, boxes: Tensor, obj_to_img: Tensor) -> None:
     """Raise unless bound ``boxes (N, 4)`` are those of a container's box key at this step, within a pixel."""
     where = _pair(labels, obj_to_img)
     data, valid = corners_and_validity(labels)
-    found = half_open(data[where])
+    found = half_open(labels, data[where])
     apart = ((found - boxes).abs() > SAME_BOX).any(1) & valid[where]
     if apart.any():
         row = int(apart.nonzero()[0])
@@ -69,17 +76,30 @@ def with_bits_of(label: Tensor, moved: Tensor, still: Tensor) -> Tensor:
 
 
 def objects_of(boxes: Boxes, batch_size: int) -> dict[str, Tensor]:
-    """``boxes (N, 4)`` and ``obj_to_img (N,)`` of the rows that came as objects; removed ones are empty boxes."""
+    """``boxes (N, 4)``, ``obj_to_img (N,)`` and ``column (N,)`` of the rows that came as objects.
+
+    Removed ones are empty boxes.
+    """
     rows = object_rows(boxes)
     if len(rows) != batch_size:
         raise ValueError(f"boxes: expected boxes of {batch_size} images, as many as images, got {len(rows)}.")
     data, valid = corners_and_validity(boxes)
-    return {"boxes": half_open(data[rows]).where(valid[rows][:, None], 0), "obj_to_img": rows.nonzero()[:, 0]}
+    obj_to_img, column = rows.nonzero().unbind(1)
+    flat = half_open(boxes, data[rows]).where(valid[rows][:, None], 0)
+    return {"boxes": flat, "obj_to_img": obj_to_img, "column": column}
 
 
-def half_open(corners: Tensor) -> Tensor:
-    """``(N, 4)`` half-open boxes around Kornia's corners ``(N, 4, 2)``, which hold the last pixel."""
-    return torch.cat([corners.amin(1), corners.amax(1) + 1], dim=-1)
+def half_open(boxes: Boxes, corners: Tensor) -> Tensor:
+    """``(N, 4)`` half-open boxes around the corners ``(N, 4, 2)`` of some of Kornia's boxes."""
+    first, last = margins_of(boxes)
+    return torch.cat([corners.amin(1) - first, corners.amax(1) + last], dim=-1)
+
+
+def corners_from(boxes: Boxes, half_open: Tensor) -> Tensor:
+    """The reverse: corners ``(N, 4, 2)`` of half-open boxes ``(N, 4)``; those that hold their last pixel hold one."""
+    first, last = margins_of(boxes)
+    low, high = half_open.split(2, dim=1)
+    return corners_of(torch.cat([low + first, (high - last).maximum(low + first)], dim=1))
 
 
 def labels_of(boxes: Boxes, labels: Tensor | Sequence[Tensor]) -> Tensor:
@@ -124,6 +144,19 @@ def follow_keypoints(
     return with_points(keypoints, followed.reshape(keypoints.data.shape))
 
 
+def follow_own_points(
+    keypoints: Keypoints, objects: Drawn, column: Tensor, count: int, align_corners: bool
+) -> Keypoints:
+    """Kornia's keypoints ``(B, M count, 2)``, ``count`` an object, each moved with its own object."""
+    data = keypoints.data
+    by_object = data.unflatten(1, (-1, count))  # (B, M, K, 2)
+    own = objects.obj_to_img, column
+    points = by_object[own] + 0.5  # Kornia counts in pixel centres
+    moved = move_points(points, objects.boxes, objects.theta, align_corners=align_corners) - 0.5
+    moved = with_bits_of(by_object[own], moved.to(data.dtype), stays(objects.theta)[:, None, None])
+    return with_points(keypoints, by_object.index_put(own, moved).flatten(1, 2))
+
+
 @full_precision
 def follow_points(
     points: Tensor, objects: Drawn, order: Tensor, painted: Tensor, sequential: bool, align_corners: bool
@@ -140,7 +173,7 @@ def follow_points(
     dst_from_src = centred_matrices(invert_theta(theta), half_sizes(boxes, align_corners))  # names the row as it came
     given = boxes, theta, obj_to_img, painted.to(dtype), dst_from_src
     boxes, theta, obj_to_img, painted, dst_from_src = (part[order] for part in given)
-    centre, (first, stop), still = centres(boxes), painted.split(2, dim=1), _is_identity(theta)
+    centre, (first, stop), still = centres(boxes), painted.split(2, dim=1), stays(theta)
     next_row = torch.zeros(points.shape[:2], dtype=torch.int64, device=boxes.device)
     while True:
         holder = _holders(moved.detach(), boxes.detach(), obj_to_img, next_row, lowest=sequential)
@@ -194,8 +227,8 @@ def _pair(labels: Boxes, obj_to_img: Tensor) -> tuple[Tensor, Tensor]:
     return images[rank], rows[rank]
 
 
-def _is_identity(theta: Tensor) -> Tensor:
-    """``(N,)`` bool."""
+def stays(theta: Tensor) -> Tensor:
+    """``(N,)`` bool: whether theta is the identity."""
     return (theta == identity_theta(theta)).flatten(1).all(1)
 
 

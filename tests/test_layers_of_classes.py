@@ -9,7 +9,7 @@ import pickle
 import kornia.augmentation as K
 import pytest
 import torch
-from kornia.constants import Resample, SamplePadding
+from kornia.constants import DataKey, Resample, SamplePadding
 from support.kornia_scenes import HEIGHT, WIDTH, near, picture, same
 from support.training import step
 from support.versions import of_classes
@@ -206,7 +206,7 @@ def test_min_visible_and_order_change_for_one_call_of_a_container_too():
     """Through Kornia's ``extra_args``, which are for one data key: here for boxes."""
     augmentation = given(clip=False)
     _, boxes = container(augmentation, ["input", "bbox_xyxy"])(picture(), XYXY)
-    extra = {module.DataKey.BBOX_XYXY: {"min_visible": 0.9}}
+    extra = {DataKey.BBOX_XYXY: {"min_visible": 0.9}}
     _, fewer = container(augmentation, ["input", "bbox_xyxy"], extra_args=extra)(picture(), XYXY)
     hidden = augmentation._params["visible"].reshape(2, 2) < 0.9
     assert hidden.tolist() == [[True, False], [False, True]]

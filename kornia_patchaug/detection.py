@@ -1,0 +1,503 @@
+"""Augmentation of images and targets as detectors take them: targets in, true targets out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from kornia.augmentation import MixAugmentationBaseV2, VideoSequential
+from kornia.constants import DataKey, Resample
+from kornia.geometry.boxes import Boxes
+from kornia.geometry.keypoints import Keypoints
+from torch import Tensor, nn
+
+from kornia_patchaug.boxes import convert_boxes, format_of
+from kornia_patchaug.container import ObjectOps
+from kornia_patchaug.donors import Donors, Pool
+from kornia_patchaug.draw import Draw
+from kornia_patchaug.frames import corners_of
+from kornia_patchaug.hooks import ROUNDING, ObjectAugmentation, check_unit
+from kornia_patchaug.kornia_names import (
+    ParamItem,
+    boxes_of_edges,
+    corners_and_validity,
+    object_rows,
+    with_corners,
+    with_rows,
+)
+from kornia_patchaug.labels import corners_from, half_open
+from kornia_patchaug.pasting import RandomPatchPaste
+from kornia_patchaug.targets import Labels, Target, as_floats, as_they_came, check_pictures, check_target, take
+
+LABELS, ORIGIN, SEEN, VISIBILITY = range(4)  # what is handed on as class keys, in this order
+
+
+class DetectionSequential(nn.Module):
+    """Augments images and the targets of a detector, as torchvision's detectors take both.
+
+    Each step gets the labels as they are at its step: boxes, masks and keypoints move with their own objects, lose what
+    is painted over them and what an image's edge cuts off, and rows that are no longer seen are left out. Images of
+    different sizes are augmented size by size, never padded.
+
+    Args:
+        *children: Kornia's 2D augmentations, ours, and containers of these, as modules. None that mixes images, as
+            ``RandomMixUpV2`` does, other than `RandomPatchPaste`.
+        min_size: rows whose box is less wide or high than this many pixels are left out.
+        min_visible: rows of which a smaller share is seen are left out: what is cut off by the edges of images, and
+            what is covered by patches, of the object as it came, as `visible_share` tells it.
+        boxes_from_masks: where targets have masks, boxes that change are tight around what is seen of theirs.
+
+    Raises:
+        TypeError, ValueError: an option or child that is none, when it is made; a wrong image or target, naming it, or
+            what a child raises, when it is called.
+
+    Examples:
+        >>> import kornia.augmentation as K
+        >>> turn = kp.RandomPatchAffine(180.0, p=1.0, matte="ellipse")
+        >>> augment = kp.DetectionSequential(K.RandomHorizontalFlip(p=1.0), turn)
+        >>> images = [torch.rand(3, 32, 48), torch.rand(3, 40, 40)]
+        >>> targets = [
+        ...     {"boxes": torch.tensor([[4.0, 4.0, 20.0, 28.0]]), "labels": torch.tensor([1])},
+        ...     {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)},
+        ... ]
+        >>> images, targets = augment(images, targets)
+        >>> [image.shape for image in images], [len(target["boxes"]) for target in targets]
+        ([torch.Size([3, 32, 48]), torch.Size([3, 40, 40])], [1, 0])
+    """
+
+    def __init__(
+        self, *children: nn.Module, min_size: float = 1.0, min_visible: float = 0.0, boxes_from_masks: bool = True
+    ) -> None:
+        super().__init__()
+        if not (isinstance(min_size, (int, float)) and min_size >= 0):
+            raise ValueError(f"min_size: expected pixels, 0 or more, got {min_size!r}.")
+        check_unit("min_visible", min_visible, "a share")
+        for child in children:
+            if not isinstance(child, nn.Module):
+                raise TypeError(f"children: expected modules, got {type(child).__name__}.")
+            for step in child.modules():
+                if isinstance(step, (MixAugmentationBaseV2, VideoSequential)):
+                    raise TypeError(
+                        f"children: expected augmentations of images one by one, got {type(step).__name__}. "
+                        "RandomPatchPaste copies objects between images."
+                    )
+        self.steps = nn.ModuleList(children)
+        self.min_size, self.min_visible, self.boxes_from_masks = min_size, min_visible, boxes_from_masks
+        self._params: list[list[ParamItem]] = []
+
+    def forward(self, images: Any, targets: Any, *, params: list[list[ParamItem]] | None = None) -> tuple[Any, Any]:
+        """Augment images and their targets.
+
+        Args:
+            images: a list of ``(C, H, W)`` of any sizes, a batch ``(B, C, H, W)``, or one image ``(C, H, W)``; uint8 or
+                floating, in [0, 1] where augmentations of colour expect that.
+            targets: a dict for each image (one dict for one image), with ``boxes (n, 4)``, half-open ``x1 y1 x2 y2`` in
+                pixels, or torchvision's ``BoundingBoxes`` of any format; and where they are known ``labels (n,)``,
+                ``masks (n, H, W)``, ``keypoints (n, K, 2)`` or ``(n, K, 3)`` with COCO's visibility, ``area (n,)``, and
+                whatever else has n rows.
+            params: a draw to replay, as in ``_params``, on as many images of the same sizes.
+
+        Returns:
+            Images and targets in the forms and dtypes in which they came; nothing that was passed is changed. Rows that
+            `RandomPatchPaste` appends are last. A keypoint that is covered gets the visibility 1, one that is out of
+            sight 0, at (0, 0). ``area`` is that of the mask, or goes with the box.
+        """
+        if isinstance(images, Tensor) and images.ndim == 3:
+            found, labels = self([images], [targets], params=params)
+            return found[0], labels[0]
+        pictures = check_pictures(images)
+        if isinstance(targets, Mapping) or not isinstance(targets, Sequence) or len(targets) != len(pictures):
+            got = f"{len(targets)}" if isinstance(targets, (list, tuple)) else type(targets).__name__
+            raise ValueError(f"targets: expected a list of {len(pictures)} dicts, one an image, got {got}.")
+        pairs = enumerate(zip(targets, pictures, strict=True))
+        checked = [check_target(target, picture, f"targets[{i}]") for i, (target, picture) in pairs]
+        call = _Call(self, pictures, checked)
+        groups, drawn = call.groups(), list[list[ParamItem]]()
+        for i, step in enumerate(self.steps):
+            groups = _merged(groups)
+            donors = call.donors(groups) if len(groups) > 1 and _pastes(step) else None
+            drawn.append([])
+            for group in groups:
+                given = _drawn(step, group, str(i)) if params is None else params[i][len(drawn[i])]
+                call.run(group, step, given, donors)
+                drawn[i].append(given)
+        self._params = drawn
+        out_images, out_targets = call.finished(groups, list(targets))
+        if isinstance(images, Tensor):
+            sizes = {tuple(image.shape) for image in out_images}
+            if len(sizes) > 1:
+                raise ValueError(f"images: a batch became images of different sizes, {sorted(sizes)}. Pass a list.")
+            batch = torch.stack(out_images) if out_images else images.clone()
+            return _classed(batch, images), out_targets
+        return [_classed(image, like) for image, like in zip(out_images, images, strict=True)], out_targets
+
+
+@dataclass
+class _Group:
+    """Images of one size, and their labels padded to M rows."""
+
+    index: list[int]  # which images these are
+    images: Tensor  # (b, C, H, W)
+    boxes: Boxes  # (b, M)
+    masks: Tensor | None  # (b, M, H, W)
+    keypoints: Tensor | None  # (b, M, K, 2) in Kornia's pixel centres
+    rows: list[Tensor]  # (b, M, ...): labels, origin, share that is seen, visibility of keypoints
+
+
+class _Ops(ObjectOps):
+    """Keeps labels within their images, and says what of objects is still seen."""
+
+    def __init__(self, boxes_from_masks: bool, counts_shares: bool) -> None:
+        super().__init__(None, boxes_from_masks)
+        self.counts_shares = counts_shares
+
+    def _goes_into(self, container: nn.Module) -> bool:
+        return True
+
+    def _settle(self, outputs: Any, keys: list[DataKey], module: nn.Module, param: ParamItem) -> None:
+        images, at = outputs[keys.index(DataKey.INPUT)], keys.index(DataKey.BBOX)
+        rows = [i for i, key in enumerate(keys) if key == DataKey.CLASS]
+        boxes, share = within(outputs[at], images)
+        if self.counts_shares:
+            seen = outputs[rows[SEEN]] * share
+            if isinstance(module, ObjectAugmentation):
+                seen = module.with_shares(seen, cast("Draw", param.data))
+            outputs[rows[SEEN]] = seen
+        outputs[at] = boxes
+        if DataKey.KEYPOINTS in keys:
+            flags = outputs[rows[VISIBILITY]]
+            points = outputs[keys.index(DataKey.KEYPOINTS)].data.unflatten(1, flags.shape[1:]) + 0.5
+            height, width = images.shape[2:]
+            inside = ((points >= 0) & (points < points.new_tensor((width, height)))).all(-1)
+            if isinstance(module, ObjectAugmentation):
+                covered, shown = module.hidden_points(points, cast("Draw", param.data))
+                flags, inside = torch.where(covered, flags.clamp(max=1), flags), inside & shown
+            outputs[rows[VISIBILITY]] = flags * inside
+
+
+class _Call:
+    """One call: its images and labels, in groups of one size, and what becomes of them."""
+
+    def __init__(self, module: DetectionSequential, pictures: list[Tensor], labels: list[Labels]) -> None:
+        self.module, self.pictures, self.labels = module, pictures, labels
+        self.banks = [step for step in module.modules() if isinstance(step, RandomPatchPaste) and step.bank is not None]
+        self.has_masks = _all_have("masks", labels)
+        self.points = _count_of_points(labels)
+        sources = [*labels, *(part for step in self.banks for part in cast("Any", step.bank).found)]
+        self.sources = sources
+        counts = [len(part.boxes) for part in sources]
+        self.starts = [sum(counts[:i]) for i in range(len(counts))]
+        self.owner = [i for i, count in enumerate(counts) for _ in range(count)]
+        self.row = [row for count in counts for row in range(count)]
+        if any(part.labels is None and len(part.boxes) for part in labels):
+            for step in module.modules():
+                if isinstance(step, ObjectAugmentation) and step._asks_for_classes:
+                    raise ValueError(
+                        f"targets: expected labels in each, as {type(step).__name__} has options for classes."
+                    )
+        self.ops = _Ops(module.boxes_from_masks and self.has_masks, module.min_visible > 0)
+        self.initial: Tensor | None = None
+        self.extra = self._extra()
+
+    def _extra(self) -> dict[Any, Any]:
+        extra: dict[Any, Any] = {
+            DataKey.MASK: {"resample": Resample.NEAREST, "align_corners": None, "instances": True},
+            DataKey.KEYPOINTS: {"instances": self.points},
+            "rows_of_bank": {},
+        }
+        start = sum(len(part.boxes) for part in self.labels)
+        for step in self.banks:
+            bank = cast("Any", step.bank)
+            count = len(bank)
+            labels = bank.boxes.new_zeros(count, dtype=torch.int64) if bank.labels is None else bank.labels
+            origin = torch.arange(start, start + count, device=labels.device)
+            rows = [labels, origin, bank.boxes.new_ones(count)]
+            if self.points:
+                if bank.visibility is None or bank.visibility.shape[1] != self.points:
+                    raise ValueError(f"donors: expected {self.points} keypoints of each object of the bank.")
+                rows.append(bank.visibility)
+            extra["rows_of_bank"][step] = tuple(rows)
+            start += count
+        return extra
+
+    def groups(self) -> list[_Group]:
+        """Images of one size together."""
+        sizes: dict[tuple[int, ...], list[int]] = {}
+        for i, picture in enumerate(self.pictures):
+            sizes.setdefault(tuple(picture.shape[1:]), []).append(i)
+        return [self._group(index) for index in sizes.values()]
+
+    def _group(self, index: list[int]) -> _Group:
+        images = torch.stack([as_floats(self.pictures[i]) for i in index])
+        labels, like = [self.labels[i] for i in index], images.new_empty(0, dtype=self.labels[index[0]].boxes.dtype)
+        counts = torch.tensor([len(part.boxes) for part in labels], device=images.device)
+        most = max(int(counts.max()), 1)  # Kornia does not take boxes without rows
+        objects = torch.arange(most, device=images.device) < counts[:, None]
+
+        def padded(values: list[Tensor], shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+            found = torch.zeros(len(index), most, *shape, dtype=dtype, device=images.device)
+            return found.index_put((objects,), torch.cat(values).to(dtype)) if sum(map(len, values)) else found
+
+        flat = padded([part.boxes for part in labels], (4,), like.dtype)
+        flat = flat.where(objects[..., None], flat.new_tensor([0.0, 0.0, 1.0, 1.0]))
+        boxes = boxes_of_edges(corners_of(flat.flatten(0, 1)).unflatten(0, flat.shape[:2]), objects)
+        boxes, _ = within(boxes, images)
+        classes = [part.labels if part.labels is not None else torch.zeros(len(part.boxes)) for part in labels]
+        origin = [torch.arange(len(self.labels[i].boxes)) + self.starts[i] for i in index]
+        of_rows = [padded([each.to(images.device) for each in classes], (), torch.int64)]
+        of_rows += [padded([each.to(images.device) for each in origin], (), torch.int64), torch.ones_like(flat[..., 0])]
+        masks = points = None
+        size = tuple(images.shape[2:])
+        if self.has_masks:
+            each = [part.masks if part.masks is not None else images.new_zeros(0, *size) for part in labels]
+            masks = padded(each, size, images.dtype)
+        if self.points:
+            nothing = like.new_zeros(0, self.points, 2)
+            each = [part.keypoints if part.keypoints is not None else nothing for part in labels]
+            points = padded([part[..., :2] for part in each], (self.points, 2), like.dtype) - 0.5
+            flags = [part[..., 2] if part.shape[2] == 3 else torch.full_like(part[..., 0], 2) for part in each]
+            of_rows.append(padded(flags, (self.points,), like.dtype))
+        if self.initial is None:
+            self.initial = like.new_zeros(len(self.owner), 4)
+        now = half_open(boxes, corners_and_validity(boxes)[0].flatten(0, 1)).reshape_as(flat)
+        self.initial[of_rows[ORIGIN][objects]] = now[objects].detach().to(self.initial)
+        return _Group(index, images, boxes, masks, points, of_rows)
+
+    def run(self, group: _Group, step: nn.Module, param: ParamItem, donors: Donors | None) -> None:
+        """Take a group through a step, in place."""
+        keys, given = [DataKey.INPUT, DataKey.BBOX], [group.images, group.boxes]
+        if group.masks is not None:
+            keys, given = [*keys, DataKey.MASK], [*given, group.masks]
+        if group.keypoints is not None:
+            keys, given = [*keys, DataKey.KEYPOINTS], [*given, Keypoints(group.keypoints.flatten(1, 2))]
+        keys, given = [*keys, *[DataKey.CLASS] * len(group.rows)], [*given, *group.rows]
+        extra = dict(self.extra)
+        if donors is not None:
+            extra["pool"] = Pool(donors, torch.tensor(group.index, device=group.images.device))
+        outputs = self.ops.transform(*given, module=step, param=param, extra_args=extra, data_keys=keys)
+        group.images, group.boxes = outputs[:2]
+        group.masks = outputs[2] if group.masks is not None else None
+        count = len(group.rows)
+        group.rows = list(outputs[-count:])
+        if group.keypoints is not None:
+            group.keypoints = outputs[keys.index(DataKey.KEYPOINTS)].data.unflatten(1, (-1, self.points))
+
+    def donors(self, groups: list[_Group]) -> Donors:
+        """The objects of all groups, in pictures that are padded to one size, of which no object reads the padding."""
+        size = [max(group.images.shape[dim] for group in groups) for dim in (2, 3)]
+
+        def enlarged(values: Tensor) -> Tensor:
+            return nn.functional.pad(values, (0, size[1] - values.shape[-1], 0, size[0] - values.shape[-2]))
+
+        parts: list[list[Any]] = []
+        first = 0
+        for group in groups:
+            corners, valid = corners_and_validity(group.boxes)
+            own = valid & object_rows(group.boxes)
+            image = own.nonzero()[:, 0]
+            parts.append(
+                [
+                    half_open(group.boxes, corners[own]),
+                    first + image,
+                    torch.tensor(group.index, device=own.device)[image],
+                    None if group.masks is None else enlarged(group.masks[own]),
+                    None if group.keypoints is None else group.keypoints[own] + 0.5,
+                    *[values[own] for values in group.rows],
+                ]
+            )
+            first += len(group.images)
+        joined = [None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True)]
+        boxes, picture, image, masks, points, *rows = joined
+        pictures = torch.cat([enlarged(group.images) for group in groups])
+        return Donors(boxes, picture, image, rows[LABELS], masks, points, pictures, tuple(rows))
+
+    def finished(self, groups: list[_Group], targets: list[Target]) -> tuple[list[Tensor], list[dict[str, Any]]]:
+        """Images and targets in their order, and in the dtypes and classes in which they came."""
+        dtype = self.pictures[0].dtype if self.pictures else torch.float32
+        images, found = [torch.empty(0)] * len(targets), [dict[str, Any]()] * len(targets)
+        for group in groups:
+            pixels = as_they_came(group.images, dtype)
+            kept = self._kept(group)
+            for k, i in enumerate(group.index):
+                images[i] = pixels[k]
+                found[i] = self._target(group, k, i, kept[k].nonzero()[:, 0], targets)
+        return images, found
+
+    def _kept(self, group: _Group) -> Tensor:
+        """The rows ``(b, M)`` that are left."""
+        corners, valid = corners_and_validity(group.boxes)
+        sides = corners.amax(2) - corners.amin(2)
+        large = (sides >= self.module.min_size * (1 - ROUNDING)) & (sides > 0)
+        seen = group.rows[SEEN] >= self.module.min_visible * (1 - ROUNDING)
+        return valid & object_rows(group.boxes) & large.all(-1) & seen
+
+    def _target(self, group: _Group, k: int, i: int, rows: Tensor, targets: list[Target]) -> dict[str, Any]:
+        """The target of image ``i``, the k-th of its group, of the rows that are left."""
+        target, labels = targets[i], self.labels[i]
+        origin = group.rows[ORIGIN][k, rows]
+        boxes = half_open(group.boxes, corners_and_validity(group.boxes)[0][k, rows])
+        initial = cast("Tensor", self.initial)
+        own = (origin >= self.starts[i]) & (origin < self.starts[i] + len(labels.boxes))
+        same = own & (boxes == initial[origin]).all(1) if len(initial) else own
+        row = (origin - self.starts[i]).clamp(0, max(len(labels.boxes) - 1, 0))
+        result = {}
+        for name, value in target.items():
+            if name == "boxes":
+                result[name] = _boxes_like(value, boxes, row, same, tuple(group.images.shape[2:]))
+            elif name == "masks":
+                masks = cast("Tensor", group.masks)[k, rows]
+                result[name] = _classed(masks > 0.5 if value.dtype == torch.bool else masks.to(value.dtype), value)
+            elif name == "keypoints":
+                result[name] = self._keypoints(group, k, rows, value, row, own)
+            elif name == "size" and isinstance(value, Tensor) and value.numel() == 2:
+                result[name] = value.new_tensor(group.images.shape[2:]).reshape(value.shape)
+            elif name == "area" and len(labels.boxes):
+                result[name] = self._area(group, k, i, rows, boxes, same, origin.tolist())
+            elif name in labels.rows or name == "labels":
+                result[name] = self._rows(name, origin.tolist(), i)
+            else:
+                result[name] = value
+        return result
+
+    def _rows(self, name: str, origin: list[int], i: int) -> Any:
+        """What targets say of rows under a name: those of the image, and of others from which objects were copied."""
+
+        def of(source: int) -> Any:
+            labels = self.sources[source]
+            return labels.labels if name == "labels" else labels.rows.get(name)
+
+        own = of(i)
+        if all(self.owner[o] == i for o in origin):
+            return take(own, [self.row[o] for o in origin])
+        for o in origin:
+            if of(self.owner[o]) is None:
+                raise ValueError(
+                    f'targets[{i}]["{name}"]: an object was copied into this image from a picture whose target has no '
+                    f"{name!r}. Give it to all targets, and to those of a bank, or to none."
+                )
+        values = [of(self.owner[o])[self.row[o]] for o in origin]
+        return torch.stack([value.to(own) for value in values]) if isinstance(own, Tensor) else type(own)(values)
+
+    def _keypoints(self, group: _Group, k: int, rows: Tensor, value: Tensor, row: Tensor, own: Tensor) -> Tensor:
+        points = cast("Tensor", group.keypoints)[k, rows] + 0.5
+        if value.shape[2] == 2:
+            return _classed(_as_dtype(points, value.dtype), value)
+        flags = group.rows[VISIBILITY][k, rows]
+        points = points.where(flags[..., None] > 0, 0)
+        if len(value):  # those that nobody labelled stay as they are
+            was = torch.as_tensor(value).to(points)[row]
+            points = was[..., :2].where(((was[..., 2] == 0) & own[:, None])[..., None], points)
+        return _classed(_as_dtype(torch.cat([points, flags[..., None].to(points)], dim=-1), value.dtype), value)
+
+    def _area(self, group: _Group, k: int, i: int, rows: Tensor, boxes: Tensor, same: Tensor, origin: list[int]) -> Any:
+        """That of the mask; or without masks what it was, times by how much the area of the box changed."""
+        if group.masks is not None:
+            found = (group.masks[k, rows] > 0.5).flatten(1).sum(1)
+        else:
+            was = torch.stack([self.sources[self.owner[o]].boxes[self.row[o]] for o in origin]) if origin else boxes
+            sides, old = boxes[:, 2:] - boxes[:, :2], was.to(boxes)[:, 2:] - was.to(boxes)[:, :2]
+            found = (
+                torch.as_tensor(self._rows("area", origin, i)).to(boxes) * sides.prod(1) / old.prod(1).clamp(min=1e-9)
+            )
+        kept = torch.as_tensor(self._rows("area", origin, i))
+        return kept.where(same, _as_dtype(found.double(), kept.dtype))
+
+
+def within(boxes: Boxes, images: Tensor) -> tuple[Boxes, Tensor]:
+    """Boxes cut off at the edges of their images, removed if nothing is left, and which share is left ``(b, M)``."""
+    corners, valid = corners_and_validity(boxes)
+    flat = half_open(boxes, corners.flatten(0, 1))
+    height, width = images.shape[2:]
+    low, high = (part.clamp(min=0).minimum(flat.new_tensor((width, height))) for part in flat.split(2, dim=1))
+    cut = torch.cat([low, high], dim=1)
+    area, left = ((each[:, 2:] - each[:, :2]).prod(1) for each in (flat, cut))
+    share = (left / area.where(area > 0, 1)).unflatten(0, valid.shape)
+    new = corners_from(boxes, cut).to(corners.dtype)
+    new = new.where((cut != flat).any(1)[:, None, None], corners.flatten(0, 1)).reshape(corners.shape)
+    return with_corners(boxes, new, valid & (left > 0).unflatten(0, valid.shape)), share
+
+
+def _merged(groups: list[_Group]) -> list[_Group]:
+    """Groups whose images have become of one size as one."""
+    by_size: dict[tuple[int, ...], list[_Group]] = {}
+    for group in groups:
+        by_size.setdefault(tuple(group.images.shape[2:]), []).append(group)
+    return [some[0] if len(some) == 1 else _joined(some) for some in by_size.values()]
+
+
+def _joined(groups: list[_Group]) -> _Group:
+    most = max(object_rows(group.boxes).shape[1] for group in groups)
+
+    def together(values: list[Any]) -> Any:
+        if values[0] is None:
+            return None
+        return torch.cat([nn.functional.pad(v, (0, 0) * (v.ndim - 2) + (0, most - v.shape[1])) for v in values])
+
+    corners = together([corners_and_validity(group.boxes)[0] for group in groups])
+    valid, objects = (
+        together([of(group.boxes) for group in groups]) for of in (lambda b: corners_and_validity(b)[1], object_rows)
+    )
+    boxes = with_rows(groups[0].boxes, corners, valid, objects)
+    index = [i for group in groups for i in group.index]
+    images = torch.cat([group.images for group in groups])
+    masks, points = (together([getattr(group, name) for group in groups]) for name in ("masks", "keypoints"))
+    rows = [together(list(values)) for values in zip(*(group.rows for group in groups), strict=True)]
+    return _Group(index, images, boxes, masks, points, rows)
+
+
+def _pastes(step: nn.Module) -> bool:
+    return any(isinstance(part, RandomPatchPaste) and part.bank is None for part in step.modules())
+
+
+def _drawn(step: nn.Module, group: _Group, name: str) -> ParamItem:
+    """The draw of a step for a group."""
+    draws = getattr(step, "forward_parameters", None)
+    return ParamItem(name, None if draws is None else draws(group.images.shape))
+
+
+def _all_have(name: str, labels: list[Labels]) -> bool:
+    """Whether targets with objects have a field; or raise if only some have."""
+    there = [(i, getattr(part, name) is not None) for i, part in enumerate(labels) if len(part.boxes)]
+    without = next((i for i, has in there if not has), None)
+    if without is not None and any(has for _, has in there):
+        raise ValueError(f"targets[{without}]: expected {name}, as other targets have them.")
+    return without is None and any(has for _, has in there)
+
+
+def _count_of_points(labels: list[Labels]) -> int:
+    """How many keypoints each object has, 0 without any; or raise if numbers differ."""
+    if not _all_have("keypoints", labels):
+        return 0
+    counts = [(i, cast("Tensor", part.keypoints).shape[1]) for i, part in enumerate(labels) if len(part.boxes)]
+    for i, count in counts:
+        if count != counts[0][1]:
+            raise ValueError(
+                f'targets[{i}]["keypoints"]: expected {counts[0][1]} keypoints an object, as others have, got {count}.'
+            )
+    return counts[0][1]
+
+
+def _boxes_like(value: Tensor, boxes: Tensor, row: Tensor, same: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Half-open boxes ``(n, 4)`` in the format, dtype and class of a target's; the ``same (n,)`` with its bits."""
+    said = format_of(value)
+    plain = value.detach() if said is None else torch.Tensor.as_subclass(value.detach(), Tensor)
+    found = boxes if said is None else convert_boxes(boxes, "xyxy", said)
+    found = _as_dtype(found, value.dtype)
+    if len(plain):
+        found = plain[row].where(same[:, None], found)
+    if said is None:
+        return _classed(found, value)
+    kind: Any = type(value)
+    return cast("Tensor", kind(found, format=cast("Any", value).format, canvas_size=size))
+
+
+def _as_dtype(values: Tensor, dtype: torch.dtype) -> Tensor:
+    return values.to(dtype) if dtype.is_floating_point else values.round().to(dtype)
+
+
+def _classed(value: Tensor, like: object) -> Tensor:
+    """A tensor of the class of another one, as torchvision's images and masks have classes."""
+    kind = type(like)
+    return value if kind is Tensor or not issubclass(kind, Tensor) else value.as_subclass(kind)

@@ -1,0 +1,625 @@
+"""Copies of objects, laid over the images of a batch: which, how warped, where, and what their labels are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from kornia.constants import DataKey, Resample
+from kornia.geometry.boxes import Boxes
+from torch import Tensor
+
+from kornia_patchaug.boxes import BoxesLike
+from kornia_patchaug.checks import check_index, check_option, describe
+from kornia_patchaug.copies import Appending, Copies, outlined
+from kornia_patchaug.donors import Bank, Donors
+from kornia_patchaug.draw import Draw, Drawn, Params, checked_values, rank_in_image
+from kornia_patchaug.frames import centres, corners_of, enclosing, identity_theta
+from kornia_patchaug.functional import MODES, crop_patches, transplant_patches
+from kornia_patchaug.generators import AffineGenerator, RangeLike
+from kornia_patchaug.hooks import (
+    ROUNDING,
+    SOFT,
+    ObjectAugmentation,
+    as_word,
+    check_choice,
+    check_unit,
+    mattes_of,
+    modes_of,
+)
+from kornia_patchaug.instances import pixels_of, topmost
+from kornia_patchaug.kornia_names import clips_of, corners_and_validity, gate_of, with_corners, with_points
+from kornia_patchaug.labels import half_open
+from kornia_patchaug.noise import THETA_NOISE
+from kornia_patchaug.objects import as_flat
+from kornia_patchaug.places import PLACE_NOISE, PlaceLike, candidates, check_place, settle
+from kornia_patchaug.theta import Outline, move_points, outermost
+from kornia_patchaug.visibility import share_seen
+
+From = Literal["batch", "others", "same"]
+FROM = ("batch", "others", "same")
+MATTES = (None, "mask", "box", "ellipse")
+
+
+class RandomPatchPaste(ObjectAugmentation):
+    """Paste copies of objects into images, each with its own random rotation, scale, shear and flip.
+
+    As in Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation" (2021), but
+    each with a transform of its own, from boxes alone too, at places that are drawn, or that a density or a function
+    says. Each is painted once, at native resolution, over what is there, large ones first. Its labels are appended to
+    those of its image.
+
+    Args:
+        count: (low, high), how many copies an image gets, or one number.
+        donors: which objects are copied: those of the ``batch``, of the ``others`` of its images, or of the ``same``
+            image; or a bank ``(images, targets)``: a list of images ``(C, H, W)`` of any size, uint8 or floating, and a
+            dict for each with ``boxes (n, 4)`` in pixels, and where needed ``labels (n,)``, ``masks (n, H, W)`` and
+            ``keypoints (n, K, 2)``. A bank keeps the pixels of its objects, and moves with the module.
+        degrees: as in `RandomPatchAffine`, and so are ``scale`` and ``shear``, rows per class included.
+        scale: (low, high).
+        shear: degrees.
+        flip: the probability that a copy is mirrored, left to right.
+        classes: copy objects of these classes only.
+        class_weights: the weight of each class, ``{class: weight}``, 1 for those that are left out: of the classes
+            that can be copied one is drawn by weight, then one of its objects. Without, all objects are equally likely.
+        sizes: (low, high), copy objects only whose size, the square root of the area of their box, is in this range, in
+            pixels.
+        place: where copies go. ``uniform``: anywhere in the image; a density ``(H, W)``: centres are drawn from it; or
+            a function ``(noise (B, k, T, 2), sizes (B, k, 2), size (2,), images) -> centres (B, k, T, 2)``: T places to
+            try for each copy, (x, y) in pixels, of noise in [0, 1), the width and height of each, and the images'
+            ``(H, W)``.
+        max_cover: the largest share of the box of any object, a copy too, that copies may cover together. A copy that
+            finds no such place is left out, and so is one that is larger than the image.
+        tries: T, how many places are tried for each copy.
+        matte: what of a donor is painted: ``mask``: its instance mask if the call has masks, else as ``box``; ``box``
+            or ``ellipse``: with soft edges, as `soft_mattes` makes them; None: all of its box.
+        feather: how wide soft edges are, as a share of the half size.
+        min_visible: labels of objects of which a smaller share is seen are removed, as in `PatchAffine`.
+            ``_params["visible"] (1, N + K)`` holds the shares, those of the K copies last.
+        p: the probability that an image gets copies, in [0, 1].
+        p_batch: the probability that the batch does.
+        resample: ``bilinear`` or ``nearest``, as Kornia may spell it.
+        align_corners: the box frame of theta.
+        same_on_batch: one draw for all images.
+        keepdim: give the output the input's rank.
+        generator: draw from it and not from the global one, as in `RandomPatchAffine`.
+
+    Raises:
+        TypeError, ValueError: an option or a bank that is none, when it is made; wrong boxes, classes or images, a
+            bank without what the call has labels of, or a video whose frames share a draw, when it is called.
+
+    Examples:
+        >>> paste = kp.RandomPatchPaste(2, degrees=180.0, p=1.0)
+        >>> seq = kp.PatchAugmentationSequential(paste, data_keys=["input", "bbox_xyxy"])
+        >>> images, boxes = seq(torch.rand(1, 3, 64, 96), [torch.tensor([[4.0, 4.0, 13.0, 11.0]])])
+        >>> [len(rows) for rows in boxes]
+        [3]
+    """
+
+    ranges: AffineGenerator
+
+    def __init__(
+        self,
+        count: int | tuple[int, int],
+        *,
+        donors: From | tuple[Any, Any] = "batch",
+        degrees: RangeLike = 0.0,
+        scale: RangeLike | None = None,
+        shear: RangeLike | None = None,
+        flip: float = 0.0,
+        classes: Sequence[int] | None = None,
+        class_weights: Mapping[int, float] | None = None,
+        sizes: tuple[float, float] = (0.0, math.inf),
+        place: PlaceLike = "uniform",
+        max_cover: float = 0.2,
+        tries: int = 10,
+        matte: Literal["mask"] | Outline | None = "mask",
+        feather: float = 0.2,
+        min_visible: float = 0.0,
+        p: float = 0.5,
+        p_batch: float = 1.0,
+        resample: str | int | Resample = Resample.BILINEAR,
+        align_corners: bool = False,
+        same_on_batch: bool = False,
+        keepdim: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        mode = as_word(Resample, resample)
+        check_option("resample", mode, MODES)
+        check_option("align_corners", align_corners, (False, True))
+        for name, value in {"flip": flip, "max_cover": max_cover}.items():
+            check_unit(name, value, "a number")
+        if not isinstance(tries, int) or tries < 1:
+            raise ValueError(f"tries: expected an integer of 1 or more, got {tries!r}.")
+        check_place(place)
+        flags = {
+            "resample": Resample.get(mode),  # type: ignore[arg-type]  # checked above
+            "padding_mode": "zeros",
+            "align_corners": align_corners,
+            "matte": matte,
+            "feather": feather,
+            "min_visible": min_visible,
+        }
+        _check_flags(flags)
+        options = {"same_on_batch": same_on_batch, "keepdim": keepdim, "generator": generator}
+        super().__init__(flags, p=p, p_batch=p_batch, p_patch=1.0, **options)
+        self.count = _as_range("count", count)
+        self.sizes, self.flip, self.place = _as_sizes(sizes), flip, place
+        self.max_cover, self.tries = max_cover, tries
+        self.classes = None if classes is None else sorted({int(label) for label in classes})
+        self.class_weights = None if class_weights is None else _as_weights(class_weights)
+        self.ranges = AffineGenerator(degrees, None, scale, shear)
+        self.bank = None if isinstance(donors, str) else _as_bank(donors)
+        if isinstance(donors, str):
+            check_option("donors", donors, FROM)
+        self.donors = donors if isinstance(donors, str) else "bank"
+        if self.bank is not None and self._asks_for_classes and self.bank.labels is None:
+            raise ValueError("donors: expected labels in the targets of the bank, which classes and weights are of.")
+
+    def forward(  # type: ignore[override]  # what Kornia has second, params, it passes by name
+        self,
+        input: Tensor,
+        boxes: BoxesLike | Params | None = None,
+        obj_to_img: Tensor | None = None,
+        *,
+        classes: Tensor | None = None,
+        masks: Tensor | None = None,
+        params: Params | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Paste copies into a batch. Labels of copies come from a container only.
+
+        Args:
+            input: ``(B, C, H, W)``, ``(C, H, W)`` or ``(H, W)``, floating.
+            boxes: ``(N, 4)`` or per image, the objects that are there, as `affine_patches` takes them; or from
+                ``params``, or `bind`. A dict in this place is ``params``, as in Kornia.
+            obj_to_img: ``(N,)`` integer; comes from where the boxes come from.
+            classes: ``(N,)`` integer, in the order of the flat boxes.
+            masks: ``(N, H, W)``, what of each object is copied with ``matte="mask"``.
+            params: a draw to replay, as in ``_params``.
+            **kwargs: options to change for this call: ``resample``, ``matte``, ``feather`` and ``min_visible``.
+
+        Raises:
+            TypeError, ValueError: an integer image, an unknown option, no boxes; or as `affine_patches`.
+        """
+        if isinstance(boxes, dict):
+            boxes, params = None, boxes
+        given = Draw.of(boxes=boxes, obj_to_img=obj_to_img, classes=classes, masks=masks)
+        return self._run(input, given, params, kwargs)
+
+    if TYPE_CHECKING:
+        __call__ = forward  # torch's takes and returns anything
+
+    def _check_call(self, input: Tensor, options: Params) -> None:
+        super()._check_call(input, options)
+        _check_flags(options)
+
+    @property
+    def _asks_for_classes(self) -> bool:
+        asked = self.classes is not None or self.class_weights is not None
+        return asked or self.ranges.count_of_classes is not None
+
+    # --- the draw -----------------------------------------------------------------------------------------------------
+
+    def params_from_input(
+        self, *inputs: Any, data_keys: list[DataKey], params: Params, extra_args: Params | None = None
+    ) -> Params:
+        """As in the base class; donors of the batch have the masks of the container, and more images if it says so."""
+        extra = extra_args or {}
+        if "pool" in extra and "boxes" not in params:
+            params["pool"] = extra["pool"]
+        if extra.get(DataKey.MASK, {}).get("instances") and DataKey.MASK in data_keys and "boxes" not in params:
+            params["channels"] = inputs[data_keys.index(DataKey.MASK)]
+        return super().params_from_input(*inputs, data_keys=data_keys, params=params, extra_args=extra_args)
+
+    @torch.no_grad()
+    def _complete(
+        self, draw: Draw, device: torch.device, given: Params, images: Tensor | None, options: Params
+    ) -> None:
+        self._check_has_boxes(draw, given)
+        if clips_of(draw):
+            raise ValueError(
+                f"{type(self).__name__} does not work in a VideoSequential, whose frames would each get other copies. "
+                "Put it before or after the VideoSequential."
+            )
+        if "donor" in draw and not given:
+            _to_device(draw, device)
+            return
+        channels, pool = draw.pop("channels", None), draw.pop("pool", None)
+        source = given if "boxes" in given else draw if "boxes" in draw else self._bound
+        count, (height, width) = len(draw["batch_prob"]), draw["forward_input_shape"].tolist()[-2:]
+        boxes, index = as_flat(source["boxes"], {**source, **given}.get("obj_to_img"), count)
+        boxes = boxes.detach().to(device, torch.promote_types(boxes.dtype, torch.float32), copy=True)
+        index = checked_values(boxes, None, index.to(device), count)
+        classes = {**self._bound, **draw, **given}.get("classes")
+        if self._asks_for_classes and self.bank is None:
+            if classes is None:
+                raise ValueError(
+                    "classes: which objects are copied depends on their class, so the class of each is needed. Pass "
+                    "classes=, bind(classes=...), or give a class data key to PatchAugmentationSequential."
+                )
+            check_index("classes", classes, len(boxes))
+            classes = classes.to(device)
+        columns = {"column": given["column"][None]} if "column" in given else {}
+        draw.update(columns, boxes=boxes[None], obj_to_img=index[None], image=torch.arange(count, device=device))
+        masks = given.get("masks")
+        if channels is not None:
+            masks = channels[index, draw.columns()]
+        own = Donors(boxes, index, index, classes, masks)
+        donors = self.bank.donors() if self.bank is not None else pool.donors if pool is not None else own
+        number = torch.arange(count, device=device) if pool is None else pool.images
+        found = self._draw_copies(draw, donors, number, images, (height, width))
+        rows = found.pop("rows")
+        alpha = donors.masks_of(rows)
+        if alpha is not None:
+            draw["alpha"] = alpha.bool()[None]
+            there = None if masks is None else _small(masks, boxes)
+            copied = _small(alpha, found["read"])
+            there = torch.ones(len(boxes), *copied.shape[1:]).to(copied) if there is None else there
+            draw["mattes"] = torch.cat([there, copied])[None]
+        if donors.pictures is not None and self.bank is None:
+            draw["source"] = donors.pictures
+        draw.update({name: value[None] for name, value in found.items()}, donor=rows[None])
+
+    def _draw_copies(
+        self, draw: Draw, donors: Donors, number: Tensor, images: Tensor | None, size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """What is drawn of the copies, of those that found a place."""
+        boxes, device = draw["boxes"][0], draw["boxes"].device
+        count, most = len(draw["batch_prob"]), self.count[1]
+        gate = gate_of(self, draw).to(device)
+        noise = _Noise(draw["seed"], 1 if self.same_on_batch else count, count, boxes)
+        low, high = self.count
+        many = (low + noise(1)[:, 0] * (high - low + 1)).floor().clamp(max=high)
+        wanted = (torch.arange(most, device=device) < many[:, None]) & gate[:, None]  # (B, k)
+        rows, found = self._choose(donors, noise(most), number)
+        wanted &= found
+        theta_noise, flip_noise = noise(most, THETA_NOISE), noise(most)
+        tries = noise(most, self.tries, PLACE_NOISE)
+        if not len(donors.boxes):
+            wanted = wanted & False
+            donors = Donors(boxes.new_zeros(1, 4), rows.new_zeros(1), classes=rows.new_zeros(1))
+        read = donors.boxes.detach().to(boxes)[rows]  # (B, k, 4)
+        # Large ones first: they are painted first, and have the first choice of places.
+        order = (read[..., 2:] - read[..., :2]).prod(-1).where(wanted, -1).argsort(dim=1, descending=True, stable=True)
+        rows, wanted, flip_noise = (each.gather(1, order) for each in (rows, wanted, flip_noise))
+        read, theta_noise = (each.gather(1, order[..., None].expand_as(each)) for each in (read, theta_noise))
+        sides = read[..., 2:] - read[..., :2]
+        frames = torch.cat([-sides, sides], dim=-1).flatten(0, 1) / 2
+        classes = None if donors.classes is None else donors.classes[rows.flatten()]
+        align = self.flags["align_corners"]
+        theta = self.ranges(frames, theta_noise.flatten(0, 1), classes, align_corners=align)
+        mirrored = torch.cat([-theta[:, :1], theta[:, 1:]], dim=1)
+        theta = mirrored.where((flip_noise.flatten() < self.flip)[:, None, None], theta)
+        half = _half_extent(frames, theta, self.flags["matte"], align).unflatten(0, (count, most))
+        tried = candidates(self.place, tries, half, images, size)
+        there = _padded(boxes, draw.obj_to_img, count)
+        placed, ok = settle(tried, half, wanted, there, size, self.max_cover)
+        target, slot = ok.nonzero().unbind(1)
+        slot = (ok.cumsum(1) - 1)[target, slot]
+        middle = centres(placed[ok])
+        return {
+            "rows": rows[ok],
+            "copies": frames.unflatten(0, (count, most))[ok] + middle.repeat(1, 2),
+            "theta": theta.unflatten(0, (count, most))[ok],
+            "target": target,
+            "slot": slot,
+            "read": read[ok],
+            "picture": donors.picture[rows[ok]],
+        }
+
+    def _choose(self, donors: Donors, noise: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """A donor for each of ``noise (B, k)``, and whether there is one for its image, both ``(B, k)``."""
+        boxes = donors.boxes.detach()
+        sides = (boxes[:, 2:] - boxes[:, :2]).to(noise)
+        size = sides.prod(1).sqrt()
+        fits = (sides > 0).all(1) & (size >= self.sizes[0]) & (size <= self.sizes[1])
+        if self.classes is not None:
+            fits &= torch.isin(cast("Tensor", donors.classes), torch.tensor(self.classes, device=fits.device))
+        weight = fits.expand(len(image), -1).to(torch.float64)  # (B, D)
+        if donors.image is not None and self.donors != "batch":
+            same = donors.image == image[:, None]
+            weight = weight * (same if self.donors == "same" else ~same)
+        if self.class_weights is not None:
+            labels, of_label = cast("Tensor", donors.classes).unique(return_inverse=True)
+            wanted = weight.new_tensor([self.class_weights.get(label, 1.0) for label in labels.tolist()])
+            number = weight.new_zeros(len(image), len(labels)).index_add(1, of_label, weight)
+            weight = weight * (wanted / number.clamp(min=1))[:, of_label]
+        total = weight.cumsum(1)
+        if not total.shape[1]:
+            return torch.zeros_like(noise, dtype=torch.int64), torch.zeros_like(noise, dtype=torch.bool)
+        rows = torch.searchsorted(total, noise.double() * total[:, -1:], right=True)
+        return rows.clamp(max=total.shape[1] - 1), (total[:, -1:] > 0).expand_as(rows)
+
+    def _note(self, draw: Draw, flags: Params) -> None:
+        draw.pop("visible", None)
+        draw.find_visible = partial(self._share_seen, flags=flags)
+
+    def copies(self, params: Params, device: torch.device) -> Copies:
+        """The copies of a draw in images that are changed."""
+        gate = gate_of(self, params).to(device)
+        names = "copies", "theta", "target", "slot", "donor", "read", "picture"
+        found = [params[name][0] for name in names]
+        alpha = params["alpha"][0] if "alpha" in params else None
+        live = gate[found[2]]
+        if not live.all():
+            found, alpha = [part[live] for part in found], None if alpha is None else alpha[live]
+        return Copies(*found, alpha)
+
+    # --- pixels -------------------------------------------------------------------------------------------------------
+
+    def _lay_over(self, canvas: Tensor, source: Tensor, copies: Copies, flags: Params, hard: bool = False) -> Tensor:
+        """Copies read from a source, painted over a canvas."""
+        return transplant_patches(
+            canvas,
+            copies.boxes,
+            copies.target,
+            source=source,
+            source_boxes=copies.read,
+            source_to_img=copies.picture,
+            theta=copies.theta,
+            alpha=_alpha(copies, flags, hard),
+            mode="nearest" if hard else modes_of(flags)[0],
+            align_corners=self._align_corners(flags),
+        )
+
+    def apply_transform(self, input: Tensor, params: Params, flags: Params, transform: Tensor | None = None) -> Tensor:
+        source = self.bank.sheet if self.bank is not None else params.get("source")
+        if source is not None and source.shape[1] != input.shape[1]:
+            raise ValueError(f"donors: expected pictures of {input.shape[1]} channels, got {source.shape[1]}.")
+        source = input if source is None else source.to(input.dtype)
+        return self._lay_over(input, source, self.copies(params, input.device), flags)
+
+    def apply_transform_mask(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
+        """Masks of classes: copies of the batch bring their own pixels; those of a bank those that nobody labelled."""
+        copies = self.copies(params, input.device)
+        if self.bank is None and "source" not in params:
+            return self._lay_over(input, input, copies, flags, hard=True)
+        source = self.bank.sheet if self.bank is not None else params["source"]
+        unlabelled = input.new_full((1, 1, 1, 1), flags.get("mask_fill", 0.0))
+        return self._lay_over(
+            input, unlabelled.expand(len(source), input.shape[1], *source.shape[2:]), copies, flags, hard=True
+        )
+
+    @torch.no_grad()
+    def _share_seen(self, params: Params, flags: Params) -> Tensor:
+        """How much is seen of each object that was there and of each copy, ``(N + K,)``."""
+        there, copies = params["boxes"][0], self.copies(params, params["boxes"].device)
+        boxes = torch.cat([there, copies.boxes])
+        theta = torch.cat([identity_theta(there), copies.theta])
+        index = torch.cat([params["obj_to_img"][0], copies.target])
+        count, _, height, width = params["forward_input_shape"].tolist()
+        alpha = params["mattes"][0].to(boxes) if "mattes" in params else None
+        if flags["matte"] != "mask" or alpha is None:
+            alpha = mattes_of(len(boxes), boxes, _without_masks(flags))
+        hides = (torch.arange(len(boxes), device=boxes.device) >= len(there)).to(boxes)
+        options = modes_of(flags)[0], "zeros", self._align_corners(flags), False
+        return share_seen(boxes, theta, index, alpha, hides, count, (height, width), *options)
+
+    # --- labels -------------------------------------------------------------------------------------------------------
+
+    def paste_labels(self, inputs: list[Any], keys: list[DataKey], params: Draw, extra_args: Params) -> list[Any]:
+        """What a container has, ``inputs`` as they were before the step, but for images with the rows of the copies.
+
+        Boxes and classes get rows, instance masks channels, and points of objects are appended.
+        """
+        boxes = next(value for value in inputs if isinstance(value, Boxes))
+        copies, donors = self.copies(params, boxes.device), self._donors(params, extra_args)
+        size, align = _size_of(params), self.flags["align_corners"]
+        own = Draw(params).obj_to_img, Draw(params).columns()
+        donor = None if donors is not None else (own[0][copies.donor], own[1][copies.donor])
+        append = Appending.of(boxes, copies, donor)
+        there = len(own[0])
+        seen = torch.ones(there + len(copies.slot), dtype=torch.bool, device=boxes.device)
+        if self.flags["min_visible"] > 0:
+            seen = params["visible"][0] >= self.flags["min_visible"] * (1 - ROUNDING)
+
+        outputs, classes = list(inputs), iter(self._rows_of_classes(donors))
+        for i, (key, value) in enumerate(zip(keys, inputs, strict=True)):
+            extra = extra_args.get(key, {})
+            if isinstance(value, Boxes):
+                corners, valid = corners_and_validity(value)
+                read = copies.read if donor is None else half_open(value, corners[donor]).to(copies.read)
+                labels = outlined(read, copies, _outline(self.flags), align, size)
+                kept = with_corners(value, corners, valid.index_put(own, valid[own] & seen[:there]))
+                outputs[i] = append.boxes(kept, labels, seen[there:])
+            elif key == DataKey.CLASS:
+                outputs[i] = append_classes(append, value, boxes, next(classes, None))
+            elif key == DataKey.MASK and extra.get("instances"):
+                outputs[i] = self._append_masks(append, value, copies, donors)
+            elif key == DataKey.MASK:
+                outputs[i] = self.transform_masks(value, params, self.flags, **extra)
+            elif key == DataKey.KEYPOINTS and extra.get("instances"):
+                by_object = value.data.unflatten(1, (-1, extra["instances"]))  # (B, M, K, 2)
+                points = by_object[donor] + 0.5 if donor is not None else cast("Donors", donors).keypoints
+                if points is None:
+                    raise ValueError("donors: expected keypoints in the targets of the bank, as images have some.")
+                points = points if donor is not None else points[copies.donor]
+                moved = copies.carried(points.to(copies.theta), align) - 0.5
+                outputs[i] = with_points(value, append.to(by_object, moved).flatten(1, 2))
+        return outputs
+
+    def _donors(self, params: Params, extra_args: Params) -> Donors | None:
+        """Those of a bank or of more images than the batch's; None if they are in the batch."""
+        if self.bank is not None:
+            return self.bank.donors(extra_args.get("rows_of_bank", {}).get(self))
+        return cast("Donors", extra_args["pool"].donors) if "source" in params else None
+
+    def _rows_of_classes(self, donors: Donors | None) -> tuple[Tensor | None, ...]:
+        if donors is None:
+            return ()
+        return donors.rows if donors.rows is not None else (donors.classes,)
+
+    def _append_masks(self, append: Appending, masks: Tensor, copies: Copies, donors: Donors | None) -> Tensor:
+        """Instance masks ``(B, M, H, W)`` without what copies cover, and those of the copies."""
+        if donors is None:
+            read = masks[cast("tuple[Tensor, Tensor]", append.donor)]
+        elif donors.masks is None:
+            raise ValueError("donors: expected masks in the targets of the bank, as images have instance masks.")
+        else:
+            read = cast("Tensor", donors.masks_of(copies.donor)).to(masks.dtype)
+        each, size = torch.arange(len(read), device=masks.device), cast("tuple[int, int]", tuple(masks.shape[2:]))
+        above = self._topmost(copies, len(masks), size, cast("tuple[int, int]", tuple(read.shape[1:])))
+        moved = transplant_patches(
+            masks.new_zeros(len(read), 1, *size),
+            copies.boxes,
+            each,
+            source=read[:, None],
+            source_boxes=copies.read,
+            source_to_img=each,
+            theta=copies.theta,
+            alpha=_alpha(copies, self.flags, hard=True),
+            mode="nearest",
+            align_corners=self.flags["align_corners"],
+        )
+        visible = above[copies.target] == (each + 1)[:, None, None]
+        return append.to(masks * (above == 0)[:, None], moved[:, 0] * visible)
+
+    def hidden_points(self, points: Tensor, params: Draw) -> tuple[Tensor, Tensor]:
+        """As in the base class; copies cover what was there and one another."""
+        copies, size = self.copies(params, points.device), _size_of(params)
+        source = self.bank.sheet if self.bank is not None else params.get("source")
+        read = size if source is None else cast("tuple[int, int]", tuple(source.shape[2:]))
+        above = self._topmost(copies, len(points), size, read)
+        rank = torch.zeros(points.shape[:2], dtype=torch.int64, device=points.device)
+        first = points.shape[1] - (int(copies.slot.max()) + 1 if len(copies.slot) else 0)  # copies are behind the rest
+        numbers = torch.arange(1, len(copies.slot) + 1, device=points.device)
+        rank = rank.index_put((copies.target, first + copies.slot), numbers)
+        hidden = pixels_of(points, above) > rank[..., None]
+        return hidden, torch.ones_like(hidden)
+
+    def _topmost(self, copies: Copies, count: int, size: tuple[int, int], read: tuple[int, int]) -> Tensor:
+        """Which copy is painted last, ``(B, H, W)``; ``read``: the size of the pictures of donors."""
+        drawn = Drawn(copies.boxes, copies.theta, copies.target, torch.ones_like(copies.slot, dtype=torch.bool))
+        options = {"padding_mode": "zeros", "align_corners": self.flags["align_corners"], "clip": False}
+        alpha, each = _alpha(copies, self.flags, hard=True), torch.arange(len(copies.slot), device=copies.slot.device)
+        return topmost(drawn, each, count, size, alpha, read=(copies.read, read), **options)
+
+    def with_shares(self, seen: Tensor, params: Draw) -> Tensor:
+        """As in the base class; copies are behind the rows that were there."""
+        copies = self.copies(params, seen.device)
+        first = seen.shape[1] - (int(copies.slot.max()) + 1 if len(copies.slot) else 0)
+        own = params.obj_to_img, params.columns()
+        at = torch.cat([own[0], copies.target]), torch.cat([own[1], first + copies.slot])
+        return seen.index_put(at, seen[at] * params["visible"][0].to(seen))
+
+
+class _Noise:
+    """Numbers in [0, 1) that a seed stands for, for each image of a batch or one draw for all."""
+
+    def __init__(self, seed: Tensor, draws: int, count: int, like: Tensor) -> None:
+        self.generator = torch.Generator().manual_seed(int(seed.flatten()[0]))
+        self.draws, self.count, self.like = draws, count, like
+
+    def __call__(self, *shape: int) -> Tensor:
+        found = torch.rand(self.draws, *shape, generator=self.generator)
+        return found.to(self.like).expand(self.count, *shape)
+
+
+def append_classes(append: Appending, labels: Any, boxes: Boxes, rows: Tensor | None) -> Any:
+    """Labels one a row, padded ``(B, M, ...)`` or a list, with those of copies, of their donors' ``rows (D, ...)``."""
+    if append.donor is None and rows is None:
+        raise ValueError("donors: expected labels in the targets of the bank, as images have a class for each box.")
+    count, most = corners_and_validity(boxes)[1].shape
+    listed = not isinstance(labels, Tensor)
+    padded = torch.nn.utils.rnn.pad_sequence(list(labels), batch_first=True) if listed else labels
+    flat = not listed and count == 1 and padded.shape[:1] == (most,)
+    padded = padded[None] if flat else padded
+    if padded.shape[:2] != (count, most):
+        raise ValueError(
+            f"class: expected one label a box, {(count, most)} or a list of one tensor an image, as copies get one, "
+            f"got {tuple(padded.shape)}."
+        )
+    new = append.from_batch(padded) if append.donor is not None else cast("Tensor", rows)[append.of_donors]
+    found = append.to(padded, new)
+    if listed:
+        return [row[:n] for row, n in zip(found, append.counts(boxes), strict=True)]
+    return found[0] if flat else found
+
+
+def _half_extent(frames: Tensor, theta: Tensor, matte: str | None, align_corners: bool) -> Tensor:
+    """Half the width and height ``(K, 2)`` of what boxes ``(K, 4)`` about (0, 0) become."""
+    moved = move_points(corners_of(frames), frames, theta, align_corners=align_corners)
+    found = enclosing(outermost(moved, "ellipse" if matte == "ellipse" else "box"))
+    return (found[:, 2:] - found[:, :2]) / 2
+
+
+def _size_of(params: Params) -> tuple[int, int]:
+    """Height and width of a call's images."""
+    return cast("tuple[int, int]", tuple(params["forward_input_shape"].tolist()[-2:]))
+
+
+def _outline(flags: Params) -> Outline:
+    return "ellipse" if flags["matte"] == "ellipse" else "box"
+
+
+def _alpha(copies: Copies, flags: Params, hard: bool) -> Tensor | None:
+    """What of copies is painted: masks, if they are asked for and there, or mattes."""
+    if flags["matte"] == "mask" and copies.alpha is not None:
+        return copies.alpha
+    return mattes_of(len(copies.boxes), copies.boxes, _without_masks(flags), hard)
+
+
+def _without_masks(flags: Params) -> Params:
+    return {**flags, "matte": "box"} if flags["matte"] == "mask" else flags
+
+
+def _small(masks: Tensor, boxes: Tensor) -> Tensor:
+    """Masks ``(N, H, W)`` in their boxes, as mattes ``(N, 1, s, s)``."""
+    each = torch.arange(len(boxes), device=boxes.device)
+    return crop_patches(masks[:, None].to(boxes), boxes, each, (SOFT, SOFT))
+
+
+def _padded(boxes: Tensor, obj_to_img: Tensor, count: int) -> Tensor:
+    """``(B, M, 4)``, the boxes of each image, and empty ones."""
+    rank = rank_in_image(obj_to_img)
+    most = int(rank.max()) + 1 if len(rank) else 0
+    return boxes.new_zeros(count, most, 4).index_put((obj_to_img, rank), boxes)
+
+
+def _check_flags(options: Params) -> None:
+    check_choice(options, "matte", MATTES)
+    for name in ("feather", "min_visible"):
+        check_unit(name, options.get(name, 0.0), "a share")
+
+
+def _as_range(name: str, value: object) -> tuple[int, int]:
+    low, high = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, value)
+    if not (isinstance(low, int) and isinstance(high, int) and 0 <= low <= high):
+        raise ValueError(f"{name}: expected an integer of 0 or more, or (low, high), got {value!r}.")
+    return low, high
+
+
+def _as_sizes(value: object) -> tuple[float, float]:
+    low, high = value if isinstance(value, (tuple, list)) and len(value) == 2 else (None, None)
+    if not (isinstance(low, (int, float)) and isinstance(high, (int, float)) and 0 <= low <= high):
+        raise ValueError(f"sizes: expected (low, high) in pixels, got {value!r}.")
+    return low, high
+
+
+def _as_weights(value: object) -> dict[int, float]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"class_weights: expected a dict of a weight for each class, got {describe(value)}.")
+    weights = {int(label): float(weight) for label, weight in value.items()}
+    for label, weight in weights.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"class_weights: expected weights of at least 0, got {weight} for class {label}.")
+    return weights
+
+
+def _as_bank(donors: object) -> Bank:
+    if not isinstance(donors, (tuple, list)) or len(donors) != 2:
+        raise TypeError(
+            f"donors: expected one of {', '.join(map(repr, FROM))}, or (images, targets), got {describe(donors)}."
+        )
+    return Bank(*donors)
+
+
+def _to_device(draw: Draw, device: torch.device) -> None:
+    """Move a draw, in place, to replay it."""
+    for name, value in draw.items():
+        if isinstance(value, Tensor) and value.ndim > 1:
+            draw[name] = value.to(device)
