@@ -13,6 +13,7 @@ from kornia_patchaug.functional import (
 )
 from kornia_patchaug.mattes import soft_mattes
 from kornia_patchaug.pasting import RandomPatchPaste
+from kornia_patchaug.patchwise import PatchwiseApply
 from kornia_patchaug.theta import (
     compose_theta,
     invert_theta,
@@ -29,6 +30,7 @@ __all__ = [
     "DetectionSequential",
     "PatchAffine",
     "PatchAugmentationSequential",
+    "PatchwiseApply",
     "RandomPatchAffine",
     "RandomPatchPaste",
     "affine_patches",

@@ -128,8 +128,8 @@ class ObjectOps(AugmentationSequentialOps):
         if _wants_objects(module):
             found = module.params_from_input(*arg, data_keys=keys, params=param.data, extra_args=extra_args)
             param = ParamItem(param.name, found)
-        if _appends_rows(module) and any(isinstance(value, Boxes) for value in arg):
-            outputs = module.paste_labels(list(arg), keys, param.data, extra_args)
+        if _follows_all(module) and any(key != DataKey.INPUT for key in keys):
+            outputs = module.follow_labels(list(arg), keys, param.data, extra_args)
             if DataKey.INPUT in keys:
                 image = keys.index(DataKey.INPUT)
                 outputs[image] = super().transform(
@@ -190,9 +190,9 @@ def _wants_objects(module: nn.Module) -> TypeGuard[_WantsObjects]:
     return hasattr(module, "params_from_input") and not isinstance(module, RandomTransplantation)
 
 
-class _AppendsRows(Protocol):
-    def paste_labels(self, inputs: list[Any], keys: list[DataKey], params: Any, extra_args: Any) -> list[Any]: ...
+class _FollowsAll(Protocol):
+    def follow_labels(self, inputs: list[Any], keys: list[DataKey], params: Any, extra_args: Any) -> list[Any]: ...
 
 
-def _appends_rows(module: nn.Module) -> TypeGuard[_AppendsRows]:
-    return hasattr(module, "paste_labels")
+def _follows_all(module: nn.Module) -> TypeGuard[_FollowsAll]:
+    return hasattr(module, "follow_labels")

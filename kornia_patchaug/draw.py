@@ -14,7 +14,6 @@ from kornia_patchaug.checks import check_values
 from kornia_patchaug.clips import boxes_of_frames, rows_of_draws
 from kornia_patchaug.dtypes import working_dtype
 from kornia_patchaug.frames import as_theta, identity_theta
-from kornia_patchaug.generators import AffineGenerator
 from kornia_patchaug.kornia_names import clips_of, corners_and_validity, with_corners
 from kornia_patchaug.noise import draw_seed, draw_uniform, make_noise
 from kornia_patchaug.objects import as_flat, on_host
@@ -147,7 +146,7 @@ def complete(
     bound: Params,
     *,
     device: torch.device,
-    ranges: AffineGenerator | None,
+    ranges: Callable[..., Tensor] | None,
     align_corners: bool,
     p_patch: float,
     same_on_batch: bool,

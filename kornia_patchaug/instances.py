@@ -24,8 +24,8 @@ def topmost(
     clip: bool,
     read: tuple[Tensor, tuple[int, int]] | None = None,
 ) -> Tensor:
-    """``(B, H, W)`` int64: of each pixel of ``count`` images which object is painted last, by its number in ``order (N,)``
-    of painting, from 1 on; 0 where none is.
+    """``(B, H, W)`` int64: of each pixel of ``count`` images which object is painted last, by its number in ``order``
+    ``(N,)`` of painting, from 1 on; 0 where none is.
 
     Each object is painted as a picture of its own number, hard, whatever it shows. ``read``: boxes ``(N, 4)`` in
     pictures of another size that it reads, if it does not read its own place.

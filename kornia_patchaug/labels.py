@@ -176,7 +176,7 @@ def follow_points(
     centre, (first, stop), still = centres(boxes), painted.split(2, dim=1), stays(theta)
     next_row = torch.zeros(points.shape[:2], dtype=torch.int64, device=boxes.device)
     while True:
-        holder = _holders(moved.detach(), boxes.detach(), obj_to_img, next_row, lowest=sequential)
+        holder = holders(moved.detach(), boxes.detach(), obj_to_img, next_row, lowest=sequential)
         held = holder >= 0
         if not held.any():
             return moved
@@ -189,7 +189,7 @@ def follow_points(
         next_row = torch.full_like(next_row, len(boxes)).index_put((held,), torch.where(in_sight, row + 1, len(boxes)))
 
 
-def _holders(points: Tensor, boxes: Tensor, obj_to_img: Tensor, next_row: Tensor, *, lowest: bool) -> Tensor:
+def holders(points: Tensor, boxes: Tensor, obj_to_img: Tensor, next_row: Tensor, *, lowest: bool) -> Tensor:
     """The row ``(B, K)`` of the topmost object, or the lowest, whose box holds each point ``(B, K, 2)``, or -1.
 
     Only objects of the point's own image from ``next_row (B, K)`` on count. Images with as many objects are compared

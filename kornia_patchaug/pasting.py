@@ -401,7 +401,7 @@ class RandomPatchPaste(ObjectAugmentation):
 
     # --- labels -------------------------------------------------------------------------------------------------------
 
-    def paste_labels(self, inputs: list[Any], keys: list[DataKey], params: Draw, extra_args: Params) -> list[Any]:
+    def follow_labels(self, inputs: list[Any], keys: list[DataKey], params: Draw, extra_args: Params) -> list[Any]:
         """What a container has, ``inputs`` as they were before the step, but for images with the rows of the copies.
 
         Boxes and classes get rows, instance masks channels, and points of objects are appended.
