@@ -34,7 +34,7 @@ from kornia_patchaug.hooks import (
     mattes_of,
     modes_of,
 )
-from kornia_patchaug.instances import follow_masks, hides, pixels_of, ranks, topmost
+from kornia_patchaug.instances import Geometry, follow_masks, hides, pixels_of, ranks, topmost
 from kornia_patchaug.kornia_names import gate_of
 from kornia_patchaug.labels import check_bound_boxes, follow_boxes, follow_keypoints, follow_own_points, stays
 from kornia_patchaug.theta import OUTLINES, Outline
@@ -94,8 +94,15 @@ class PatchAugmentation(ObjectAugmentation):
             "min_visible": min_visible,
         }
         _check_layers(flags)
-        options = {"same_on_batch": same_on_batch, "keepdim": keepdim, "generator": generator}
-        super().__init__(flags, p=p, p_batch=p_batch, p_patch=p_patch, **options)
+        super().__init__(
+            flags,
+            p=p,
+            p_batch=p_batch,
+            p_patch=p_patch,
+            same_on_batch=same_on_batch,
+            keepdim=keepdim,
+            generator=generator,
+        )
 
     def forward(  # type: ignore[override]  # what Kornia has second, params, it passes by name
         self,
@@ -223,21 +230,17 @@ class PatchAugmentation(ObjectAugmentation):
         objects = self._objects(params, input.device, stay=flags["fill"] is not None)
         alpha = mattes_of(len(objects.boxes), objects.boxes, flags, hard=True)
         given = objects, Draw(params).columns(), objects.order(flags["order"]), alpha
-        return follow_masks(input, *given, **self._geometry(flags))
+        return follow_masks(input, *given, self._geometry(flags))
 
-    def _geometry(self, flags: Params) -> Params:
-        return {
-            "padding_mode": modes_of(flags)[1],
-            "align_corners": self._align_corners(flags),
-            "clip": flags["clip"],
-        }
+    def _geometry(self, flags: Params) -> Geometry:
+        return Geometry(modes_of(flags)[1], self._align_corners(flags), flags["clip"])
 
     def hidden_points(self, points: Tensor, params: Draw) -> tuple[Tensor, Tensor]:
         flags, (height, width) = self.flags, params["forward_input_shape"].tolist()[-2:]
         objects = self._objects(params, points.device, stay=flags["fill"] is not None)
         order, own = objects.order(flags["order"]), (objects.obj_to_img, params.columns())
         alpha = mattes_of(len(order), points, flags, hard=True)
-        above = topmost(objects, order, len(points), (height, width), alpha, **self._geometry(flags))
+        above = topmost(objects, order, len(points), (height, width), alpha, self._geometry(flags))
         still, rank = stays(objects.theta)[:, None], ranks(objects, order)[:, None]
         hidden = hides(pixels_of(points, above)[own], objects.theta[order], rank, still)
         first, stop = _painted(objects, params, flags).to(points)[:, None].split(2, dim=-1)

@@ -17,6 +17,7 @@ from kornia.constants import DataKey
 from kornia.geometry.boxes import Boxes
 from torch import Tensor, nn
 
+from kornia_patchaug.hooks import FollowsAll
 from kornia_patchaug.instances import boxes_of_masks
 from kornia_patchaug.kornia_names import (
     AugmentationSequentialOps,
@@ -128,14 +129,14 @@ class ObjectOps(AugmentationSequentialOps):
         if _wants_objects(module):
             found = module.params_from_input(*arg, data_keys=keys, params=param.data, extra_args=extra_args)
             param = ParamItem(param.name, found)
-        if _follows_all(module) and any(key != DataKey.INPUT for key in keys):
-            outputs = module.follow_labels(list(arg), keys, param.data, extra_args)
+        if isinstance(module, FollowsAll) and any(key != DataKey.INPUT for key in keys):
+            outputs = list(arg)
             if DataKey.INPUT in keys:
                 image = keys.index(DataKey.INPUT)
                 outputs[image] = super().transform(
                     arg[image], module=module, param=param, extra_args=extra_args, data_keys=[DataKey.INPUT]
                 )
-            return outputs
+            return module.follow_labels(outputs, keys, cast("Any", param.data), extra_args)
         return super().transform(*arg, module=module, param=param, extra_args=extra_args, data_keys=keys)
 
     def _goes_into(self, container: nn.Module) -> bool:
@@ -188,11 +189,3 @@ class _WantsObjects(Protocol):
 
 def _wants_objects(module: nn.Module) -> TypeGuard[_WantsObjects]:
     return hasattr(module, "params_from_input") and not isinstance(module, RandomTransplantation)
-
-
-class _FollowsAll(Protocol):
-    def follow_labels(self, inputs: list[Any], keys: list[DataKey], params: Any, extra_args: Any) -> list[Any]: ...
-
-
-def _follows_all(module: nn.Module) -> TypeGuard[_FollowsAll]:
-    return hasattr(module, "follow_labels")

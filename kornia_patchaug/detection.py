@@ -242,7 +242,7 @@ class _Call:
 
         flat = padded([part.boxes for part in labels], (4,), like.dtype)
         flat = flat.where(objects[..., None], flat.new_tensor([0.0, 0.0, 1.0, 1.0]))
-        boxes = boxes_of_edges(corners_of(flat.flatten(0, 1)).unflatten(0, flat.shape[:2]), objects)
+        boxes: Boxes = boxes_of_edges(corners_of(flat.flatten(0, 1)).unflatten(0, flat.shape[:2]), objects)
         boxes, _ = within(boxes, images)
         classes = [part.labels if part.labels is not None else torch.zeros(len(part.boxes)) for part in labels]
         origin = [torch.arange(len(self.labels[i].boxes)) + self.starts[i] for i in index]
@@ -308,10 +308,10 @@ class _Call:
                 ]
             )
             first += len(group.images)
-        joined = [None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True)]
-        boxes, picture, image, masks, points, *rows = joined
+        joined: list[Any] = [None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True)]
+        boxes, picture, number, masks, points, *rows = joined
         pictures = torch.cat([enlarged(group.images) for group in groups])
-        return Donors(boxes, picture, image, rows[LABELS], masks, points, pictures, tuple(rows))
+        return Donors(boxes, picture, number, rows[LABELS], masks, points, pictures, tuple(rows))
 
     def finished(self, groups: list[_Group], targets: list[Target]) -> tuple[list[Tensor], list[dict[str, Any]]]:
         """Images and targets in their order, and in the dtypes and classes in which they came."""

@@ -114,8 +114,9 @@ def _with_area(labels: Labels, picture: Tensor) -> Labels:
     """Those rows of which there is anything in the picture."""
     painted = painted_pixels(labels.boxes, *picture.shape[1:])
     rows = (painted[:, 2:] > painted[:, :2]).all(1).nonzero()[:, 0].tolist()
-    parts = (None if part is None else take(part, rows) for part in labels[:-1])
-    return Labels(*parts, {name: take(value, rows) for name, value in labels.rows.items()})
+    boxes, *parts = (None if part is None else take(part, rows) for part in labels[:-1])
+    kept: Any = (boxes, *parts, {name: take(value, rows) for name, value in labels.rows.items()})
+    return Labels(*kept)
 
 
 def _whole_pixels(labels: Labels, picture: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -8,6 +8,7 @@ import torch
 from kornia.augmentation import RigidAffineAugmentationBase2D
 from kornia.constants import DataKey, Resample, SamplePadding
 from kornia.geometry.boxes import Boxes
+from kornia.geometry.keypoints import Keypoints
 from torch import Tensor
 
 from kornia_patchaug.bound import Bindable
@@ -33,6 +34,10 @@ NO_OBJECTS = (
 NO_PATCH_SEQUENTIAL = (
     "{name} does not work in a PatchSequential, which cuts images into pieces and numbers these as images, so that "
     "boxes and obj_to_img mean another thing there. Put it before or after the PatchSequential."
+)
+NO_LABELS = (
+    "{name} changes labels in kornia_patchaug.PatchAugmentationSequential and DetectionSequential only. Put it there; "
+    "in containers of Kornia's own it takes images alone."
 )
 
 
@@ -190,6 +195,27 @@ class ObjectAugmentation(Bindable, RigidAffineAugmentationBase2D):
             options["resample"] = options["resample"].name.lower()
         ranges = [repr(child) for child in self.children()]
         return f"{type(self).__name__}({', '.join(ranges + [f'{name}={value}' for name, value in options.items()])})"
+
+
+class FollowsAll(ObjectAugmentation):
+    """Abstract: labels go through a step together, and in our containers only, as rows are appended or draws are many."""
+
+    def follow_labels(
+        self, inputs: list[Any], keys: list[DataKey], params: Draw, extra_args: dict[Any, Any]
+    ) -> list[Any]:
+        """What a container has after a step, of ``inputs`` whose images are those after the step, and labels before."""
+        raise NotImplementedError
+
+    def apply_transform_mask(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
+        raise ValueError(NO_LABELS.format(name=type(self).__name__))
+
+    def apply_transform_box(self, input: Boxes, params: Params, flags: Params, transform: Any = None) -> Boxes:
+        raise ValueError(NO_LABELS.format(name=type(self).__name__))
+
+    def apply_transform_keypoint(
+        self, input: Keypoints, params: Params, flags: Params, transform: Any = None
+    ) -> Keypoints:
+        raise ValueError(NO_LABELS.format(name=type(self).__name__))
 
 
 def own_draw(params: Params, given: Params, count: int, source: int) -> Draw:

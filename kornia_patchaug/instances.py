@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,13 @@ from kornia_patchaug.draw import Drawn
 from kornia_patchaug.functional import Padding, affine_patches, transplant_patches
 from kornia_patchaug.labels import stays
 
-OPAQUE: dict[Padding, Padding] = {"transparent": "transparent"}  # the others paint all of a window, whatever they read
+
+class Geometry(NamedTuple):
+    """How objects are read and painted, as the functions take it."""
+
+    padding_mode: Padding
+    align_corners: bool
+    clip: bool
 
 
 def topmost(
@@ -18,10 +26,7 @@ def topmost(
     count: int,
     size: tuple[int, int],
     alpha: Tensor | None,
-    *,
-    padding_mode: Padding,
-    align_corners: bool,
-    clip: bool,
+    geometry: Geometry,
     read: tuple[Tensor, tuple[int, int]] | None = None,
 ) -> Tensor:
     """``(B, H, W)`` int64: of each pixel of ``count`` images which object is painted last, by its number in ``order``
@@ -45,20 +50,18 @@ def topmost(
         theta=theta,
         alpha=alpha,
         mode="nearest",
-        padding_mode=OPAQUE.get(padding_mode, "border") if clip else "transparent",
-        align_corners=align_corners,
-        clip=clip,
+        # Other modes than transparent paint all of a window, whatever they read.
+        padding_mode="transparent" if geometry.padding_mode == "transparent" or not geometry.clip else "border",
+        align_corners=geometry.align_corners,
+        clip=geometry.clip,
     )
     return painted[:, 0].round().long()
 
 
-def move_masks(
-    masks: Tensor, objects: Drawn, alpha: Tensor | None, *, padding_mode: Padding, align_corners: bool, clip: bool
-) -> Tensor:
+def move_masks(masks: Tensor, objects: Drawn, alpha: Tensor | None, geometry: Geometry) -> Tensor:
     """Masks ``(N, H, W)``, floating, each moved with its own object as the pixels are, and away from where it was."""
     boxes, theta, _, _ = objects
-    own = torch.arange(len(boxes), device=boxes.device)
-    options = {"padding_mode": padding_mode, "align_corners": align_corners, "clip": clip}
+    own, options = torch.arange(len(boxes), device=boxes.device), geometry._asdict()
     moved = affine_patches(
         masks[:, None], boxes, theta, own, alpha=alpha, mode="nearest", fill=0.0, grow=0.0, **options
     )
@@ -66,25 +69,15 @@ def move_masks(
 
 
 def follow_masks(
-    masks: Tensor,
-    objects: Drawn,
-    column: Tensor,
-    order: Tensor,
-    alpha: Tensor | None,
-    *,
-    padding_mode: Padding,
-    align_corners: bool,
-    clip: bool,
+    masks: Tensor, objects: Drawn, column: Tensor, order: Tensor, alpha: Tensor | None, geometry: Geometry
 ) -> Tensor:
     """Instance masks ``(B, M, H, W)``, a channel an object: each moved with its own, without what is painted over it.
 
     ``order (N,)``: the rows in the order in which they are painted; ``column (N,)``: the channel of each.
     """
-    count, _, height, width = masks.shape
     own = objects.obj_to_img, column
-    options = {"padding_mode": padding_mode, "align_corners": align_corners, "clip": clip}
-    moved = move_masks(masks[own], objects, alpha, **options)
-    above = topmost(objects, order, count, (height, width), alpha, **options)
+    moved = move_masks(masks[own], objects, alpha, geometry)
+    above = topmost(objects, order, len(masks), (masks.shape[2], masks.shape[3]), alpha, geometry)
     rank, still = ranks(objects, order), stays(objects.theta)
     lost = hides(above[own[0]], objects.theta[order], rank[:, None, None], still[:, None, None])
     return masks.index_put(own, moved * ~lost)

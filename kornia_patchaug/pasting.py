@@ -23,14 +23,14 @@ from kornia_patchaug.generators import AffineGenerator, RangeLike
 from kornia_patchaug.hooks import (
     ROUNDING,
     SOFT,
-    ObjectAugmentation,
+    FollowsAll,
     as_word,
     check_choice,
     check_unit,
     mattes_of,
     modes_of,
 )
-from kornia_patchaug.instances import pixels_of, topmost
+from kornia_patchaug.instances import Geometry, pixels_of, topmost
 from kornia_patchaug.kornia_names import clips_of, corners_and_validity, gate_of, with_corners, with_points
 from kornia_patchaug.labels import half_open
 from kornia_patchaug.noise import THETA_NOISE
@@ -44,7 +44,7 @@ FROM = ("batch", "others", "same")
 MATTES = (None, "mask", "box", "ellipse")
 
 
-class RandomPatchPaste(ObjectAugmentation):
+class RandomPatchPaste(FollowsAll):
     """Paste copies of objects into images, each with its own random rotation, scale, shear and flip.
 
     As in Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation" (2021), but
@@ -144,8 +144,9 @@ class RandomPatchPaste(ObjectAugmentation):
             "min_visible": min_visible,
         }
         _check_flags(flags)
-        options = {"same_on_batch": same_on_batch, "keepdim": keepdim, "generator": generator}
-        super().__init__(flags, p=p, p_batch=p_batch, p_patch=1.0, **options)
+        super().__init__(
+            flags, p=p, p_batch=p_batch, p_patch=1.0, same_on_batch=same_on_batch, keepdim=keepdim, generator=generator
+        )
         self.count = _as_range("count", count)
         self.sizes, self.flip, self.place = _as_sizes(sizes), flip, place
         self.max_cover, self.tries = max_cover, tries
@@ -208,7 +209,7 @@ class RandomPatchPaste(ObjectAugmentation):
         self, *inputs: Any, data_keys: list[DataKey], params: Params, extra_args: Params | None = None
     ) -> Params:
         """As in the base class; donors of the batch have the masks of the container, and more images if it says so."""
-        extra = extra_args or {}
+        extra: dict[Any, Any] = extra_args or {}
         if "pool" in extra and "boxes" not in params:
             params["pool"] = extra["pool"]
         if extra.get(DataKey.MASK, {}).get("instances") and DataKey.MASK in data_keys and "boxes" not in params:
@@ -342,12 +343,12 @@ class RandomPatchPaste(ObjectAugmentation):
         """The copies of a draw in images that are changed."""
         gate = gate_of(self, params).to(device)
         names = "copies", "theta", "target", "slot", "donor", "read", "picture"
-        found = [params[name][0] for name in names]
-        alpha = params["alpha"][0] if "alpha" in params else None
-        live = gate[found[2]]
+        found: list[Tensor | None] = [params[name][0] for name in names]
+        found.append(params["alpha"][0] if "alpha" in params else None)
+        live = gate[params["target"][0]]
         if not live.all():
-            found, alpha = [part[live] for part in found], None if alpha is None else alpha[live]
-        return Copies(*found, alpha)
+            found = [None if part is None else part[live] for part in found]
+        return Copies(*cast("list[Tensor]", found))
 
     # --- pixels -------------------------------------------------------------------------------------------------------
 
@@ -373,16 +374,18 @@ class RandomPatchPaste(ObjectAugmentation):
         source = input if source is None else source.to(input.dtype)
         return self._lay_over(input, source, self.copies(params, input.device), flags)
 
-    def apply_transform_mask(self, input: Tensor, params: Params, flags: Params, transform: Any = None) -> Tensor:
-        """Masks of classes: copies of the batch bring their own pixels; those of a bank those that nobody labelled."""
-        copies = self.copies(params, input.device)
+    def _paint_masks(self, masks: Tensor, params: Params, copies: Copies, extra: Params) -> Tensor:
+        """Masks of classes: copies of the batch bring their own pixels; others are of no class that is known."""
+        if not isinstance(masks, Tensor):
+            raise ValueError(
+                "mask: expected a tensor (B, C, H, W), as copies go from one image to another, got a list."
+            )
         if self.bank is None and "source" not in params:
-            return self._lay_over(input, input, copies, flags, hard=True)
+            return self._lay_over(masks, masks, copies, self.flags, hard=True)
         source = self.bank.sheet if self.bank is not None else params["source"]
-        unlabelled = input.new_full((1, 1, 1, 1), flags.get("mask_fill", 0.0))
-        return self._lay_over(
-            input, unlabelled.expand(len(source), input.shape[1], *source.shape[2:]), copies, flags, hard=True
-        )
+        unlabelled = masks.new_full((1, 1, 1, 1), extra.get("mask_fill", 0.0))
+        unlabelled = unlabelled.expand(len(source), masks.shape[1], *source.shape[2:])
+        return self._lay_over(masks, unlabelled, copies, self.flags, hard=True)
 
     @torch.no_grad()
     def _share_seen(self, params: Params, flags: Params) -> Tensor:
@@ -401,12 +404,15 @@ class RandomPatchPaste(ObjectAugmentation):
 
     # --- labels -------------------------------------------------------------------------------------------------------
 
-    def follow_labels(self, inputs: list[Any], keys: list[DataKey], params: Draw, extra_args: Params) -> list[Any]:
-        """What a container has, ``inputs`` as they were before the step, but for images with the rows of the copies.
-
-        Boxes and classes get rows, instance masks channels, and points of objects are appended.
-        """
-        boxes = next(value for value in inputs if isinstance(value, Boxes))
+    def follow_labels(
+        self, inputs: list[Any], keys: list[DataKey], params: Draw, extra_args: dict[Any, Any]
+    ) -> list[Any]:
+        """As in the base class: boxes and classes get rows, instance masks channels, and objects their points."""
+        boxes = next((value for value in inputs if isinstance(value, Boxes)), None)
+        if boxes is None:
+            raise ValueError(
+                f"{type(self).__name__} needs a box data key, to which copies are appended, beside labels."
+            )
         copies, donors = self.copies(params, boxes.device), self._donors(params, extra_args)
         size, align = _size_of(params), self.flags["align_corners"]
         own = Draw(params).obj_to_img, Draw(params).columns()
@@ -431,7 +437,7 @@ class RandomPatchPaste(ObjectAugmentation):
             elif key == DataKey.MASK and extra.get("instances"):
                 outputs[i] = self._append_masks(append, value, copies, donors)
             elif key == DataKey.MASK:
-                outputs[i] = self.transform_masks(value, params, self.flags, **extra)
+                outputs[i] = self._paint_masks(value, params, copies, extra)
             elif key == DataKey.KEYPOINTS and extra.get("instances"):
                 by_object = value.data.unflatten(1, (-1, extra["instances"]))  # (B, M, K, 2)
                 points = by_object[donor] + 0.5 if donor is not None else cast("Donors", donors).keypoints
@@ -494,9 +500,9 @@ class RandomPatchPaste(ObjectAugmentation):
     def _topmost(self, copies: Copies, count: int, size: tuple[int, int], read: tuple[int, int]) -> Tensor:
         """Which copy is painted last, ``(B, H, W)``; ``read``: the size of the pictures of donors."""
         drawn = Drawn(copies.boxes, copies.theta, copies.target, torch.ones_like(copies.slot, dtype=torch.bool))
-        options = {"padding_mode": "zeros", "align_corners": self.flags["align_corners"], "clip": False}
+        geometry = Geometry("zeros", self.flags["align_corners"], clip=False)
         alpha, each = _alpha(copies, self.flags, hard=True), torch.arange(len(copies.slot), device=copies.slot.device)
-        return topmost(drawn, each, count, size, alpha, read=(copies.read, read), **options)
+        return topmost(drawn, each, count, size, alpha, geometry, (copies.read, read))
 
     def with_shares(self, seen: Tensor, params: Draw) -> Tensor:
         """As in the base class; copies are behind the rows that were there."""

@@ -17,8 +17,8 @@ from kornia_patchaug.boxes import BoxesLike
 from kornia_patchaug.draw import Draw, Drawn, Params, complete
 from kornia_patchaug.frames import corners_of, identity_theta, painted_pixels
 from kornia_patchaug.functional import crop_patches
-from kornia_patchaug.hooks import ROUNDING, ObjectAugmentation, check_choice, check_unit, mattes_of
-from kornia_patchaug.instances import pixels_of, topmost
+from kornia_patchaug.hooks import ROUNDING, FollowsAll, ObjectAugmentation, check_choice, check_unit, mattes_of
+from kornia_patchaug.instances import Geometry, pixels_of, topmost
 from kornia_patchaug.kornia_names import ParamItem, clips_of, corners_and_validity, gate_of, with_corners, with_points
 from kornia_patchaug.labels import corners_from, half_open, holders, with_bits_of
 from kornia_patchaug.mattes import soft_mattes
@@ -35,7 +35,7 @@ class Group(NamedTuple):
     params: list[ParamItem]
 
 
-class PatchwiseApply(ObjectAugmentation):
+class PatchwiseApply(FollowsAll):
     """Apply Kornia's augmentations to the patch of each object alone, with one draw an object, and paste it back.
 
     A patch is the whole pixels of the object's box within its image, at native resolution. Patches of one size go
@@ -83,15 +83,26 @@ class PatchwiseApply(ObjectAugmentation):
     ) -> None:
         flags = {"matte": matte, "feather": feather, "order": order, "min_visible": min_visible}
         _check_flags(flags)
-        options = {"same_on_batch": same_on_batch, "keepdim": keepdim, "generator": generator}
-        super().__init__(flags, p=p, p_batch=p_batch, p_patch=p_patch, **options)
+        super().__init__(
+            flags,
+            p=p,
+            p_batch=p_batch,
+            p_patch=p_patch,
+            same_on_batch=same_on_batch,
+            keepdim=keepdim,
+            generator=generator,
+        )
         for augmentation in augmentations:
             if not isinstance(augmentation, nn.Module) or isinstance(
                 augmentation, (MixAugmentationBaseV2, ObjectAugmentation)
             ):
                 name = type(augmentation).__name__
                 raise TypeError(f"augmentations: expected augmentations of images one by one, got {name}.")
-        self.augment = AugmentationSequential(*augmentations, data_keys=["input"], same_on_batch=same_on_batch or None)
+        self.augment = AugmentationSequential(
+            *augmentations,  # type: ignore[arg-type]  # Kornia runs any module, but does not say so
+            data_keys=["input"],
+            same_on_batch=same_on_batch or None,
+        )
 
     def forward(  # type: ignore[override]  # what Kornia has second, params, it passes by name
         self,
@@ -196,7 +207,8 @@ class PatchwiseApply(ObjectAugmentation):
         boxes = params["boxes"][0].detach()
         if flags["order"] == "rows":
             return torch.arange(len(boxes), device=boxes.device)
-        return (boxes[:, 2:] - boxes[:, :2]).prod(1).argsort(descending=True, stable=True).argsort()
+        area: Tensor = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+        return area.argsort(descending=True, stable=True).argsort()
 
     def _check_size(self, found: Tensor, expected: tuple[int, ...]) -> None:
         if found.shape != expected:
@@ -207,7 +219,9 @@ class PatchwiseApply(ObjectAugmentation):
 
     # --- labels -------------------------------------------------------------------------------------------------------
 
-    def follow_labels(self, inputs: list[Any], keys: list[DataKey], params: Draw, extra_args: Params) -> list[Any]:
+    def follow_labels(
+        self, inputs: list[Any], keys: list[DataKey], params: Draw, extra_args: dict[Any, Any]
+    ) -> list[Any]:
         """Labels of a container's step, ``inputs`` as they were before, moved in the patches of their objects."""
         if self.augment.is_intensity_only():
             return list(inputs)
@@ -273,8 +287,8 @@ class PatchwiseApply(ObjectAugmentation):
         drawn = Drawn(boxes, identity_theta(boxes), image, live)
         order = self._rank(params, self.flags).argsort()
         alpha = mattes_of(len(boxes), boxes, self.flags, hard=True)
-        options = {"padding_mode": "border", "align_corners": False, "clip": True}
-        return topmost(drawn, order, len(params["batch_prob"]), (int(size[0]), int(size[1])), alpha, **options)
+        geometry = Geometry("border", align_corners=False, clip=True)
+        return topmost(drawn, order, len(params["batch_prob"]), (int(size[0]), int(size[1])), alpha, geometry)
 
     def _numbers(self, params: Draw) -> Tensor:
         _, _, live = self._live(params, params["boxes"].device)
@@ -341,7 +355,8 @@ class PatchwiseApply(ObjectAugmentation):
         alpha = mattes_of(len(boxes), boxes, flags)
         given = boxes[order], identity_theta(boxes), image[order], alpha, live[order].to(boxes)
         seen = share_seen(*given, shape[0], (shape[-2], shape[-1]), "bilinear", "zeros", False, True)
-        return share.where(live, 1) * torch.empty_like(seen).index_put((order,), seen)
+        found: Tensor = share.where(live, 1) * torch.empty_like(seen).index_put((order,), seen)
+        return found
 
 
 def _laid_over(
@@ -364,8 +379,8 @@ def _laid_over(
     pixel = pixel + (start - (areas.cumsum(0) - areas)).repeat_interleave(areas, output_size=flat.shape[1])
     flat, host = flat[:, pixel], patches[rows[order]].cpu().double().numpy()
     windows = Windows.of(image[rows[order]].cpu().numpy(), host[:, :2], host[:, 2:])
-    painted = kernels.composite(canvas, flat[:-1].contiguous(), flat[-1].contiguous(), windows)
-    return painted if painted.dtype == canvas.dtype else painted.to(canvas.dtype)
+    painted: Tensor = kernels.composite(canvas, flat[:-1].contiguous(), flat[-1].contiguous(), windows)
+    return painted.to(canvas.dtype)
 
 
 def _stay(boxes: Tensor, noise: Tensor, classes: Tensor | None, align_corners: bool) -> Tensor:
