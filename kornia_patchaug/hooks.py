@@ -198,7 +198,7 @@ class ObjectAugmentation(Bindable, RigidAffineAugmentationBase2D):
 
 
 class FollowsAll(ObjectAugmentation):
-    """Abstract: labels go through a step together, and in our containers only, as rows are appended or draws are many."""
+    """Abstract: labels go through a step together, in our containers only, as rows are appended or draws are many."""
 
     def follow_labels(
         self, inputs: list[Any], keys: list[DataKey], params: Draw, extra_args: dict[Any, Any]
