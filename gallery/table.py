@@ -4,6 +4,7 @@ from gallery.names import AUGMENTATIONS, BOXES, FUNCTIONS, TRANSFORMS
 from gallery.options import ALIGN_CORNERS, FORMATS, OPACITY, PADDINGS, SEQUENTIAL
 from gallery.reach import CLASSES, CLIP, FILLS, FROM_ELSEWHERE, PASTE_PADDINGS, VISIBLE
 from gallery.row import Section
+from gallery.training import TRAINING
 
 SECTIONS: tuple[Section, ...] = (
     FUNCTIONS,
@@ -17,6 +18,7 @@ SECTIONS: tuple[Section, ...] = (
     PASTE_PADDINGS,
     VISIBLE,
     AUGMENTATIONS,
+    TRAINING,
     CLASSES,
     TRANSFORMS,
     BOXES,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.draw import Drawn
-from kornia_patchaug.functional import Padding, affine_patches, transplant_patches
+from kornia_patchaug.functional import Padding, transplant_patches
 from kornia_patchaug.labels import stays
 
 
@@ -59,13 +59,24 @@ def topmost(
 
 
 def move_masks(masks: Tensor, objects: Drawn, alpha: Tensor | None, geometry: Geometry) -> Tensor:
-    """Masks ``(N, H, W)``, floating, each moved with its own object as the pixels are, and away from where it was."""
+    """Masks ``(N, H, W)``, floating, each moved with its own object as the pixels are; nothing stays where it was."""
     boxes, theta, _, _ = objects
-    own, options = torch.arange(len(boxes), device=boxes.device), geometry._asdict()
-    moved = affine_patches(
-        masks[:, None], boxes, theta, own, alpha=alpha, mode="nearest", fill=0.0, grow=0.0, **options
+    own = torch.arange(len(boxes), device=boxes.device)
+    moved = transplant_patches(
+        torch.zeros_like(masks[:, None]),
+        boxes,
+        own,
+        source=masks[:, None],
+        source_boxes=boxes,
+        source_to_img=own,
+        theta=theta,
+        alpha=alpha,
+        mode="nearest",
+        padding_mode=geometry.padding_mode,
+        align_corners=geometry.align_corners,
+        clip=geometry.clip,
     )
-    return moved[:, 0]
+    return moved[:, 0].where(~stays(theta)[:, None, None], masks)
 
 
 def follow_masks(
