@@ -13,7 +13,7 @@ from kornia.geometry.boxes import Boxes
 from kornia.geometry.keypoints import Keypoints
 from torch import Tensor, nn
 
-from kornia_patchaug.boxes import convert_boxes, format_of
+from kornia_patchaug.boxes import convert_boxes, format_of, without_class
 from kornia_patchaug.container import ObjectOps
 from kornia_patchaug.donors import Donors, Pool
 from kornia_patchaug.draw import Draw
@@ -113,7 +113,7 @@ class DetectionSequential(nn.Module):
             raise ValueError(f"targets: expected a list of {len(pictures)} dicts, one an image, got {got}.")
         pairs = enumerate(zip(targets, pictures, strict=True))
         checked = [check_target(target, picture, f"targets[{i}]") for i, (target, picture) in pairs]
-        call = _Call(self, pictures, checked)
+        call = _Call(self, pictures, checked, images if isinstance(images, Tensor) else None)
         groups, drawn = call.groups(), list[list[ParamItem]]()
         for i, step in enumerate(self.steps):
             groups = _merged(groups)
@@ -124,14 +124,13 @@ class DetectionSequential(nn.Module):
                 call.run(group, step, given, donors)
                 drawn[i].append(given)
         self._params = drawn
-        out_images, out_targets = call.finished(groups, list(targets))
-        if isinstance(images, Tensor):
-            sizes = {tuple(image.shape) for image in out_images}
-            if len(sizes) > 1:
-                raise ValueError(f"images: a batch became images of different sizes, {sorted(sizes)}. Pass a list.")
-            batch = torch.stack(out_images) if out_images else images.clone()
-            return _classed(batch, images), out_targets
-        return [_classed(image, like) for image, like in zip(out_images, images, strict=True)], out_targets
+        pixels, out_targets = call.finished(groups, list(targets))
+        if isinstance(images, Tensor):  # of one size, as all are resized alike
+            return _classed(pixels[0] if pixels else images, images), out_targets
+        out_images = dict(
+            zip((i for group in groups for i in group.index), (x for p in pixels for x in p), strict=True)
+        )
+        return [_classed(out_images[i], like) for i, like in enumerate(images)], out_targets
 
 
 @dataclass
@@ -180,8 +179,10 @@ class _Ops(ObjectOps):
 class _Call:
     """One call: its images and labels, in groups of one size, and what becomes of them."""
 
-    def __init__(self, module: DetectionSequential, pictures: list[Tensor], labels: list[Labels]) -> None:
-        self.module, self.pictures, self.labels = module, pictures, labels
+    def __init__(
+        self, module: DetectionSequential, pictures: list[Tensor], labels: list[Labels], batch: Tensor | None
+    ) -> None:
+        self.module, self.pictures, self.labels, self.batch = module, pictures, labels, batch
         self.banks = [step for step in module.modules() if isinstance(step, RandomPatchPaste) and step.bank is not None]
         self.has_masks = _all_have("masks", labels)
         self.points = _count_of_points(labels)
@@ -230,7 +231,8 @@ class _Call:
         return [self._group(index) for index in sizes.values()]
 
     def _group(self, index: list[int]) -> _Group:
-        images = torch.stack([as_floats(self.pictures[i]) for i in index])
+        together = torch.stack([self.pictures[i] for i in index]) if self.batch is None else without_class(self.batch)
+        images = as_floats(together)
         labels, like = [self.labels[i] for i in index], images.new_empty(0, dtype=self.labels[index[0]].boxes.dtype)
         counts = torch.tensor([len(part.boxes) for part in labels], device=images.device)
         most = max(int(counts.max()), 1)  # Kornia does not take boxes without rows
@@ -314,16 +316,14 @@ class _Call:
         return Donors(boxes, picture, number, rows[LABELS], masks, points, pictures, tuple(rows))
 
     def finished(self, groups: list[_Group], targets: list[Target]) -> tuple[list[Tensor], list[dict[str, Any]]]:
-        """Images and targets in their order, and in the dtypes and classes in which they came."""
+        """The images of each group, and all targets in their order, in the dtypes and classes in which they came."""
         dtype = self.pictures[0].dtype if self.pictures else torch.float32
-        images, found = [torch.empty(0)] * len(targets), [dict[str, Any]()] * len(targets)
+        found = [dict[str, Any]()] * len(targets)
         for group in groups:
-            pixels = as_they_came(group.images, dtype)
             kept = self._kept(group)
             for k, i in enumerate(group.index):
-                images[i] = pixels[k]
                 found[i] = self._target(group, k, i, kept[k].nonzero()[:, 0], targets)
-        return images, found
+        return [as_they_came(group.images, dtype) for group in groups], found
 
     def _kept(self, group: _Group) -> Tensor:
         """The rows ``(b, M)`` that are left."""

@@ -33,7 +33,7 @@ class ObjectBoxes(Boxes):
     """Kornia ``Boxes`` that know which rows came as objects, also after some of these were marked as removed."""
 
     objects: Tensor | None = None  # (B, M) bool
-    margins: tuple[float, float] = (0.0, 1.0)  # what a box has beyond its first and its last corner, in pixels
+    margins: tuple[float, float] = (0.0, 1.0)  # what is added to its first and last corner to be its edges, in pixels
 
     @classmethod
     def of(cls, boxes: Boxes, objects: Tensor) -> ObjectBoxes:
@@ -62,7 +62,7 @@ def boxes_of_edges(corners: Tensor, objects: Tensor) -> ObjectBoxes:
 
 
 def margins_of(boxes: Boxes) -> tuple[float, float]:
-    """What a box has beyond its first and its last corner."""
+    """What is added to the first and the last corner of a box to be its edges."""
     return getattr(boxes, "margins", ObjectBoxes.margins)
 
 

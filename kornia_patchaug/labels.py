@@ -92,14 +92,14 @@ def objects_of(boxes: Boxes, batch_size: int) -> dict[str, Tensor]:
 def half_open(boxes: Boxes, corners: Tensor) -> Tensor:
     """``(N, 4)`` half-open boxes around the corners ``(N, 4, 2)`` of some of Kornia's boxes."""
     first, last = margins_of(boxes)
-    return torch.cat([corners.amin(1) - first, corners.amax(1) + last], dim=-1)
+    return torch.cat([corners.amin(1) + first, corners.amax(1) + last], dim=-1)
 
 
 def corners_from(boxes: Boxes, half_open: Tensor) -> Tensor:
     """The reverse: corners ``(N, 4, 2)`` of half-open boxes ``(N, 4)``; those that hold their last pixel hold one."""
     first, last = margins_of(boxes)
     low, high = half_open.split(2, dim=1)
-    return corners_of(torch.cat([low + first, (high - last).maximum(low + first)], dim=1))
+    return corners_of(torch.cat([low - first, (high - last).maximum(low - first)], dim=1))
 
 
 def labels_of(boxes: Boxes, labels: Tensor | Sequence[Tensor]) -> Tensor:
