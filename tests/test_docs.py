@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from support.vision import torchvision
 
 import kornia_patchaug as kp
 from benchmarks.rivals import FORWARD, OPENCV
@@ -40,6 +41,9 @@ def targets() -> set[str]:
 @each_page
 def test_the_code_of_every_page_runs(page):
     """One scope a page, as a reader has it who pastes one block after another."""
+    if page.name == "training.md":
+        torchvision()
+        pytest.importorskip("lightning")
     if page.name in COMPILES and torch.__version__ < "2.9":
         pytest.skip("torch compiles the classes from 2.9 on")
     found, scope = blocks(page), {}
