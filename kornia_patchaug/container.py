@@ -17,7 +17,7 @@ from kornia.constants import DataKey
 from kornia.geometry.boxes import Boxes
 from torch import Tensor, nn
 
-from kornia_patchaug.hooks import FollowsAll
+from kornia_patchaug.hooks import FollowsAll, ObjectAugmentation
 from kornia_patchaug.instances import boxes_of_masks
 from kornia_patchaug.kornia_names import (
     AugmentationSequentialOps,
@@ -76,7 +76,7 @@ class PatchAugmentationSequential(SequentialWithObjects):
             raise ValueError("boxes_from_masks: expected instance_masks=True, whose boxes are meant.")
         of_masks: dict[str, Any] = {"instances": True} if instance_masks else {}
         if mask_fill is not None:
-            of_masks |= {"mask_fill": float(mask_fill), "fill": float(mask_fill)}
+            of_masks["mask_fill"] = float(mask_fill)
         self.extra_args = {**self.extra_args, DataKey.MASK: {**self.extra_args.get(DataKey.MASK, {}), **of_masks}}
         self.transform_op = ObjectOps(self.data_keys, boxes_from_masks)
 
@@ -98,15 +98,20 @@ class ObjectOps(AugmentationSequentialOps):
         data_keys: Any = None,
     ) -> Any:
         keys = self.preproc_datakeys(data_keys)
-        if extra_args.get(DataKey.MASK, {}).get("instances"):
-            _check_instance_masks(arg, keys)
+        flat = extra_args.get(DataKey.MASK, {}).get("instances") and _check_instance_masks(arg, keys)
+        if flat:  # the masks of one image, unbatched
+            arg = tuple(value[None] if key == DataKey.MASK else value for key, value in zip(keys, arg, strict=True))
         outputs = self._step(*arg, module=module, param=param, extra_args=extra_args, data_keys=keys)
         self._settle(outputs, keys, module, param)
-        if not self.boxes_from_masks or DataKey.MASK not in keys:
-            return outputs
-        masks = outputs[keys.index(DataKey.MASK)]
-        pairs = zip(arg, outputs, strict=True)
-        return [tightened(out, before, masks) if isinstance(out, Boxes) else out for before, out in pairs]
+        if self.boxes_from_masks and DataKey.MASK in keys:
+            at = keys.index(DataKey.MASK)
+            was, now = boxes_of_masks(arg[at]), boxes_of_masks(outputs[at])
+            pairs = zip(arg, outputs, strict=True)
+            outputs = [tightened(out, old, was, now) if isinstance(out, Boxes) else out for old, out in pairs]
+        if flat:
+            pairs = zip(keys, outputs, strict=True)
+            outputs = [out[0] if key == DataKey.MASK and out.ndim == 4 else out for key, out in pairs]
+        return outputs
 
     def _settle(self, outputs: Any, keys: list[DataKey], module: nn.Module, param: ParamItem) -> None:
         """Change the labels of a list of outputs by what the step did to them."""
@@ -137,6 +142,9 @@ class ObjectOps(AugmentationSequentialOps):
                     arg[image], module=module, param=param, extra_args=extra_args, data_keys=[DataKey.INPUT]
                 )
             return module.follow_labels(outputs, keys, cast("Any", param.data), extra_args)
+        of_masks = extra_args.get(DataKey.MASK, {})
+        if "mask_fill" in of_masks and not isinstance(module, ObjectAugmentation):  # Kornia's word for it
+            extra_args = {**extra_args, DataKey.MASK: {**of_masks, "fill": of_masks["mask_fill"]}}
         return super().transform(*arg, module=module, param=param, extra_args=extra_args, data_keys=keys)
 
     def _goes_into(self, container: nn.Module) -> bool:
@@ -159,28 +167,35 @@ class ObjectOps(AugmentationSequentialOps):
         return inputs[0] if len(keys) == 1 else list(inputs)
 
 
-def tightened(boxes: Boxes, before: Boxes, masks: Tensor) -> Boxes:
-    """Boxes, of which those that are not as they were are tight around their mask, or removed if nothing is left."""
+def tightened(boxes: Boxes, before: Boxes, was: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> Boxes:
+    """Boxes, of which those whose box or mask changed are tight around the mask, or removed if nothing is left of it.
+
+    ``was``, ``now``: the boxes ``(B, M, 4)`` of masks before and after a step, and whether there is anything in them.
+    """
     corners, valid = corners_and_validity(boxes)
-    old, was = corners_and_validity(before)
-    found, there = boxes_of_masks(masks)  # (B, M, 4), (B, M)
+    old, _ = corners_and_validity(before)
+    (old_tight, had), (found, there) = was, now
     tight = corners_from(boxes, found.flatten(0, 1).to(corners.dtype)).reshape(corners.shape)
-    rows = min(old.shape[1], corners.shape[1])
-    same = torch.zeros_like(valid)
-    same[:, :rows] = (old[:, :rows] == corners[:, :rows]).flatten(2).all(2) & (valid[:, :rows] == was[:, :rows])
-    changed = valid & ~same
-    return with_corners(boxes, tight.where((changed & there)[..., None, None], corners), valid & (there | ~changed))
+    rows = old.shape[1]  # those that were appended are new
+    changed, gone = torch.ones_like(valid), ~there
+    changed[:, :rows] = ((old != corners[:, :rows]).flatten(2) | (old_tight != found[:, :rows]).repeat(1, 1, 2)).any(2)
+    gone[:, :rows] &= had
+    return with_corners(boxes, tight.where((changed & there)[..., None, None], corners), valid & ~gone)
 
 
-def _check_instance_masks(inputs: Sequence[Any], keys: list[DataKey]) -> None:
+def _check_instance_masks(inputs: Sequence[Any], keys: list[DataKey]) -> bool:
+    """Whether instance masks are those of one image, ``(M, H, W)``, or raise if they are none of the boxes'."""
     boxes = next((value for value in inputs if isinstance(value, Boxes)), None)
+    flat = False
     for key, masks in zip(keys, inputs, strict=True):
         if key != DataKey.MASK or boxes is None:
             continue
         rows = corners_and_validity(boxes)[1].shape
-        if not isinstance(masks, Tensor) or masks.shape[:2] != rows:
+        flat = isinstance(masks, Tensor) and masks.ndim == 3 and (1, len(masks)) == tuple(rows)
+        if not (flat or (isinstance(masks, Tensor) and masks.ndim == 4 and masks.shape[:2] == rows)):
             got = tuple(masks.shape) if isinstance(masks, Tensor) else type(masks).__name__
             raise ValueError(f"mask: expected instance masks {(*rows, 'H', 'W')}, a channel a row of boxes, got {got}.")
+    return flat
 
 
 class _WantsObjects(Protocol):

@@ -313,7 +313,8 @@ class _Call:
         joined: list[Any] = [None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True)]
         boxes, picture, number, masks, points, *rows = joined
         pictures = torch.cat([enlarged(group.images) for group in groups])
-        return Donors(boxes, picture, number, rows[LABELS], masks, points, pictures, tuple(rows))
+        which = None if masks is None else torch.arange(len(masks), device=masks.device)
+        return Donors(boxes, picture, number, rows[LABELS], masks, which, points, pictures, tuple(rows))
 
     def finished(self, groups: list[_Group], targets: list[Target]) -> tuple[list[Tensor], list[dict[str, Any]]]:
         """The images of each group, and all targets in their order, in the dtypes and classes in which they came."""

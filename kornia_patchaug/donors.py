@@ -22,16 +22,18 @@ class Donors(NamedTuple):
     picture: Tensor  # (D,) int64, which picture shows each
     image: Tensor | None = None  # (D,) int64, which image of the batch each is in; None: of a bank
     classes: Tensor | None = None  # (D,) int64
-    masks: Tensor | None = None  # (D, h, w) over the pictures, or one sheet (1, h, w) for all
+    masks: Tensor | None = None  # (S, h, w), over the pictures
+    which: Tensor | None = None  # (D,) int64, which of the masks
     keypoints: Tensor | None = None  # (D, K, 2) in pixels of the pictures
     pictures: Tensor | None = None  # (S, C, h, w); None: the images that copies are laid over
     rows: tuple[Tensor, ...] | None = None  # (D, ...) each, of every class key; None: classes alone
 
-    def masks_of(self, donor: Tensor) -> Tensor | None:
-        """Masks ``(K, h, w)`` of donors ``(K,)``."""
-        if self.masks is None or len(self.masks) == len(self.boxes):
-            return None if self.masks is None else self.masks[donor]
-        return self.masks.expand(len(donor), -1, -1)
+    def masks_of(self, donor: Tensor) -> Tensor:
+        """Masks ``(K, h, w)`` of donors ``(K,)``, of such as have masks."""
+        assert self.masks is not None and self.which is not None
+        if len(self.masks) == 1:
+            return self.masks.expand(len(donor), -1, -1)
+        return self.masks[self.which[donor]]
 
 
 class Pool(NamedTuple):
@@ -65,13 +67,15 @@ class Bank(nn.Module):
             found.append(_with_area(check_target(target, picture, f"donors: targets[{i}]"), picture))
         if not sum(len(labels.boxes) for labels in found):
             raise ValueError("donors: expected a bank with objects, got none that has an area in its picture.")
-        self._lay_out(pictures, found)
+        _check_all_or_none("masks", [labels.masks for labels in found])
+        with torch.no_grad():
+            self._lay_out(pictures, found)
         self.register_buffer("labels", _joined("labels", [labels.labels for labels in found]), persistent=False)
         points = _joined("keypoints", [labels.keypoints for labels in found])
         moved = None if points is None else points[..., :2] + self._shift[:, None]
         self.register_buffer("keypoints", moved, persistent=False)
         self.register_buffer("visibility", _visibility(points), persistent=False)
-        self.found = found  # what the targets say
+        self.found = [labels._replace(masks=None) for labels in found]  # what the targets say of rows
 
     def _lay_out(self, pictures: list[Tensor], found: list[Labels]) -> None:
         """Copy what the objects cover to the sheets."""
@@ -102,21 +106,22 @@ class Bank(nn.Module):
         return len(self.boxes)
 
     def donors(self, rows: tuple[Tensor, ...] | None = None) -> Donors:
-        picture = torch.zeros(len(self), dtype=torch.int64, device=self.boxes.device)
-        found = self.labels, self.masks, self.keypoints, self.sheet, rows
-        return Donors(self.boxes, picture, None, *found)
+        """All of it, on one picture. ``rows``: what each class key of a container has of them."""
+        sheet = torch.zeros(len(self), dtype=torch.int64, device=self.boxes.device)
+        return Donors(self.boxes, sheet, None, self.labels, self.masks, sheet, self.keypoints, self.sheet, rows)
 
     def __repr__(self) -> str:
         return f"Bank({len(self)} objects)"
 
 
 def _with_area(labels: Labels, picture: Tensor) -> Labels:
-    """Those rows of which there is anything in the picture."""
-    painted = painted_pixels(labels.boxes, *picture.shape[1:])
-    rows = (painted[:, 2:] > painted[:, :2]).all(1).nonzero()[:, 0].tolist()
-    boxes, *parts = (None if part is None else take(part, rows) for part in labels[:-1])
-    kept: Any = (boxes, *parts, {name: take(value, rows) for name, value in labels.rows.items()})
-    return Labels(*kept)
+    """Those rows of which there is anything in the picture, with boxes cut off at its edges, without a graph."""
+    height, width = picture.shape[1:]
+    inside = labels.boxes.detach().clamp(min=0).minimum(labels.boxes.new_tensor((width, height) * 2))
+    rows = (inside[:, 2:] > inside[:, :2]).all(1).nonzero()[:, 0].tolist()
+    parts = inside, *(None if part is None else part.detach() for part in labels[1:-1])
+    kept: Any = *(None if part is None else take(part, rows) for part in parts), labels.rows
+    return Labels(*kept)._replace(rows={name: take(value, rows) for name, value in labels.rows.items()})
 
 
 def _whole_pixels(labels: Labels, picture: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -124,13 +129,17 @@ def _whole_pixels(labels: Labels, picture: Tensor) -> np.ndarray[Any, np.dtype[n
 
 
 def _joined(name: str, parts: list[Tensor | None]) -> Tensor | None:
-    """The rows of all pictures, if all pictures have them; or raise if only some have."""
+    """The rows of all pictures, if these have them."""
+    _check_all_or_none(name, parts)
     there = [part for part in parts if part is not None]
-    if there and len(there) < len(parts):
-        raise ValueError(
-            f"donors: expected {name} in all targets of the bank or in none, got {len(there)} of {len(parts)}."
-        )
     return torch.cat(there) if there else None
+
+
+def _check_all_or_none(name: str, parts: list[Tensor | None]) -> None:
+    count = sum(part is not None for part in parts)
+    if 0 < count < len(parts):
+        got = f"{count} of {len(parts)}"
+        raise ValueError(f"donors: expected {name} in all targets of the bank or in none, got {got}.")
 
 
 def _visibility(keypoints: Tensor | None) -> Tensor | None:

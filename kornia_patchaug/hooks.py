@@ -84,11 +84,12 @@ class ObjectAugmentation(Bindable, RigidAffineAugmentationBase2D):
         bound = "boxes" not in given and "boxes" not in draw and "boxes" in self._bound
         if bound and not torch.compiler.is_compiling():  # a graph is for every shape
             self._use_bound(images, draw)
+        if not torch.compiler.is_compiling():
+            draw.setdefault("forward_input_shape", torch.tensor(images.shape))
         if given or not draw.is_complete or draw["boxes"].device != images.device:
             self._complete(draw, images.device, given, images, options)
         if torch.compiler.is_compiling():  # a graph has no use for what may be asked for later
             return super().forward(input, params=draw, **options)
-        draw.setdefault("forward_input_shape", torch.tensor(images.shape))
         self._note(draw, {**self.flags, **options})
         output = super().forward(input, params=draw, **options)
         self._params = draw  # and not Kornia's copy, if options came with the call
@@ -188,11 +189,16 @@ class ObjectAugmentation(Bindable, RigidAffineAugmentationBase2D):
         super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch's
         self._number = number_of(self)  # a copy draws from its own generator
 
-    def __repr__(self) -> str:
+    def _shown(self) -> Params:
+        """The options that a repr shows."""
         options = {name: getattr(self, name) for name in ("p", "p_batch", "p_patch", "same_on_batch", "keepdim")}
         options |= self.flags
         if "resample" in options:
             options["resample"] = options["resample"].name.lower()
+        return options
+
+    def __repr__(self) -> str:
+        options = self._shown()
         ranges = [repr(child) for child in self.children()]
         return f"{type(self).__name__}({', '.join(ranges + [f'{name}={value}' for name, value in options.items()])})"
 

@@ -75,7 +75,9 @@ def with_rows(boxes: Boxes, corners: Tensor, valid: Tensor, objects: Tensor) -> 
     """A copy with another number of rows, of which ``objects (B, M)`` came as objects."""
     copy = ObjectBoxes(corners, False)
     copy.__dict__.update(boxes.__dict__)
-    copy._data, copy._valid, copy.objects = corners, valid, objects
+    batched = boxes.data.ndim == 4
+    copy._data, copy._valid = (corners, valid) if batched else (corners[0], valid[0])
+    copy.objects = objects
     if copy._N is not None:
         copy._N = [objects.shape[1] - n for n in objects.sum(1).tolist()]
     return copy

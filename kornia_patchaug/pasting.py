@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -150,12 +150,12 @@ class RandomPatchPaste(FollowsAll):
         self.count = _as_range("count", count)
         self.sizes, self.flip, self.place = _as_sizes(sizes), flip, place
         self.max_cover, self.tries = max_cover, tries
-        self.classes = None if classes is None else sorted({int(label) for label in classes})
+        self.classes = None if classes is None else _as_classes(classes)
         self.class_weights = None if class_weights is None else _as_weights(class_weights)
         self.ranges = AffineGenerator(degrees, None, scale, shear)
-        self.bank = None if isinstance(donors, str) else _as_bank(donors)
         if isinstance(donors, str):
             check_option("donors", donors, FROM)
+        self.bank = None if isinstance(donors, str) else _as_bank(donors)
         self.donors = donors if isinstance(donors, str) else "bank"
         if self.bank is not None and self._asks_for_classes and self.bank.labels is None:
             raise ValueError("donors: expected labels in the targets of the bank, which classes and weights are of.")
@@ -197,6 +197,12 @@ class RandomPatchPaste(FollowsAll):
     def _check_call(self, input: Tensor, options: Params) -> None:
         super()._check_call(input, options)
         _check_flags(options)
+
+    def _shown(self) -> Params:
+        names = "count", "donors", "flip", "classes", "class_weights", "sizes", "place", "max_cover", "tries"
+        place = "a density" if isinstance(self.place, Tensor) else self.place
+        shown = {name: getattr(self, name) for name in names} | {"place": place} | super()._shown()
+        return {name: value for name, value in shown.items() if name not in ("p_patch", "padding_mode")}
 
     @property
     def _asks_for_classes(self) -> bool:
@@ -246,27 +252,33 @@ class RandomPatchPaste(FollowsAll):
             classes = classes.to(device)
         columns = {"column": given["column"][None]} if "column" in given else {}
         draw.update(columns, boxes=boxes[None], obj_to_img=index[None], image=torch.arange(count, device=device))
-        masks = given.get("masks")
+        masks, which = given.get("masks"), torch.arange(len(boxes), device=device)
+        if masks is not None:
+            _check_masks(masks, len(boxes), (height, width))
         if channels is not None:
-            masks = channels[index, draw.columns()]
-        own = Donors(boxes, index, index, classes, masks)
-        donors = self.bank.donors() if self.bank is not None else pool.donors if pool is not None else own
-        number = torch.arange(count, device=device) if pool is None else pool.images
-        found = self._draw_copies(draw, donors, number, images, (height, width))
+            masks, which = channels.flatten(0, 1), index * channels.shape[1] + draw.columns()
+        inside = _cut_off(boxes, (height, width))
+        donors, number = Donors(inside, index, index, classes, masks, which), torch.arange(count, device=device)
+        if self.bank is not None:
+            donors = self.bank.donors()
+        elif pool is not None:
+            donors, number = pool.donors, pool.images
+        flags = {**self.flags, **options}
+        found = self._draw_copies(draw, donors, number, images, (height, width), flags)
         rows = found.pop("rows")
-        alpha = donors.masks_of(rows)
-        if alpha is not None:
-            draw["alpha"] = alpha.bool()[None]
-            there = None if masks is None else _small(masks, boxes)
-            copied = _small(alpha, found["read"])
-            there = torch.ones(len(boxes), *copied.shape[1:]).to(copied) if there is None else there
+        if donors.masks is not None:
+            alpha = donors.masks_of(rows)
+            draw["alpha"] = (alpha if alpha.dtype == torch.bool else alpha != 0)[None]  # one of a bank is one for all
+            copied = _small(donors.masks, found["read"], cast("Tensor", donors.which)[rows])
+            there = torch.ones_like(copied[:1]).expand(len(boxes), -1, -1, -1)
+            there = there if masks is None else _small(masks, boxes, which)
             draw["mattes"] = torch.cat([there, copied])[None]
         if donors.pictures is not None and self.bank is None:
             draw["source"] = donors.pictures
         draw.update({name: value[None] for name, value in found.items()}, donor=rows[None])
 
     def _draw_copies(
-        self, draw: Draw, donors: Donors, number: Tensor, images: Tensor | None, size: tuple[int, int]
+        self, draw: Draw, donors: Donors, number: Tensor, images: Tensor | None, size: tuple[int, int], flags: Params
     ) -> dict[str, Tensor]:
         """What is drawn of the copies, of those that found a place."""
         boxes, device = draw["boxes"][0], draw["boxes"].device
@@ -278,36 +290,36 @@ class RandomPatchPaste(FollowsAll):
         wanted = (torch.arange(most, device=device) < many[:, None]) & gate[:, None]  # (B, k)
         rows, found = self._choose(donors, noise(most), number)
         wanted &= found
-        theta_noise, flip_noise = noise(most, THETA_NOISE), noise(most)
+        theta_noise, flip_noise = noise(most, THETA_NOISE).flatten(0, 1), noise(most).flatten()
         tries = noise(most, self.tries, PLACE_NOISE)
         if not len(donors.boxes):
             wanted = wanted & False
             donors = Donors(boxes.new_zeros(1, 4), rows.new_zeros(1), classes=rows.new_zeros(1))
         read = donors.boxes.detach().to(boxes)[rows]  # (B, k, 4)
-        # Large ones first: they are painted first, and have the first choice of places.
-        order = (read[..., 2:] - read[..., :2]).prod(-1).where(wanted, -1).argsort(dim=1, descending=True, stable=True)
-        rows, wanted, flip_noise = (each.gather(1, order) for each in (rows, wanted, flip_noise))
-        read, theta_noise = (each.gather(1, order[..., None].expand_as(each)) for each in (read, theta_noise))
         sides = read[..., 2:] - read[..., :2]
         frames = torch.cat([-sides, sides], dim=-1).flatten(0, 1) / 2
         classes = None if donors.classes is None else donors.classes[rows.flatten()]
-        align = self.flags["align_corners"]
-        theta = self.ranges(frames, theta_noise.flatten(0, 1), classes, align_corners=align)
+        align = flags["align_corners"] if flags["align_corners"] is not None else self.flags["align_corners"]
+        theta = self.ranges(frames, theta_noise, classes, align_corners=align)
         mirrored = torch.cat([-theta[:, :1], theta[:, 1:]], dim=1)
-        theta = mirrored.where((flip_noise.flatten() < self.flip)[:, None, None], theta)
-        half = _half_extent(frames, theta, self.flags["matte"], align).unflatten(0, (count, most))
+        theta = mirrored.where((flip_noise < self.flip)[:, None, None], theta)
+        half = _half_extent(frames, theta, flags["matte"], align)
+        frames, theta, half = (each.unflatten(0, (count, most)) for each in (frames, theta, half))
+        # Large ones first: they are painted first, and have the first choice of places.
+        order = half.prod(-1).where(wanted, -1).argsort(dim=1, descending=True, stable=True)
+        image = torch.arange(count, device=device)[:, None]
+        rows, wanted, read, frames, theta, half = (
+            each[image, order] for each in (rows, wanted, read, frames, theta, half)
+        )
         tried = candidates(self.place, tries, half, images, size)
-        there = _padded(boxes, draw.obj_to_img, count)
-        placed, ok = settle(tried, half, wanted, there, size, self.max_cover)
+        placed, ok = settle(tried, half, wanted, _padded(boxes, draw.obj_to_img, count), size, self.max_cover)
         target, slot = ok.nonzero().unbind(1)
-        slot = (ok.cumsum(1) - 1)[target, slot]
-        middle = centres(placed[ok])
         return {
             "rows": rows[ok],
-            "copies": frames.unflatten(0, (count, most))[ok] + middle.repeat(1, 2),
-            "theta": theta.unflatten(0, (count, most))[ok],
+            "copies": frames[ok] + centres(placed[ok]).repeat(1, 2),
+            "theta": theta[ok],
             "target": target,
-            "slot": slot,
+            "slot": (ok.cumsum(1) - 1)[target, slot],
             "read": read[ok],
             "picture": donors.picture[rows[ok]],
         }
@@ -466,7 +478,7 @@ class RandomPatchPaste(FollowsAll):
         elif donors.masks is None:
             raise ValueError("donors: expected masks in the targets of the bank, as images have instance masks.")
         else:
-            read = cast("Tensor", donors.masks_of(copies.donor)).to(masks.dtype)
+            read = donors.masks_of(copies.donor).to(masks.dtype)
         each, size = torch.arange(len(read), device=masks.device), cast("tuple[int, int]", tuple(masks.shape[2:]))
         above = self._topmost(copies, len(masks), size, cast("tuple[int, int]", tuple(read.shape[1:])))
         moved = transplant_patches(
@@ -532,7 +544,7 @@ def append_classes(append: Appending, labels: Any, boxes: Boxes, rows: Tensor | 
     count, most = corners_and_validity(boxes)[1].shape
     listed = not isinstance(labels, Tensor)
     padded = torch.nn.utils.rnn.pad_sequence(list(labels), batch_first=True) if listed else labels
-    flat = not listed and count == 1 and padded.shape[:1] == (most,)
+    flat = not listed and count == 1 and padded.shape == (most,)
     padded = padded[None] if flat else padded
     if padded.shape[:2] != (count, most):
         raise ValueError(
@@ -573,10 +585,23 @@ def _without_masks(flags: Params) -> Params:
     return {**flags, "matte": "box"} if flags["matte"] == "mask" else flags
 
 
-def _small(masks: Tensor, boxes: Tensor) -> Tensor:
-    """Masks ``(N, H, W)`` in their boxes, as mattes ``(N, 1, s, s)``."""
-    each = torch.arange(len(boxes), device=boxes.device)
-    return crop_patches(masks[:, None].to(boxes), boxes, each, (SOFT, SOFT))
+def _small(masks: Tensor, boxes: Tensor, which: Tensor) -> Tensor:
+    """What of masks ``(S, h, w)``, ``which (N,)`` of them, is in boxes ``(N, 4)``: mattes ``(N, 1, s, s)``."""
+    return crop_patches(masks[:, None].to(boxes), boxes, which, (SOFT, SOFT))
+
+
+def _cut_off(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Boxes ``(N, 4)`` without what lies beyond their images: copies show none of it."""
+    return boxes.clamp(min=0).minimum(boxes.new_tensor((size[1], size[0]) * 2))
+
+
+def _check_masks(masks: object, count: int, size: tuple[int, int]) -> None:
+    """Raise unless these are masks of the objects of a call."""
+    expected = (count, *size)
+    if not isinstance(masks, Tensor) or masks.is_complex():
+        raise TypeError(f"masks: expected a tensor {expected}, one mask a box, got {describe(masks)}.")
+    if tuple(masks.shape) != expected:
+        raise ValueError(f"masks: expected shape {expected}, one mask a box, got {tuple(masks.shape)}.")
 
 
 def _padded(boxes: Tensor, obj_to_img: Tensor, count: int) -> Tensor:
@@ -609,11 +634,22 @@ def _as_sizes(value: object) -> tuple[float, float]:
 def _as_weights(value: object) -> dict[int, float]:
     if not isinstance(value, Mapping):
         raise TypeError(f"class_weights: expected a dict of a weight for each class, got {describe(value)}.")
-    weights = {int(label): float(weight) for label, weight in value.items()}
-    for label, weight in weights.items():
-        if not (math.isfinite(weight) and weight >= 0):
+    for label, weight in value.items():
+        if not _is_integer(label):
+            raise TypeError(f"class_weights: expected integers for classes, got {label!r}.")
+        if not (isinstance(weight, (int, float)) and math.isfinite(weight) and weight >= 0):
             raise ValueError(f"class_weights: expected weights of at least 0, got {weight} for class {label}.")
-    return weights
+    return {int(label): float(weight) for label, weight in value.items()}
+
+
+def _as_classes(value: object) -> list[int]:
+    if isinstance(value, str) or not isinstance(value, Iterable) or not all(map(_is_integer, labels := list(value))):
+        raise TypeError(f"classes: expected a list of integers, got {value!r}.")
+    return sorted({int(label) for label in labels})
+
+
+def _is_integer(value: object) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
 def _as_bank(donors: object) -> Bank:

@@ -24,7 +24,7 @@ def check_place(place: object) -> None:
             raise ValueError(f"place: expected a density (H, W) of a floating dtype, got {describe(place)}.")
         if not (place.isfinite().all() and (place >= 0).all() and place.sum() > 0):
             raise ValueError("place: expected a density of at least 0 that is finite and not 0 everywhere.")
-    elif place != "uniform":
+    elif not isinstance(place, str) or place != "uniform":
         raise ValueError(f"place: expected 'uniform', a density (H, W) or a function, got {place!r}.")
 
 
