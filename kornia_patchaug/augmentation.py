@@ -30,11 +30,12 @@ from kornia_patchaug.hooks import (
     ObjectAugmentation,
     as_word,
     check_choice,
+    check_generator,
     check_unit,
     mattes_of,
     modes_of,
 )
-from kornia_patchaug.instances import Geometry, follow_masks, hides, pixels_of, ranks, topmost
+from kornia_patchaug.instances import Geometry, follow_masks, hides, pixels_of, ranks, taken_off, topmost
 from kornia_patchaug.kornia_names import gate_of
 from kornia_patchaug.labels import check_bound_boxes, follow_boxes, follow_keypoints, follow_own_points, stays
 from kornia_patchaug.theta import OUTLINES, Outline
@@ -67,7 +68,6 @@ class PatchAugmentation(ObjectAugmentation):
         min_visible: float = 0.0,
         same_on_batch: bool = False,
         keepdim: bool = False,
-        generator: torch.Generator | None = None,
     ) -> None:
         mode, padding = as_word(Resample, resample), as_word(SamplePadding, padding_mode)
         check_option("resample", mode, MODES)
@@ -101,7 +101,6 @@ class PatchAugmentation(ObjectAugmentation):
             p_patch=p_patch,
             same_on_batch=same_on_batch,
             keepdim=keepdim,
-            generator=generator,
         )
 
     def forward(  # type: ignore[override]  # what Kornia has second, params, it passes by name
@@ -229,20 +228,29 @@ class PatchAugmentation(ObjectAugmentation):
             return self._paint(input, params, flags, labels=True)
         objects = self._objects(params, input.device, stay=flags["fill"] is not None)
         alpha = mattes_of(len(objects.boxes), objects.boxes, flags, hard=True)
-        given = objects, Draw(params).columns(), objects.order(flags["order"]), alpha
-        return follow_masks(input, *given, self._geometry(flags))
+        order, size = objects.order(flags["order"]), (input.shape[2], input.shape[3])
+        taken = self._taken(objects, order, len(input), size, alpha, flags)
+        return follow_masks(input, objects, Draw(params).columns(), order, alpha, self._geometry(flags), taken)
 
     def _geometry(self, flags: Params) -> Geometry:
         return Geometry(modes_of(flags)[1], self._align_corners(flags), flags["clip"])
 
-    def hidden_points(self, points: Tensor, params: Draw) -> tuple[Tensor, Tensor]:
+    def _taken(
+        self, objects: Drawn, order: Tensor, count: int, size: tuple[int, int], alpha: Tensor | None, flags: Params
+    ) -> Tensor | None:
+        """What is taken off of images before the objects below are read, if they are filled."""
+        return None if flags["fill"] is None else taken_off(objects, order, count, size, alpha, _grow(flags["feather"]))
+
+    def hidden_points(self, before: Tensor, points: Tensor, params: Draw) -> tuple[Tensor, Tensor]:
         flags, (height, width) = self.flags, params["forward_input_shape"].tolist()[-2:]
         objects = self._objects(params, points.device, stay=flags["fill"] is not None)
         order, own = objects.order(flags["order"]), (objects.obj_to_img, params.columns())
-        alpha = mattes_of(len(order), points, flags, hard=True)
-        above = topmost(objects, order, len(points), (height, width), alpha, self._geometry(flags))
-        still, rank = stays(objects.theta)[:, None], ranks(objects, order)[:, None]
-        hidden = hides(pixels_of(points, above)[own], objects.theta[order], rank, still)
+        given = objects, order, len(points), (height, width), mattes_of(len(order), points, flags, hard=True)
+        still, rank, theta = stays(objects.theta)[:, None], ranks(objects, order)[:, None], objects.theta[order]
+        hidden = hides(pixels_of(points, topmost(*given, self._geometry(flags)))[own], theta, rank, still)
+        taken = self._taken(*given, flags)
+        if taken is not None:
+            hidden |= hides(pixels_of(before, taken)[own], theta, rank, still)
         first, stop = _painted(objects, params, flags).to(points)[:, None].split(2, dim=-1)
         held = ((points[own] >= first) & (points[own] < stop)).all(-1) | still
         nothing = torch.zeros(points.shape[:-1], dtype=torch.bool, device=points.device)
@@ -398,8 +406,9 @@ class RandomPatchAffine(PatchAugmentation):
             min_visible=min_visible,
             same_on_batch=same_on_batch,
             keepdim=keepdim,
-            generator=generator,
         )
+        check_generator(generator)
+        self.generator = generator
         self.ranges = AffineGenerator(degrees, translate, scale, shear, learnable=learnable, clip=clip)
 
 

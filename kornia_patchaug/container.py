@@ -102,7 +102,7 @@ class ObjectOps(AugmentationSequentialOps):
         if flat:  # the masks of one image, unbatched
             arg = tuple(value[None] if key == DataKey.MASK else value for key, value in zip(keys, arg, strict=True))
         outputs = self._step(*arg, module=module, param=param, extra_args=extra_args, data_keys=keys)
-        self._settle(outputs, keys, module, param)
+        self._settle(arg, outputs, keys, module, param)
         if self.boxes_from_masks and DataKey.MASK in keys:
             at = keys.index(DataKey.MASK)
             was, now = boxes_of_masks(arg[at]), boxes_of_masks(outputs[at])
@@ -113,7 +113,9 @@ class ObjectOps(AugmentationSequentialOps):
             outputs = [out[0] if key == DataKey.MASK and out.ndim == 4 else out for key, out in pairs]
         return outputs
 
-    def _settle(self, outputs: Any, keys: list[DataKey], module: nn.Module, param: ParamItem) -> None:
+    def _settle(
+        self, inputs: Sequence[Any], outputs: Any, keys: list[DataKey], module: nn.Module, param: ParamItem
+    ) -> None:
         """Change the labels of a list of outputs by what the step did to them."""
 
     def _step(

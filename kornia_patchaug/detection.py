@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from kornia.augmentation import MixAugmentationBaseV2, VideoSequential
+from kornia.augmentation import (
+    AugmentationBase2D,
+    ImageSequential,
+    MixAugmentationBaseV2,
+    PatchSequential,
+    VideoSequential,
+)
+from kornia.augmentation.auto import AutoAugment, RandAugment, TrivialAugment
 from kornia.constants import DataKey, Resample
 from kornia.geometry.boxes import Boxes
 from kornia.geometry.keypoints import Keypoints
@@ -31,6 +38,7 @@ from kornia_patchaug.labels import corners_from, half_open
 from kornia_patchaug.pasting import RandomPatchPaste
 from kornia_patchaug.targets import Labels, Target, as_floats, as_they_came, check_pictures, check_target, take
 
+POLICIES = AutoAugment, RandAugment, TrivialAugment
 LABELS, ORIGIN, SEEN, VISIBILITY = range(4)  # what is handed on as class keys, in this order
 
 
@@ -45,8 +53,8 @@ class DetectionSequential(nn.Module):
         *children: Kornia's 2D augmentations, ours, and containers of these, as modules. None that mixes images, as
             ``RandomMixUpV2`` does, other than `RandomPatchPaste`.
         min_size: rows whose box is less wide or high than this many pixels are left out.
-        min_visible: rows of which a smaller share is seen are left out: what is cut off by the edges of images, and
-            what is covered by patches, of the object as it came, as `visible_share` tells it.
+        min_visible: rows of which a smaller share is seen are left out: of the object as it came, times what each step
+            leaves of it, which edges of images cut off and patches cover, as `visible_share` tells it.
         boxes_from_masks: where targets have masks, boxes that change are tight around what is seen of theirs.
 
     Raises:
@@ -75,14 +83,7 @@ class DetectionSequential(nn.Module):
             raise ValueError(f"min_size: expected pixels, 0 or more, got {min_size!r}.")
         check_unit("min_visible", min_visible, "a share")
         for child in children:
-            if not isinstance(child, nn.Module):
-                raise TypeError(f"children: expected modules, got {type(child).__name__}.")
-            for step in child.modules():
-                if isinstance(step, (MixAugmentationBaseV2, VideoSequential)):
-                    raise TypeError(
-                        f"children: expected augmentations of images one by one, got {type(step).__name__}. "
-                        "RandomPatchPaste copies objects between images."
-                    )
+            _check_step(child)
         self.steps = nn.ModuleList(children)
         self.min_size, self.min_visible, self.boxes_from_masks = min_size, min_visible, boxes_from_masks
         self._params: list[list[ParamItem]] = []
@@ -117,6 +118,7 @@ class DetectionSequential(nn.Module):
         groups, drawn = call.groups(), list[list[ParamItem]]()
         for i, step in enumerate(self.steps):
             groups = _merged(groups)
+            _check_replay(params, i, groups)
             donors = call.donors(groups) if len(groups) > 1 and _pastes(step) else None
             drawn.append([])
             for group in groups:
@@ -155,7 +157,9 @@ class _Ops(ObjectOps):
     def _goes_into(self, container: nn.Module) -> bool:
         return True
 
-    def _settle(self, outputs: Any, keys: list[DataKey], module: nn.Module, param: ParamItem) -> None:
+    def _settle(
+        self, inputs: Sequence[Any], outputs: Any, keys: list[DataKey], module: nn.Module, param: ParamItem
+    ) -> None:
         images, at = outputs[keys.index(DataKey.INPUT)], keys.index(DataKey.BBOX)
         rows = [i for i, key in enumerate(keys) if key == DataKey.CLASS]
         boxes, share = within(outputs[at], images)
@@ -167,11 +171,12 @@ class _Ops(ObjectOps):
         outputs[at] = boxes
         if DataKey.KEYPOINTS in keys:
             flags = outputs[rows[VISIBILITY]]
-            points = outputs[keys.index(DataKey.KEYPOINTS)].data.unflatten(1, flags.shape[1:]) + 0.5
+            at = keys.index(DataKey.KEYPOINTS)
+            before, points = (part[at].data.unflatten(1, (-1, flags.shape[2])) + 0.5 for part in (inputs, outputs))
             height, width = images.shape[2:]
             inside = ((points >= 0) & (points < points.new_tensor((width, height)))).all(-1)
             if isinstance(module, ObjectAugmentation):
-                covered, shown = module.hidden_points(points, cast("Draw", param.data))
+                covered, shown = module.hidden_points(before, points, cast("Draw", param.data))
                 flags, inside = torch.where(covered, flags.clamp(max=1), flags), inside & shown
             outputs[rows[VISIBILITY]] = flags * inside
 
@@ -347,6 +352,10 @@ class _Call:
         for name, value in target.items():
             if name == "boxes":
                 result[name] = _boxes_like(value, boxes, row, same, tuple(group.images.shape[2:]))
+            elif name == "masks" and group.masks is None:  # of no objects at all
+                result[name] = _classed(value.new_zeros(0, *group.images.shape[2:]), value)
+            elif name == "keypoints" and group.keypoints is None:
+                result[name] = value
             elif name == "masks":
                 masks = cast("Tensor", group.masks)[k, rows]
                 result[name] = _classed(masks > 0.5 if value.dtype == torch.bool else masks.to(value.dtype), value)
@@ -354,9 +363,11 @@ class _Call:
                 result[name] = self._keypoints(group, k, rows, value, row, own)
             elif name == "size" and isinstance(value, Tensor) and value.numel() == 2:
                 result[name] = value.new_tensor(group.images.shape[2:]).reshape(value.shape)
-            elif name == "area" and len(labels.boxes):
+            elif name == "area" and name in labels.rows:
                 result[name] = self._area(group, k, i, rows, boxes, same, origin.tolist())
-            elif name in labels.rows or name == "labels":
+            elif name == "labels":
+                result[name] = _classed(self._rows(name, origin.tolist(), i).to(value.dtype), value)
+            elif name in labels.rows:
                 result[name] = self._rows(name, origin.tolist(), i)
             else:
                 result[name] = value
@@ -394,8 +405,12 @@ class _Call:
 
     def _area(self, group: _Group, k: int, i: int, rows: Tensor, boxes: Tensor, same: Tensor, origin: list[int]) -> Any:
         """That of the mask; or without masks what it was, times by how much the area of the box changed."""
+        kept = torch.as_tensor(self._rows("area", origin, i))
         if group.masks is not None:
-            found = (group.masks[k, rows] > 0.5).flatten(1).sum(1)
+            found = (group.masks[k, rows] != 0).flatten(1).sum(1)
+            of = [(self.sources[self.owner[o]].masks, self.row[o]) for o in origin]
+            before = [int((masks[row] != 0).sum()) if masks is not None else -1 for masks, row in of]
+            same = same & (found == torch.tensor(before, device=found.device, dtype=found.dtype))
         else:
             was = torch.stack([self.sources[self.owner[o]].boxes[self.row[o]] for o in origin]) if origin else boxes
             sides, old = boxes[:, 2:] - boxes[:, :2], was.to(boxes)[:, 2:] - was.to(boxes)[:, :2]
@@ -418,6 +433,27 @@ def within(boxes: Boxes, images: Tensor) -> tuple[Boxes, Tensor]:
     new = corners_from(boxes, cut).to(corners.dtype)
     new = new.where((cut != flat).any(1)[:, None, None], corners.flatten(0, 1)).reshape(corners.shape)
     return with_corners(boxes, new, valid & (left > 0).unflatten(0, valid.shape)), share
+
+
+def _check_step(step: object) -> None:
+    """Raise unless labels can follow a step."""
+    if isinstance(step, ImageSequential) and not isinstance(step, (VideoSequential, PatchSequential)):
+        for child in step.children():
+            _check_step(child)
+        return
+    name = type(step).__name__
+    if not isinstance(step, nn.Module):
+        raise TypeError(f"children: expected modules, got {name}.")
+    if isinstance(step, (MixAugmentationBaseV2, VideoSequential)):
+        raise TypeError(
+            f"children: expected augmentations of images one by one, got {name}. "
+            "RandomPatchPaste copies objects between images."
+        )
+    if not isinstance(step, (AugmentationBase2D, PatchSequential, *POLICIES)):
+        raise TypeError(
+            f"children: expected augmentations of Kornia or of this package, whose labels are known, got {name}. One "
+            "of yours that changes colours alone can derive from kornia.augmentation.IntensityAugmentationBase2D."
+        )
 
 
 def _merged(groups: list[_Group]) -> list[_Group]:
@@ -446,6 +482,23 @@ def _joined(groups: list[_Group]) -> _Group:
     masks, points = (together([getattr(group, name) for group in groups]) for name in ("masks", "keypoints"))
     rows = [together(list(values)) for values in zip(*(group.rows for group in groups), strict=True)]
     return _Group(index, images, boxes, masks, points, rows)
+
+
+def _check_replay(params: list[list[ParamItem]] | None, i: int, groups: list[_Group]) -> None:
+    """Raise unless a draw is one of step ``i`` for groups of images."""
+    if params is None:
+        return
+    counts = [_count_of(item) for item in params[i]] if i < len(params) else []
+    expected = [len(group.images) for group in groups]
+    if len(counts) != len(expected) or any(n not in (None, m) for n, m in zip(counts, expected, strict=True)):
+        raise ValueError(f"params: expected a draw of step {i} for {expected} images of one size each, got {counts}.")
+
+
+def _count_of(item: ParamItem) -> int | None:
+    """For how many images a draw is, if it says so."""
+    if isinstance(item.data, list):
+        return next((n for n in map(_count_of, item.data) if n is not None), None)
+    return None if item.data is None or "batch_prob" not in item.data else len(item.data["batch_prob"])
 
 
 def _pastes(step: nn.Module) -> bool:

@@ -63,11 +63,7 @@ class ObjectAugmentation(Bindable, RigidAffineAugmentationBase2D):
         super().__init__(p=p, p_batch=p_batch, same_on_batch=same_on_batch, keepdim=keepdim)
         for name, value in {"p": p, "p_batch": p_batch, "p_patch": p_patch}.items():
             check_unit(name, value, "a probability")
-        if generator is not None and not isinstance(generator, torch.Generator):
-            raise TypeError(
-                f"generator: expected a torch.Generator, got {describe(generator)}. "
-                "torch.Generator().manual_seed(seed) makes one of a seed."
-            )
+        check_generator(generator)
         self.p_patch = p_patch
         self.flags = flags
         self.generator = generator  # of the gates and draws; the global one if None
@@ -151,9 +147,9 @@ class ObjectAugmentation(Bindable, RigidAffineAugmentationBase2D):
         own = params.obj_to_img, params.columns()
         return seen.index_put(own, seen[own] * params["visible"][0].to(seen))
 
-    def hidden_points(self, points: Tensor, params: Draw) -> tuple[Tensor, Tensor]:
-        """Of points ``(B, M, K, 2)`` of objects, as they are after a call: which another object covers, and which are
-        painted at all, both ``(B, M, K)``."""
+    def hidden_points(self, before: Tensor, points: Tensor, params: Draw) -> tuple[Tensor, Tensor]:
+        """Of points ``(B, M, K, 2)`` of objects, as they were before a call and are after it: which another object
+        covers, and which are painted at all, both ``(B, M, K)``."""
         raise NotImplementedError
 
     def compute_transformation(self, input: Tensor, params: Params, flags: Params) -> Tensor:
@@ -233,6 +229,15 @@ def own_draw(params: Params, given: Params, count: int, source: int) -> Draw:
     if len(params["batch_prob"]) != count:
         raise ValueError(f"params: expected a draw of {count} images, got {len(params['batch_prob'])}.")
     return params
+
+
+def check_generator(generator: object) -> None:
+    """Raise unless it is one, or None."""
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"generator: expected a torch.Generator, got {describe(generator)}. "
+            "torch.Generator().manual_seed(seed) makes one of a seed."
+        )
 
 
 def check_unit(name: str, value: object, expected: str) -> None:

@@ -7,9 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from kornia_patchaug import kernels
 from kornia_patchaug.draw import Drawn
-from kornia_patchaug.functional import Padding, transplant_patches
+from kornia_patchaug.frames import identity_theta
+from kornia_patchaug.functional import CLEAR_PADDINGS, PADDINGS, Padding, sampling_of
 from kornia_patchaug.labels import stays
+from kornia_patchaug.objects import Source, check_objects
+from kornia_patchaug.painting import planned, read_by
+from kornia_patchaug.plan import PADDINGS as RULES
 
 
 class Geometry(NamedTuple):
@@ -18,6 +23,29 @@ class Geometry(NamedTuple):
     padding_mode: Padding
     align_corners: bool
     clip: bool
+
+
+class Reading(NamedTuple):
+    """What objects read that do not read their own place."""
+
+    pictures: Tensor  # (S, 1, h, w)
+    boxes: Tensor  # (N, 4)
+    which: Tensor  # (N,)
+
+
+def lay_over(canvas: Tensor, objects: Drawn, alpha: Tensor | None, geometry: Geometry, read: Reading) -> Tensor:
+    """Labels that objects read, painted over a canvas in row order: what is half opaque or more, and that whole."""
+    boxes, theta, obj_to_img, _ = objects
+    padding = geometry.padding_mode
+    sampling = sampling_of("nearest", padding, geometry.align_corners, PADDINGS if geometry.clip else CLEAR_PADDINGS)
+    source = Source(*read, ("source", "source_boxes", "source_to_img"))
+    found = check_objects(canvas, boxes, obj_to_img, theta, alpha, source)
+    found, plan = planned(canvas, read.pictures, found, sampling, RULES[padding].surroundings, geometry.clip)
+    values, opacity = kernels.sample_opaque(read.pictures, *read_by(found, plan))
+    whole = opacity > 0.5
+    values = torch.where(whole, values / opacity.where(whole, 1), 0)
+    painted: Tensor = kernels.composite(canvas, values, whole.to(values.dtype), plan.windows)
+    return painted
 
 
 def topmost(
@@ -29,69 +57,68 @@ def topmost(
     geometry: Geometry,
     read: tuple[Tensor, tuple[int, int]] | None = None,
 ) -> Tensor:
-    """``(B, H, W)`` int64: of each pixel of ``count`` images which object is painted last, by its number in ``order``
-    ``(N,)`` of painting, from 1 on; 0 where none is.
+    """``(B, H, W)`` int64: of each pixel of ``count`` images which object is painted last, by its number in ``order
+    (N,)`` of painting, from 1 on; 0 where none is.
 
-    Each object is painted as a picture of its own number, hard, whatever it shows. ``read``: boxes ``(N, 4)`` in
-    pictures of another size that it reads, if it does not read its own place.
+    Each object is painted as a picture of its own number, whatever it shows. ``read``: boxes ``(N, 4)`` in pictures of
+    another size that it reads, if it does not read its own place.
     """
-    boxes, theta, obj_to_img, _ = (part[order] for part in objects)
-    alpha = None if alpha is None else alpha[order]
+    drawn = Drawn(*(part[order] for part in objects))
+    boxes, rows = drawn.boxes, torch.arange(len(order), device=order.device)
     source_boxes, source_size = (boxes, size) if read is None else (read[0][order], read[1])
-    rows = torch.arange(len(boxes), device=boxes.device)
     numbers = (rows + 1).to(boxes).view(-1, 1, 1, 1).expand(-1, 1, *source_size)
-    painted = transplant_patches(
-        boxes.new_zeros(count, 1, *size),
-        boxes,
-        obj_to_img,
-        source=numbers,
-        source_boxes=source_boxes,
-        source_to_img=rows,
-        theta=theta,
-        alpha=alpha,
-        mode="nearest",
-        # Other modes than transparent paint all of a window, whatever they read.
-        padding_mode="transparent" if geometry.padding_mode == "transparent" or not geometry.clip else "border",
-        align_corners=geometry.align_corners,
-        clip=geometry.clip,
-    )
+    if not geometry.clip or geometry.padding_mode == "transparent":
+        geometry = geometry._replace(padding_mode="transparent")
+    else:  # other modes paint all of a window, whatever they read
+        geometry = geometry._replace(padding_mode="border")
+    reading = Reading(numbers, source_boxes, rows)
+    alpha = None if alpha is None else alpha[order]
+    painted = lay_over(boxes.new_zeros(count, 1, *size), drawn, alpha, geometry, reading)
     return painted[:, 0].round().long()
 
 
 def move_masks(masks: Tensor, objects: Drawn, alpha: Tensor | None, geometry: Geometry) -> Tensor:
     """Masks ``(N, H, W)``, floating, each moved with its own object as the pixels are; nothing stays where it was."""
-    boxes, theta, _, _ = objects
-    own = torch.arange(len(boxes), device=boxes.device)
-    moved = transplant_patches(
-        torch.zeros_like(masks[:, None]),
-        boxes,
-        own,
-        source=masks[:, None],
-        source_boxes=boxes,
-        source_to_img=own,
-        theta=theta,
-        alpha=alpha,
-        mode="nearest",
-        padding_mode=geometry.padding_mode,
-        align_corners=geometry.align_corners,
-        clip=geometry.clip,
-    )
-    return moved[:, 0].where(~stays(theta)[:, None, None], masks)
+    own = torch.arange(len(masks), device=masks.device)
+    reading, each = Reading(masks[:, None], objects.boxes, own), objects._replace(obj_to_img=own)
+    moved = lay_over(torch.zeros_like(masks[:, None]), each, alpha, geometry, reading)
+    return moved[:, 0].where(~stays(objects.theta)[:, None, None], masks)
 
 
 def follow_masks(
-    masks: Tensor, objects: Drawn, column: Tensor, order: Tensor, alpha: Tensor | None, geometry: Geometry
+    masks: Tensor,
+    objects: Drawn,
+    column: Tensor,
+    order: Tensor,
+    alpha: Tensor | None,
+    geometry: Geometry,
+    taken: Tensor | None,
 ) -> Tensor:
     """Instance masks ``(B, M, H, W)``, a channel an object: each moved with its own, without what is painted over it.
 
-    ``order (N,)``: the rows in the order in which they are painted; ``column (N,)``: the channel of each.
+    ``order (N,)``: the rows in the order in which they are painted; ``column (N,)``: the channel of each; ``taken
+    (B, H, W)``: what was taken off before, as `taken_off` tells it.
     """
     own = objects.obj_to_img, column
-    moved = move_masks(masks[own], objects, alpha, geometry)
+    theta, rank, still = objects.theta[order], ranks(objects, order)[:, None, None], stays(objects.theta)[:, None, None]
+    left = masks[own] if taken is None else masks[own] * ~hides(taken[own[0]], theta, rank, still)
+    moved = move_masks(left, objects, alpha, geometry)
     above = topmost(objects, order, len(masks), (masks.shape[2], masks.shape[3]), alpha, geometry)
-    rank, still = ranks(objects, order), stays(objects.theta)
-    lost = hides(above[own[0]], objects.theta[order], rank[:, None, None], still[:, None, None])
-    return masks.index_put(own, moved * ~lost)
+    return masks.index_put(own, moved * ~hides(above[own[0]], theta, rank, still))
+
+
+def taken_off(
+    objects: Drawn, order: Tensor, count: int, size: tuple[int, int], alpha: Tensor | None, grow: float
+) -> Tensor:
+    """`topmost` of the holes of objects that are taken off their image before others are read, ``(B, H, W)``.
+
+    ``grow``: by which share of its size that of a soft one that moves is larger; half of it is opaque.
+    """
+    boxes, theta, obj_to_img, active = objects
+    more = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2) * (grow / 4) * (~stays(theta) & (alpha is not None))[:, None]
+    holes = boxes + more * boxes.new_tensor([-1.0, -1.0, 1.0, 1.0])
+    still = Drawn(holes, identity_theta(holes), obj_to_img, active)
+    return topmost(still, order, count, size, alpha, Geometry("border", align_corners=False, clip=True))
 
 
 def ranks(objects: Drawn, order: Tensor) -> Tensor:

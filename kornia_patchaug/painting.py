@@ -115,9 +115,12 @@ def _with_alpha(alpha: Tensor, objects: Objects, plan: Plan) -> tuple[Objects, P
                 alpha_boxes = torch.where(there, centres(alpha_boxes).repeat(1, 2), alpha_boxes)
         beyond = Beyond.MIRROR if sampling.beyond == Beyond.MIRROR else Beyond.NEAREST
     else:
+        which = np.arange(len(alpha))
+        if not (alpha.requires_grad or alpha.stride(0)):  # one for all, of which kernels would make as many
+            alpha, which = alpha[:1], which * 0
         alpha = alpha[:, None] if alpha.is_floating_point() else alpha[:, None].view(torch.uint8)
         origin = plan.reads.host[:, ORIGIN_X:LOW_X]
-        reads = Reads.of(alpha, np.arange(len(alpha)), origin, _patches(objects, origin))
+        reads = Reads.of(alpha, which, origin, _patches(objects, origin))
         beyond = Beyond.NEAREST if plan.sampling.by_reach else Beyond.ZERO
     opacity = Plan(reads, plan.windows, sampling._replace(beyond=beyond), box_coverage=False)
     return objects._replace(alpha=alpha, alpha_boxes=alpha_boxes), replace(plan, opacity=opacity)

@@ -30,7 +30,7 @@ from kornia_patchaug.hooks import (
     mattes_of,
     modes_of,
 )
-from kornia_patchaug.instances import Geometry, pixels_of, topmost
+from kornia_patchaug.instances import Geometry, Reading, lay_over, pixels_of, topmost
 from kornia_patchaug.kornia_names import clips_of, corners_and_validity, gate_of, with_corners, with_points
 from kornia_patchaug.labels import half_open
 from kornia_patchaug.noise import THETA_NOISE
@@ -270,7 +270,7 @@ class RandomPatchPaste(FollowsAll):
             alpha = donors.masks_of(rows)
             draw["alpha"] = (alpha if alpha.dtype == torch.bool else alpha != 0)[None]  # one of a bank is one for all
             copied = _small(donors.masks, found["read"], cast("Tensor", donors.which)[rows])
-            there = torch.ones_like(copied[:1]).expand(len(boxes), -1, -1, -1)
+            there = copied.new_ones(len(boxes), *copied.shape[1:])
             there = there if masks is None else _small(masks, boxes, which)
             draw["mattes"] = torch.cat([there, copied])[None]
         if donors.pictures is not None and self.bank is None:
@@ -481,22 +481,15 @@ class RandomPatchPaste(FollowsAll):
             read = donors.masks_of(copies.donor).to(masks.dtype)
         each, size = torch.arange(len(read), device=masks.device), cast("tuple[int, int]", tuple(masks.shape[2:]))
         above = self._topmost(copies, len(masks), size, cast("tuple[int, int]", tuple(read.shape[1:])))
-        moved = transplant_patches(
-            masks.new_zeros(len(read), 1, *size),
-            copies.boxes,
-            each,
-            source=read[:, None],
-            source_boxes=copies.read,
-            source_to_img=each,
-            theta=copies.theta,
-            alpha=_alpha(copies, self.flags, hard=True),
-            mode="nearest",
-            align_corners=self.flags["align_corners"],
-        )
+        drawn = Drawn(copies.boxes, copies.theta, each, torch.ones_like(each, dtype=torch.bool))
+        geometry = Geometry("zeros", self.flags["align_corners"], clip=False)
+        reading = Reading(read[:, None], copies.read, each)
+        blank, alpha = masks.new_zeros(len(read), 1, *size), _alpha(copies, self.flags, hard=True)
+        moved = lay_over(blank, drawn, alpha, geometry, reading)
         visible = above[copies.target] == (each + 1)[:, None, None]
         return append.to(masks * (above == 0)[:, None], moved[:, 0] * visible)
 
-    def hidden_points(self, points: Tensor, params: Draw) -> tuple[Tensor, Tensor]:
+    def hidden_points(self, before: Tensor, points: Tensor, params: Draw) -> tuple[Tensor, Tensor]:
         """As in the base class; copies cover what was there and one another."""
         copies, size = self.copies(params, points.device), _size_of(params)
         source = self.bank.sheet if self.bank is not None else params.get("source")

@@ -318,7 +318,7 @@ class PatchwiseApply(FollowsAll):
         new = data.index_put((held,), moved[order[holder[held]], point[held]])
         return with_points(keypoints, new.reshape(keypoints.data.shape))
 
-    def hidden_points(self, points: Tensor, params: Draw) -> tuple[Tensor, Tensor]:
+    def hidden_points(self, before: Tensor, points: Tensor, params: Draw) -> tuple[Tensor, Tensor]:
         own, nothing = (params.obj_to_img, params.columns()), torch.zeros(points.shape[:-1], dtype=torch.bool)
         nothing = nothing.to(points.device)
         if self.augment.is_intensity_only():

@@ -58,8 +58,8 @@ def check_pictures(images: object) -> list[Tensor]:
 
 
 def as_floats(image: Tensor) -> Tensor:
-    """Bytes as float32 in [0, 1]; floating pictures as they are."""
-    return image.float() / 255 if image.dtype == torch.uint8 else image
+    """Bytes as float32 in [0, 1]; floating pictures in float32 at least, as labels are."""
+    return image.float() / 255 if image.dtype == torch.uint8 else image.to(working_dtype(image))
 
 
 def as_they_came(images: Tensor, dtype: torch.dtype) -> Tensor:

@@ -60,7 +60,8 @@ def area(n):
 
 def by_loop(masks, theta=THETA, *, active=None, **options):
     """Each object of each image in painting order: its mask moves as a picture of one channel, on black; those painted
-    after it take away the pixels that they paint. An object that stays shows what was there, and hides nothing."""
+    after it take away the pixels that they paint, and with a fill those where they were. An object that stays shows what
+    was there, and hides nothing of another that stays."""
     active = [True] * len(BOXES) if active is None else active
     words = {name: options[name] for name in ("padding_mode", "align_corners") if name in options}
     clipped = {"clip": options.get("clip", True)}
@@ -69,7 +70,7 @@ def by_loop(masks, theta=THETA, *, active=None, **options):
         rows = [n for n in range(len(BOXES)) if OBJ_TO_IMG[n] == b]
         if options.get("order", "area") == "area":
             rows = sorted(rows, key=area, reverse=True)
-        drawn = []  # what each paints
+        drawn = []  # what each paints, and its hole
         for n in rows:
             if not active[n] and options.get("fill") is None:
                 continue
@@ -80,24 +81,44 @@ def by_loop(masks, theta=THETA, *, active=None, **options):
             box = BOXES[n : n + 1]
             read = {"source_boxes": box, "theta": one, "alpha": alpha, "mode": "nearest", **words}
             blank = torch.zeros(1, 1, HEIGHT, WIDTH)
-            if not still:  # the mask is lifted off its place
-                moved = kp.transplant_patches(
-                    blank, box, source=masks[b, ROW[n]].float()[None, None], **clipped, **read
-                )
-                found[b, ROW[n]] = moved[0, 0]
             if clipped["clip"] and words.get("padding_mode") != "transparent":
                 read["padding_mode"] = "border"  # all of a window is painted, with black too
             paints = kp.transplant_patches(blank, box, source=torch.ones_like(blank), **clipped, **read)
-            drawn.append((n, paints[0, 0] > 0.5, still))
+            drawn.append((n, paints[0, 0] > 0.5, hole_of(n, still, alpha, options), still))
         for m in [n for n in range(len(BOXES)) if OBJ_TO_IMG[n] == b]:
-            first = next((k for k, (n, _, _) in enumerate(drawn) if n == m), -1)
-            keeps = first < 0 or drawn[first][2]  # it stays, or is not painted at all
-            top = torch.zeros(HEIGHT, WIDTH, dtype=torch.long)  # 0: none; 1: hides it; the last decides
-            for k, (_, paints, still) in enumerate(drawn):
-                if k > first:
-                    top[paints] = 0 if still and keeps else 1
-            found[b, ROW[m]][top == 1] = 0
+            first = next((k for k, (n, *_) in enumerate(drawn) if n == m), -1)
+            keeps = first < 0 or drawn[first][3]  # it stays, or is not painted at all
+            mask = found[b, ROW[m]].clone()
+            if options.get("fill") is not None:
+                mask[lost([(hole, still) for _, _, hole, still in drawn[first + 1 :]], keeps)] = 0
+            if not keeps:  # the mask is lifted off its place
+                matte = options.get("matte")
+                alpha = None if matte is None else kp.soft_mattes(1, 128, shape=matte, feather=0.0)
+                box = BOXES[m : m + 1]
+                read = {"source_boxes": box, "theta": theta[m : m + 1], "alpha": alpha, "mode": "nearest", **words}
+                blank = torch.zeros(1, 1, HEIGHT, WIDTH)
+                mask = kp.transplant_patches(blank, box, source=mask[None, None], **clipped, **read)[0, 0]
+            mask[lost([(paints, still) for _, paints, _, still in drawn[first + 1 :]], keeps)] = 0
+            found[b, ROW[m]] = mask
     return found
+
+
+def lost(above, keeps):
+    """Where the last of what is above an object takes it away: one that stays leaves what ``keeps`` its place."""
+    top = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    for area, still in above:
+        top[area] = not (still and keeps)
+    return top
+
+
+def hole_of(n, still, alpha, options):
+    """The pixels that are taken off with an object; of a soft one that moves half of what its hole is larger by."""
+    feather = options.get("feather", 0.2)
+    grow = 0 if still or alpha is None else min(max(feather / (1 - feather), 0.1), 0.5) / 2
+    more = grow / 2 * (BOXES[n, 2:] - BOXES[n, :2])
+    box = torch.cat([BOXES[n, :2] - more, BOXES[n, 2:] + more])[None]
+    blank = torch.zeros(1, 1, HEIGHT, WIDTH)
+    return kp.paste_patches(blank, torch.ones(1, 1, 1, 1), box, alpha=alpha, mode="nearest")[0, 0] > 0.5
 
 
 MOVES = {
