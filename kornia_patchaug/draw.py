@@ -231,7 +231,10 @@ def open_gates(noise: Tensor, p: float, count: int) -> Tensor:
 
 def _without_graph(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_without_graph, value))
+        parts = map(_without_graph, value)
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if type(value) is dict:
+        return {name: _without_graph(part) for name, part in value.items()}
     if isinstance(value, Boxes):
         corners, valid = corners_and_validity(value)
         return with_corners(value, corners.detach(), valid)

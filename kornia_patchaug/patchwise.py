@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kornia_patchaug import kernels
 from kornia_patchaug.boxes import BoxesLike
 from kornia_patchaug.draw import Draw, Drawn, Params, complete
+from kornia_patchaug.dtypes import working_dtype
 from kornia_patchaug.frames import corners_of, identity_theta, painted_pixels
 from kornia_patchaug.functional import crop_patches
 from kornia_patchaug.hooks import ROUNDING, FollowsAll, ObjectAugmentation, check_choice, check_unit, mattes_of
@@ -369,7 +370,9 @@ def _laid_over(
     if not changed:
         return canvas.clone()
     rows = torch.cat(of)
-    flat = torch.cat([each.transpose(0, 1).flatten(1) for each in changed], dim=1)  # (C + 1, P)
+    flat = torch.cat([each.transpose(0, 1).flatten(1) for each in changed], dim=1).to(
+        working_dtype(canvas)
+    )  # (C + 1, P)
     areas = torch.cat([each.new_full((len(each),), each.shape[2:].numel(), dtype=torch.int64) for each in changed])
     order = rank[rows].argsort()
     start = (areas.cumsum(0) - areas)[order]

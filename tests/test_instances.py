@@ -60,8 +60,8 @@ def area(n):
 
 def by_loop(masks, theta=THETA, *, active=None, **options):
     """Each object of each image in painting order: its mask moves as a picture of one channel, on black; those painted
-    after it take away the pixels that they paint, and with a fill those where they were. An object that stays shows what
-    was there, and hides nothing of another that stays."""
+    after it take away the pixels that they paint, and with a fill those where they were. An object that stays shows
+    what was there, and hides nothing of another that stays."""
     active = [True] * len(BOXES) if active is None else active
     words = {name: options[name] for name in ("padding_mode", "align_corners") if name in options}
     clipped = {"clip": options.get("clip", True)}
