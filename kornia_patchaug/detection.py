@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -17,29 +16,32 @@ from kornia.augmentation import (
 from kornia.augmentation.auto import AutoAugment, RandAugment, TrivialAugment
 from kornia.constants import DataKey, Resample
 from kornia.geometry.boxes import Boxes
-from kornia.geometry.keypoints import Keypoints
 from torch import Tensor, nn
 
-from kornia_patchaug.boxes import convert_boxes, format_of, without_class
-from kornia_patchaug.container import ObjectOps
+from kornia_patchaug.boxes import without_class
 from kornia_patchaug.donors import Donors, Pool
-from kornia_patchaug.draw import Draw
 from kornia_patchaug.frames import corners_of
+from kornia_patchaug.groups import ORIGIN, SEEN, VISIBILITY, Group, GroupOps, donors_of, merged, within
 from kornia_patchaug.hooks import ROUNDING, ObjectAugmentation, check_unit
-from kornia_patchaug.kornia_names import (
-    ParamItem,
-    boxes_of_edges,
-    corners_and_validity,
-    object_rows,
-    with_corners,
-    with_rows,
-)
-from kornia_patchaug.labels import corners_from, half_open
+from kornia_patchaug.kornia_names import ParamItem, boxes_of_edges, corners_and_validity, object_rows
+from kornia_patchaug.labels import half_open
 from kornia_patchaug.pasting import RandomPatchPaste
-from kornia_patchaug.targets import Labels, Target, as_floats, as_they_came, check_pictures, check_target, take
+from kornia_patchaug.targets import (
+    Labels,
+    Target,
+    all_have,
+    as_dtype,
+    as_floats,
+    as_they_came,
+    boxes_like,
+    check_pictures,
+    check_target,
+    classed,
+    count_of_points,
+    take,
+)
 
 POLICIES = AutoAugment, RandAugment, TrivialAugment
-LABELS, ORIGIN, SEEN, VISIBILITY = range(4)  # what is handed on as class keys, in this order
 
 
 class DetectionSequential(nn.Module):
@@ -117,68 +119,22 @@ class DetectionSequential(nn.Module):
         call = _Call(self, pictures, checked, images if isinstance(images, Tensor) else None)
         groups, drawn = call.groups(), list[list[ParamItem]]()
         for i, step in enumerate(self.steps):
-            groups = _merged(groups)
+            groups = merged(groups)
             _check_replay(params, i, groups)
-            donors = call.donors(groups) if len(groups) > 1 and _pastes(step) else None
+            donors = donors_of(groups) if len(groups) > 1 and _pastes(step) else None
             drawn.append([])
             for group in groups:
                 given = _drawn(step, group, str(i)) if params is None else params[i][len(drawn[i])]
-                call.run(group, step, given, donors)
+                group.run(step, given, call.ops, call.extra_of(group, donors))
                 drawn[i].append(given)
         self._params = drawn
         pixels, out_targets = call.finished(groups, list(targets))
         if isinstance(images, Tensor):  # of one size, as all are resized alike
-            return _classed(pixels[0] if pixels else images, images), out_targets
+            return classed(pixels[0] if pixels else images, images), out_targets
         out_images = dict(
             zip((i for group in groups for i in group.index), (x for p in pixels for x in p), strict=True)
         )
-        return [_classed(out_images[i], like) for i, like in enumerate(images)], out_targets
-
-
-@dataclass
-class _Group:
-    """Images of one size, and their labels padded to M rows."""
-
-    index: list[int]  # which images these are
-    images: Tensor  # (b, C, H, W)
-    boxes: Boxes  # (b, M)
-    masks: Tensor | None  # (b, M, H, W)
-    keypoints: Tensor | None  # (b, M, K, 2) in Kornia's pixel centres
-    rows: list[Tensor]  # (b, M, ...): labels, origin, share that is seen, visibility of keypoints
-
-
-class _Ops(ObjectOps):
-    """Keeps labels within their images, and says what of objects is still seen."""
-
-    def __init__(self, boxes_from_masks: bool, counts_shares: bool) -> None:
-        super().__init__(None, boxes_from_masks)
-        self.counts_shares = counts_shares
-
-    def _goes_into(self, container: nn.Module) -> bool:
-        return True
-
-    def _settle(
-        self, inputs: Sequence[Any], outputs: Any, keys: list[DataKey], module: nn.Module, param: ParamItem
-    ) -> None:
-        images, at = outputs[keys.index(DataKey.INPUT)], keys.index(DataKey.BBOX)
-        rows = [i for i, key in enumerate(keys) if key == DataKey.CLASS]
-        boxes, share = within(outputs[at], images)
-        if self.counts_shares:
-            seen = outputs[rows[SEEN]] * share
-            if isinstance(module, ObjectAugmentation):
-                seen = module.with_shares(seen, cast("Draw", param.data))
-            outputs[rows[SEEN]] = seen
-        outputs[at] = boxes
-        if DataKey.KEYPOINTS in keys:
-            flags = outputs[rows[VISIBILITY]]
-            at = keys.index(DataKey.KEYPOINTS)
-            before, points = (part[at].data.unflatten(1, (-1, flags.shape[2])) + 0.5 for part in (inputs, outputs))
-            height, width = images.shape[2:]
-            inside = ((points >= 0) & (points < points.new_tensor((width, height)))).all(-1)
-            if isinstance(module, ObjectAugmentation):
-                covered, shown = module.hidden_points(before, points, cast("Draw", param.data))
-                flags, inside = torch.where(covered, flags.clamp(max=1), flags), inside & shown
-            outputs[rows[VISIBILITY]] = flags * inside
+        return [classed(out_images[i], like) for i, like in enumerate(images)], out_targets
 
 
 class _Call:
@@ -189,8 +145,8 @@ class _Call:
     ) -> None:
         self.module, self.pictures, self.labels, self.batch = module, pictures, labels, batch
         self.banks = [step for step in module.modules() if isinstance(step, RandomPatchPaste) and step.bank is not None]
-        self.has_masks = _all_have("masks", labels)
-        self.points = _count_of_points(labels)
+        self.has_masks = all_have("masks", labels)
+        self.points = count_of_points(labels)
         sources = [*labels, *(part for step in self.banks for part in cast("Any", step.bank).found)]
         self.sources = sources
         counts = [len(part.boxes) for part in sources]
@@ -203,7 +159,7 @@ class _Call:
                     raise ValueError(
                         f"targets: expected labels in each, as {type(step).__name__} has options for classes."
                     )
-        self.ops = _Ops(module.boxes_from_masks and self.has_masks, module.min_visible > 0)
+        self.ops = GroupOps(module.boxes_from_masks and self.has_masks, module.min_visible > 0)
         self.initial: Tensor | None = None
         self.extra = self._extra()
 
@@ -228,14 +184,20 @@ class _Call:
             start += count
         return extra
 
-    def groups(self) -> list[_Group]:
+    def extra_of(self, group: Group, donors: Donors | None) -> dict[Any, Any]:
+        """What a step is told beside the labels of a group."""
+        if donors is None:
+            return self.extra
+        return {**self.extra, "pool": Pool(donors, torch.tensor(group.index, device=group.images.device))}
+
+    def groups(self) -> list[Group]:
         """Images of one size together."""
         sizes: dict[tuple[int, ...], list[int]] = {}
         for i, picture in enumerate(self.pictures):
             sizes.setdefault(tuple(picture.shape[1:]), []).append(i)
         return [self._group(index) for index in sizes.values()]
 
-    def _group(self, index: list[int]) -> _Group:
+    def _group(self, index: list[int]) -> Group:
         together = torch.stack([self.pictures[i] for i in index]) if self.batch is None else without_class(self.batch)
         images = as_floats(together)
         labels, like = [self.labels[i] for i in index], images.new_empty(0, dtype=self.labels[index[0]].boxes.dtype)
@@ -270,58 +232,9 @@ class _Call:
             self.initial = like.new_zeros(len(self.owner), 4)
         now = half_open(boxes, corners_and_validity(boxes)[0].flatten(0, 1)).reshape_as(flat)
         self.initial[of_rows[ORIGIN][objects]] = now[objects].detach().to(self.initial)
-        return _Group(index, images, boxes, masks, points, of_rows)
+        return Group(index, images, boxes, masks, points, of_rows)
 
-    def run(self, group: _Group, step: nn.Module, param: ParamItem, donors: Donors | None) -> None:
-        """Take a group through a step, in place."""
-        keys, given = [DataKey.INPUT, DataKey.BBOX], [group.images, group.boxes]
-        if group.masks is not None:
-            keys, given = [*keys, DataKey.MASK], [*given, group.masks]
-        if group.keypoints is not None:
-            keys, given = [*keys, DataKey.KEYPOINTS], [*given, Keypoints(group.keypoints.flatten(1, 2))]
-        keys, given = [*keys, *[DataKey.CLASS] * len(group.rows)], [*given, *group.rows]
-        extra = dict(self.extra)
-        if donors is not None:
-            extra["pool"] = Pool(donors, torch.tensor(group.index, device=group.images.device))
-        outputs = self.ops.transform(*given, module=step, param=param, extra_args=extra, data_keys=keys)
-        group.images, group.boxes = outputs[:2]
-        group.masks = outputs[2] if group.masks is not None else None
-        count = len(group.rows)
-        group.rows = list(outputs[-count:])
-        if group.keypoints is not None:
-            group.keypoints = outputs[keys.index(DataKey.KEYPOINTS)].data.unflatten(1, (-1, self.points))
-
-    def donors(self, groups: list[_Group]) -> Donors:
-        """The objects of all groups, in pictures that are padded to one size, of which no object reads the padding."""
-        size = [max(group.images.shape[dim] for group in groups) for dim in (2, 3)]
-
-        def enlarged(values: Tensor) -> Tensor:
-            return nn.functional.pad(values, (0, size[1] - values.shape[-1], 0, size[0] - values.shape[-2]))
-
-        parts: list[list[Any]] = []
-        first = 0
-        for group in groups:
-            corners, valid = corners_and_validity(group.boxes)
-            own = valid & object_rows(group.boxes)
-            image = own.nonzero()[:, 0]
-            parts.append(
-                [
-                    half_open(group.boxes, corners[own]),
-                    first + image,
-                    torch.tensor(group.index, device=own.device)[image],
-                    None if group.masks is None else enlarged(group.masks[own]),
-                    None if group.keypoints is None else group.keypoints[own] + 0.5,
-                    *[values[own] for values in group.rows],
-                ]
-            )
-            first += len(group.images)
-        joined: list[Any] = [None if column[0] is None else torch.cat(column) for column in zip(*parts, strict=True)]
-        boxes, picture, number, masks, points, *rows = joined
-        pictures = torch.cat([enlarged(group.images) for group in groups])
-        which = None if masks is None else torch.arange(len(masks), device=masks.device)
-        return Donors(boxes, picture, number, rows[LABELS], masks, which, points, pictures, tuple(rows))
-
-    def finished(self, groups: list[_Group], targets: list[Target]) -> tuple[list[Tensor], list[dict[str, Any]]]:
+    def finished(self, groups: list[Group], targets: list[Target]) -> tuple[list[Tensor], list[dict[str, Any]]]:
         """The images of each group, and all targets in their order, in the dtypes and classes in which they came."""
         dtype = self.pictures[0].dtype if self.pictures else torch.float32
         found = [dict[str, Any]()] * len(targets)
@@ -331,7 +244,7 @@ class _Call:
                 found[i] = self._target(group, k, i, kept[k].nonzero()[:, 0], targets)
         return [as_they_came(group.images, dtype) for group in groups], found
 
-    def _kept(self, group: _Group) -> Tensor:
+    def _kept(self, group: Group) -> Tensor:
         """The rows ``(b, M)`` that are left."""
         corners, valid = corners_and_validity(group.boxes)
         sides = corners.amax(2) - corners.amin(2)
@@ -339,7 +252,7 @@ class _Call:
         seen = group.rows[SEEN] >= self.module.min_visible * (1 - ROUNDING)
         return valid & object_rows(group.boxes) & large.all(-1) & seen
 
-    def _target(self, group: _Group, k: int, i: int, rows: Tensor, targets: list[Target]) -> dict[str, Any]:
+    def _target(self, group: Group, k: int, i: int, rows: Tensor, targets: list[Target]) -> dict[str, Any]:
         """The target of image ``i``, the k-th of its group, of the rows that are left."""
         target, labels = targets[i], self.labels[i]
         origin = group.rows[ORIGIN][k, rows]
@@ -351,14 +264,14 @@ class _Call:
         result = {}
         for name, value in target.items():
             if name == "boxes":
-                result[name] = _boxes_like(value, boxes, row, same, tuple(group.images.shape[2:]))
+                result[name] = boxes_like(value, boxes, row, same, tuple(group.images.shape[2:]))
             elif name == "masks" and group.masks is None:  # of no objects at all
-                result[name] = _classed(value.new_zeros(0, *group.images.shape[2:]), value)
+                result[name] = classed(value.new_zeros(0, *group.images.shape[2:]), value)
             elif name == "keypoints" and group.keypoints is None:
                 result[name] = value
             elif name == "masks":
                 masks = cast("Tensor", group.masks)[k, rows]
-                result[name] = _classed(masks > 0.5 if value.dtype == torch.bool else masks.to(value.dtype), value)
+                result[name] = classed(masks > 0.5 if value.dtype == torch.bool else masks.to(value.dtype), value)
             elif name == "keypoints":
                 result[name] = self._keypoints(group, k, rows, value, row, own)
             elif name == "size" and isinstance(value, Tensor) and value.numel() == 2:
@@ -366,7 +279,7 @@ class _Call:
             elif name == "area" and name in labels.rows:
                 result[name] = self._area(group, k, i, rows, boxes, same, origin.tolist())
             elif name == "labels":
-                result[name] = _classed(self._rows(name, origin.tolist(), i).to(value.dtype), value)
+                result[name] = classed(self._rows(name, origin.tolist(), i).to(value.dtype), value)
             elif name in labels.rows:
                 result[name] = self._rows(name, origin.tolist(), i)
             else:
@@ -392,18 +305,18 @@ class _Call:
         values = [of(self.owner[o])[self.row[o]] for o in origin]
         return torch.stack([value.to(own) for value in values]) if isinstance(own, Tensor) else type(own)(values)
 
-    def _keypoints(self, group: _Group, k: int, rows: Tensor, value: Tensor, row: Tensor, own: Tensor) -> Tensor:
+    def _keypoints(self, group: Group, k: int, rows: Tensor, value: Tensor, row: Tensor, own: Tensor) -> Tensor:
         points = cast("Tensor", group.keypoints)[k, rows] + 0.5
         if value.shape[2] == 2:
-            return _classed(_as_dtype(points, value.dtype), value)
+            return classed(as_dtype(points, value.dtype), value)
         flags = group.rows[VISIBILITY][k, rows]
         points = points.where(flags[..., None] > 0, 0)
         if len(value):  # those that nobody labelled stay as they are
             was = torch.as_tensor(value).to(points)[row]
             points = was[..., :2].where(((was[..., 2] == 0) & own[:, None])[..., None], points)
-        return _classed(_as_dtype(torch.cat([points, flags[..., None].to(points)], dim=-1), value.dtype), value)
+        return classed(as_dtype(torch.cat([points, flags[..., None].to(points)], dim=-1), value.dtype), value)
 
-    def _area(self, group: _Group, k: int, i: int, rows: Tensor, boxes: Tensor, same: Tensor, origin: list[int]) -> Any:
+    def _area(self, group: Group, k: int, i: int, rows: Tensor, boxes: Tensor, same: Tensor, origin: list[int]) -> Any:
         """That of the mask; or without masks what it was, times by how much the area of the box changed."""
         kept = torch.as_tensor(self._rows("area", origin, i))
         if group.masks is not None:
@@ -418,21 +331,7 @@ class _Call:
                 torch.as_tensor(self._rows("area", origin, i)).to(boxes) * sides.prod(1) / old.prod(1).clamp(min=1e-9)
             )
         kept = torch.as_tensor(self._rows("area", origin, i))
-        return kept.where(same, _as_dtype(found.double(), kept.dtype))
-
-
-def within(boxes: Boxes, images: Tensor) -> tuple[Boxes, Tensor]:
-    """Boxes cut off at the edges of their images, removed if nothing is left, and which share is left ``(b, M)``."""
-    corners, valid = corners_and_validity(boxes)
-    flat = half_open(boxes, corners.flatten(0, 1))
-    height, width = images.shape[2:]
-    low, high = (part.clamp(min=0).minimum(flat.new_tensor((width, height))) for part in flat.split(2, dim=1))
-    cut = torch.cat([low, high], dim=1)
-    area, left = ((each[:, 2:] - each[:, :2]).prod(1) for each in (flat, cut))
-    share = (left / area.where(area > 0, 1)).unflatten(0, valid.shape)
-    new = corners_from(boxes, cut).to(corners.dtype)
-    new = new.where((cut != flat).any(1)[:, None, None], corners.flatten(0, 1)).reshape(corners.shape)
-    return with_corners(boxes, new, valid & (left > 0).unflatten(0, valid.shape)), share
+        return kept.where(same, as_dtype(found.double(), kept.dtype))
 
 
 def _check_step(step: object) -> None:
@@ -456,35 +355,7 @@ def _check_step(step: object) -> None:
         )
 
 
-def _merged(groups: list[_Group]) -> list[_Group]:
-    """Groups whose images have become of one size as one."""
-    by_size: dict[tuple[int, ...], list[_Group]] = {}
-    for group in groups:
-        by_size.setdefault(tuple(group.images.shape[2:]), []).append(group)
-    return [some[0] if len(some) == 1 else _joined(some) for some in by_size.values()]
-
-
-def _joined(groups: list[_Group]) -> _Group:
-    most = max(object_rows(group.boxes).shape[1] for group in groups)
-
-    def together(values: list[Any]) -> Any:
-        if values[0] is None:
-            return None
-        return torch.cat([nn.functional.pad(v, (0, 0) * (v.ndim - 2) + (0, most - v.shape[1])) for v in values])
-
-    corners = together([corners_and_validity(group.boxes)[0] for group in groups])
-    valid, objects = (
-        together([of(group.boxes) for group in groups]) for of in (lambda b: corners_and_validity(b)[1], object_rows)
-    )
-    boxes = with_rows(groups[0].boxes, corners, valid, objects)
-    index = [i for group in groups for i in group.index]
-    images = torch.cat([group.images for group in groups])
-    masks, points = (together([getattr(group, name) for group in groups]) for name in ("masks", "keypoints"))
-    rows = [together(list(values)) for values in zip(*(group.rows for group in groups), strict=True)]
-    return _Group(index, images, boxes, masks, points, rows)
-
-
-def _check_replay(params: list[list[ParamItem]] | None, i: int, groups: list[_Group]) -> None:
+def _check_replay(params: list[list[ParamItem]] | None, i: int, groups: list[Group]) -> None:
     """Raise unless a draw is one of step ``i`` for groups of images."""
     if params is None:
         return
@@ -505,53 +376,7 @@ def _pastes(step: nn.Module) -> bool:
     return any(isinstance(part, RandomPatchPaste) and part.bank is None for part in step.modules())
 
 
-def _drawn(step: nn.Module, group: _Group, name: str) -> ParamItem:
+def _drawn(step: nn.Module, group: Group, name: str) -> ParamItem:
     """The draw of a step for a group."""
     draws = getattr(step, "forward_parameters", None)
     return ParamItem(name, None if draws is None else draws(group.images.shape))
-
-
-def _all_have(name: str, labels: list[Labels]) -> bool:
-    """Whether targets with objects have a field; or raise if only some have."""
-    there = [(i, getattr(part, name) is not None) for i, part in enumerate(labels) if len(part.boxes)]
-    without = next((i for i, has in there if not has), None)
-    if without is not None and any(has for _, has in there):
-        raise ValueError(f"targets[{without}]: expected {name}, as other targets have them.")
-    return without is None and any(has for _, has in there)
-
-
-def _count_of_points(labels: list[Labels]) -> int:
-    """How many keypoints each object has, 0 without any; or raise if numbers differ."""
-    if not _all_have("keypoints", labels):
-        return 0
-    counts = [(i, cast("Tensor", part.keypoints).shape[1]) for i, part in enumerate(labels) if len(part.boxes)]
-    for i, count in counts:
-        if count != counts[0][1]:
-            raise ValueError(
-                f'targets[{i}]["keypoints"]: expected {counts[0][1]} keypoints an object, as others have, got {count}.'
-            )
-    return counts[0][1]
-
-
-def _boxes_like(value: Tensor, boxes: Tensor, row: Tensor, same: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Half-open boxes ``(n, 4)`` in the format, dtype and class of a target's; the ``same (n,)`` with its bits."""
-    said = format_of(value)
-    plain = value.detach() if said is None else torch.Tensor.as_subclass(value.detach(), Tensor)
-    found = boxes if said is None else convert_boxes(boxes, "xyxy", said)
-    found = _as_dtype(found, value.dtype)
-    if len(plain):
-        found = plain[row].where(same[:, None], found)
-    if said is None:
-        return _classed(found, value)
-    kind: Any = type(value)
-    return cast("Tensor", kind(found, format=cast("Any", value).format, canvas_size=size))
-
-
-def _as_dtype(values: Tensor, dtype: torch.dtype) -> Tensor:
-    return values.to(dtype) if dtype.is_floating_point else values.round().to(dtype)
-
-
-def _classed(value: Tensor, like: object) -> Tensor:
-    """A tensor of the class of another one, as torchvision's images and masks have classes."""
-    kind = type(like)
-    return value if kind is Tensor or not issubclass(kind, Tensor) else value.as_subclass(kind)

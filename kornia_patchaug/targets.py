@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from kornia_patchaug.boxes import format_of, in_pixels, without_class
+from kornia_patchaug.boxes import convert_boxes, format_of, in_pixels, without_class
 from kornia_patchaug.checks import check_numeric, describe
 from kornia_patchaug.dtypes import working_dtype
 
@@ -107,6 +107,52 @@ def take(value: Any, rows: list[int]) -> Any:
     if isinstance(value, Tensor):
         return value[torch.tensor(rows, dtype=torch.int64, device=value.device)]
     return type(value)(value[row] for row in rows)
+
+
+def all_have(name: str, labels: list[Labels]) -> bool:
+    """Whether targets with objects have a field; or raise if only some have."""
+    there = [(i, getattr(part, name) is not None) for i, part in enumerate(labels) if len(part.boxes)]
+    without = next((i for i, has in there if not has), None)
+    if without is not None and any(has for _, has in there):
+        raise ValueError(f"targets[{without}]: expected {name}, as other targets have them.")
+    return without is None and any(has for _, has in there)
+
+
+def count_of_points(labels: list[Labels]) -> int:
+    """How many keypoints each object has, 0 without any; or raise if numbers differ."""
+    if not all_have("keypoints", labels):
+        return 0
+    counts = [(i, cast("Tensor", part.keypoints).shape[1]) for i, part in enumerate(labels) if len(part.boxes)]
+    for i, count in counts:
+        if count != counts[0][1]:
+            raise ValueError(
+                f'targets[{i}]["keypoints"]: expected {counts[0][1]} keypoints an object, as others have, got {count}.'
+            )
+    return counts[0][1]
+
+
+def boxes_like(value: Tensor, boxes: Tensor, row: Tensor, same: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Half-open boxes ``(n, 4)`` in the format, dtype and class of a target's; the ``same (n,)`` with its bits."""
+    said = format_of(value)
+    plain = value.detach() if said is None else without_class(value.detach())
+    found = boxes if said is None else convert_boxes(boxes, "xyxy", said)
+    found = as_dtype(found, value.dtype)
+    if len(plain):
+        found = plain[row].where(same[:, None], found)
+    if said is None:
+        return classed(found, value)
+    kind: Any = type(value)
+    return cast("Tensor", kind(found, format=cast("Any", value).format, canvas_size=size))
+
+
+def as_dtype(values: Tensor, dtype: torch.dtype) -> Tensor:
+    return values.to(dtype) if dtype.is_floating_point else values.round().to(dtype)
+
+
+def classed(value: Tensor, like: object) -> Tensor:
+    """A tensor of the class of another one, as torchvision's images and masks have classes."""
+    kind = type(like)
+    return value if kind is Tensor or not issubclass(kind, Tensor) else value.as_subclass(kind)
 
 
 def _checked_boxes(boxes: object, image: Tensor, name: str) -> Tensor:
