@@ -18,10 +18,10 @@ TRAINING = Section(
     (
         Row(
             "RandomPatchPaste",
-            '3, degrees=180, matte="ellipse", max_cover=0.05, p=1.0',
+            '4, degrees=180, scale=(0.6, 0.9), matte="ellipse", max_cover=0.0, p=1.0',
             "Copies of objects, each turned by its own angle, where they cover little of what is there. Their labels "
             "are appended: here to those of two coins.",
-            "Two numbered coins among others; then three copies of them, turned, numbered 3 to 5.",
+            "Two numbered coins among others; then copies of them, turned and smaller, with numbers of their own.",
             seed=4,
             setup=HALF_OF_THEM,
             gives="paste",
@@ -76,15 +76,15 @@ images, boxes = load("coffee.jpg")""",
         ),
         Row(
             "RandomPatchPaste",
-            '4, place=density, degrees=180, matte="ellipse", p=1.0',
-            "Centres are drawn from a density `(H, W)`: here along the lower edge.",
-            "Two numbered coins; then copies of them in a row below.",
+            '4, place=density, degrees=180, scale=(0.5, 0.6), matte="ellipse", max_cover=0.0, p=1.0',
+            "Centres are drawn from a density `(H, W)`: here from a stripe across the middle.",
+            "Two numbered coins; then small copies of them in a row across the middle.",
             option="place=density",
             seed=1,
             setup=HALF_OF_THEM
             + """
 density = torch.zeros(224, 256)
-density[160:180] = 1""",
+density[110:125] = 1""",
             gives="paste",
             then=PASTED,
             tiles=(BEFORE, WITH_COPIES),

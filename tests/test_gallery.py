@@ -103,6 +103,8 @@ OPTIONS = [
     *(("PatchAffine", option) for option in ("feather=0.8", "min_visible=0.8")),
     *(("RandomPatchAffine", option) for option in ("clip=False", 'fill="surroundings"')),
     ("move_boxes", 'outline="ellipse"'),
+    *(("RandomPatchPaste", option) for option in ("donors=bank", "place=density")),
+    ("PatchAugmentationSequential", "instance_masks=True"),
     *(("convert_boxes", form) for form in FORMATS),
 ]
 
