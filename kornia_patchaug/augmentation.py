@@ -12,7 +12,7 @@ from kornia.geometry.keypoints import Keypoints
 from torch import Tensor
 
 from kornia_patchaug.boxes import BoxesLike, as_size
-from kornia_patchaug.checks import check_option, describe
+from kornia_patchaug.checks import check_option, check_unit, describe
 from kornia_patchaug.draw import Draw, Drawn, Params, complete
 from kornia_patchaug.frames import painted_pixels
 from kornia_patchaug.functional import (
@@ -31,7 +31,6 @@ from kornia_patchaug.hooks import (
     as_word,
     check_choice,
     check_generator,
-    check_unit,
     mattes_of,
     modes_of,
 )

@@ -109,6 +109,12 @@ def check_option(name: str, value: object, allowed: Sequence[object]) -> None:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, allowed))}, got {value!r}.")
 
 
+def check_unit(name: str, value: object, expected: str) -> None:
+    """Raise unless ``value`` is a number from 0 to 1."""
+    if not (isinstance(value, (int, float)) and 0 <= value <= 1):
+        raise ValueError(f"{name}: expected {expected} in [0, 1], got {value!r}.")
+
+
 def check_numeric(name: str, value: object) -> None:
     """Raise unless ``value`` is an integer or floating tensor."""
     if not isinstance(value, Tensor) or value.dtype == torch.bool or value.is_complex():

@@ -19,10 +19,11 @@ from kornia.geometry.boxes import Boxes
 from torch import Tensor, nn
 
 from kornia_patchaug.boxes import without_class
+from kornia_patchaug.checks import check_unit
 from kornia_patchaug.donors import Donors, Pool
 from kornia_patchaug.frames import corners_of
 from kornia_patchaug.groups import ORIGIN, SEEN, VISIBILITY, Group, GroupOps, donors_of, merged, within
-from kornia_patchaug.hooks import ROUNDING, ObjectAugmentation, check_unit
+from kornia_patchaug.hooks import ROUNDING, ObjectAugmentation
 from kornia_patchaug.kornia_names import ParamItem, boxes_of_edges, corners_and_validity, object_rows
 from kornia_patchaug.labels import half_open
 from kornia_patchaug.pasting import RandomPatchPaste

@@ -12,7 +12,7 @@ from kornia.geometry.keypoints import Keypoints
 from torch import Tensor
 
 from kornia_patchaug.bound import Bindable
-from kornia_patchaug.checks import check_images, check_option, describe
+from kornia_patchaug.checks import check_images, check_option, check_unit, describe
 from kornia_patchaug.draw import Draw, Params, begin
 from kornia_patchaug.kornia_names import CALL_STATE, asked_by_patch_sequential
 from kornia_patchaug.labels import labels_of, objects_of
@@ -238,12 +238,6 @@ def check_generator(generator: object) -> None:
             f"generator: expected a torch.Generator, got {describe(generator)}. "
             "torch.Generator().manual_seed(seed) makes one of a seed."
         )
-
-
-def check_unit(name: str, value: object, expected: str) -> None:
-    """Raise unless ``value`` is a number from 0 to 1."""
-    if not (isinstance(value, (int, float)) and 0 <= value <= 1):
-        raise ValueError(f"{name}: expected {expected} in [0, 1], got {value!r}.")
 
 
 def mattes_of(count: int, like: Tensor, flags: Params, hard: bool = False) -> Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -13,11 +13,12 @@ from kornia.geometry.boxes import Boxes
 from torch import Tensor
 
 from kornia_patchaug.boxes import BoxesLike
-from kornia_patchaug.checks import check_index, check_option, describe
+from kornia_patchaug.checks import check_index, check_option, check_unit, describe
 from kornia_patchaug.copies import Appending, Copies, outlined
+from kornia_patchaug.copying import FROM, From, Wishes
 from kornia_patchaug.donors import Bank, Donors
-from kornia_patchaug.draw import Draw, Drawn, Params, checked_values, rank_in_image
-from kornia_patchaug.frames import centres, corners_of, enclosing, identity_theta
+from kornia_patchaug.draw import Draw, Drawn, Params, checked_values
+from kornia_patchaug.frames import identity_theta
 from kornia_patchaug.functional import MODES, crop_patches, transplant_patches
 from kornia_patchaug.generators import AffineGenerator, RangeLike
 from kornia_patchaug.hooks import (
@@ -26,21 +27,17 @@ from kornia_patchaug.hooks import (
     FollowsAll,
     as_word,
     check_choice,
-    check_unit,
     mattes_of,
     modes_of,
 )
 from kornia_patchaug.instances import Geometry, Reading, lay_over, pixels_of, topmost
 from kornia_patchaug.kornia_names import clips_of, corners_and_validity, gate_of, with_corners, with_points
 from kornia_patchaug.labels import half_open
-from kornia_patchaug.noise import THETA_NOISE
 from kornia_patchaug.objects import as_flat
-from kornia_patchaug.places import PLACE_NOISE, PlaceLike, candidates, check_place, settle
-from kornia_patchaug.theta import Outline, move_points, outermost
+from kornia_patchaug.places import PlaceLike
+from kornia_patchaug.theta import Outline
 from kornia_patchaug.visibility import share_seen
 
-From = Literal["batch", "others", "same"]
-FROM = ("batch", "others", "same")
 MATTES = (None, "mask", "box", "ellipse")
 
 
@@ -130,11 +127,6 @@ class RandomPatchPaste(FollowsAll):
         mode = as_word(Resample, resample)
         check_option("resample", mode, MODES)
         check_option("align_corners", align_corners, (False, True))
-        for name, value in {"flip": flip, "max_cover": max_cover}.items():
-            check_unit(name, value, "a number")
-        if not isinstance(tries, int) or tries < 1:
-            raise ValueError(f"tries: expected an integer of 1 or more, got {tries!r}.")
-        check_place(place)
         flags = {
             "resample": Resample.get(mode),  # type: ignore[arg-type]  # checked above
             "padding_mode": "zeros",
@@ -147,16 +139,22 @@ class RandomPatchPaste(FollowsAll):
         super().__init__(
             flags, p=p, p_batch=p_batch, p_patch=1.0, same_on_batch=same_on_batch, keepdim=keepdim, generator=generator
         )
-        self.count = _as_range("count", count)
-        self.sizes, self.flip, self.place = _as_sizes(sizes), flip, place
-        self.max_cover, self.tries = max_cover, tries
-        self.classes = None if classes is None else _as_classes(classes)
-        self.class_weights = None if class_weights is None else _as_weights(class_weights)
-        self.ranges = AffineGenerator(degrees, None, scale, shear)
         if isinstance(donors, str):
             check_option("donors", donors, FROM)
+        self.ranges = AffineGenerator(degrees, None, scale, shear)
+        self.wishes = Wishes.of(
+            count=count,
+            donors=donors if isinstance(donors, str) else "bank",
+            flip=flip,
+            classes=classes,
+            class_weights=class_weights,
+            sizes=sizes,
+            place=place,
+            max_cover=max_cover,
+            tries=tries,
+            ranges=self.ranges,
+        )
         self.bank = None if isinstance(donors, str) else _as_bank(donors)
-        self.donors = donors if isinstance(donors, str) else "bank"
         if self.bank is not None and self._asks_for_classes and self.bank.labels is None:
             raise ValueError("donors: expected labels in the targets of the bank, which classes and weights are of.")
 
@@ -199,15 +197,15 @@ class RandomPatchPaste(FollowsAll):
         _check_flags(options)
 
     def _shown(self) -> Params:
-        names = "count", "donors", "flip", "classes", "class_weights", "sizes", "place", "max_cover", "tries"
-        place = "a density" if isinstance(self.place, Tensor) else self.place
-        shown = {name: getattr(self, name) for name in names} | {"place": place} | super()._shown()
+        wishes = {name: value for name, value in vars(self.wishes).items() if name != "ranges"}
+        if isinstance(self.wishes.place, Tensor):
+            wishes["place"] = "a density"
+        shown = wishes | super()._shown()
         return {name: value for name, value in shown.items() if name not in ("p_patch", "padding_mode")}
 
     @property
     def _asks_for_classes(self) -> bool:
-        asked = self.classes is not None or self.class_weights is not None
-        return asked or self.ranges.count_of_classes is not None
+        return self.wishes.asks_for_classes()
 
     # --- the draw -----------------------------------------------------------------------------------------------------
 
@@ -263,8 +261,20 @@ class RandomPatchPaste(FollowsAll):
             donors = self.bank.donors()
         elif pool is not None:
             donors, number = pool.donors, pool.images
-        flags = {**self.flags, **options}
-        found = self._draw_copies(draw, donors, number, images, (height, width), flags)
+        align = options.get("align_corners")
+        found = self.wishes.drawn(
+            draw["seed"],
+            gate_of(self, draw).to(device),
+            boxes,
+            index,
+            donors,
+            number,
+            images,
+            (height, width),
+            outline=_outline({**self.flags, **options}),
+            align_corners=self.flags["align_corners"] if align is None else align,
+            same_on_batch=self.same_on_batch,
+        )
         rows = found.pop("rows")
         if donors.masks is not None:
             alpha = donors.masks_of(rows)
@@ -276,76 +286,6 @@ class RandomPatchPaste(FollowsAll):
         if donors.pictures is not None and self.bank is None:
             draw["source"] = donors.pictures
         draw.update({name: value[None] for name, value in found.items()}, donor=rows[None])
-
-    def _draw_copies(
-        self, draw: Draw, donors: Donors, number: Tensor, images: Tensor | None, size: tuple[int, int], flags: Params
-    ) -> dict[str, Tensor]:
-        """What is drawn of the copies, of those that found a place."""
-        boxes, device = draw["boxes"][0], draw["boxes"].device
-        count, most = len(draw["batch_prob"]), self.count[1]
-        gate = gate_of(self, draw).to(device)
-        noise = _Noise(draw["seed"], 1 if self.same_on_batch else count, count, boxes)
-        low, high = self.count
-        many = (low + noise(1)[:, 0] * (high - low + 1)).floor().clamp(max=high)
-        wanted = (torch.arange(most, device=device) < many[:, None]) & gate[:, None]  # (B, k)
-        rows, found = self._choose(donors, noise(most), number)
-        wanted &= found
-        theta_noise, flip_noise = noise(most, THETA_NOISE).flatten(0, 1), noise(most).flatten()
-        tries = noise(most, self.tries, PLACE_NOISE)
-        if not len(donors.boxes):
-            wanted = wanted & False
-            donors = Donors(boxes.new_zeros(1, 4), rows.new_zeros(1), classes=rows.new_zeros(1))
-        read = donors.boxes.detach().to(boxes)[rows]  # (B, k, 4)
-        sides = read[..., 2:] - read[..., :2]
-        frames = torch.cat([-sides, sides], dim=-1).flatten(0, 1) / 2
-        classes = None if donors.classes is None else donors.classes[rows.flatten()]
-        align = flags["align_corners"] if flags["align_corners"] is not None else self.flags["align_corners"]
-        theta = self.ranges(frames, theta_noise, classes, align_corners=align)
-        mirrored = torch.cat([-theta[:, :1], theta[:, 1:]], dim=1)
-        theta = mirrored.where((flip_noise < self.flip)[:, None, None], theta)
-        half = _half_extent(frames, theta, flags["matte"], align)
-        frames, theta, half = (each.unflatten(0, (count, most)) for each in (frames, theta, half))
-        # Large ones first: they are painted first, and have the first choice of places.
-        order = half.prod(-1).where(wanted, -1).argsort(dim=1, descending=True, stable=True)
-        image = torch.arange(count, device=device)[:, None]
-        rows, wanted, read, frames, theta, half = (
-            each[image, order] for each in (rows, wanted, read, frames, theta, half)
-        )
-        tried = candidates(self.place, tries, half, images, size)
-        placed, ok = settle(tried, half, wanted, _padded(boxes, draw.obj_to_img, count), size, self.max_cover)
-        target, slot = ok.nonzero().unbind(1)
-        return {
-            "rows": rows[ok],
-            "copies": frames[ok] + centres(placed[ok]).repeat(1, 2),
-            "theta": theta[ok],
-            "target": target,
-            "slot": (ok.cumsum(1) - 1)[target, slot],
-            "read": read[ok],
-            "picture": donors.picture[rows[ok]],
-        }
-
-    def _choose(self, donors: Donors, noise: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """A donor for each of ``noise (B, k)``, and whether there is one for its image, both ``(B, k)``."""
-        boxes = donors.boxes.detach()
-        sides = (boxes[:, 2:] - boxes[:, :2]).to(noise)
-        size = sides.prod(1).sqrt()
-        fits = (sides > 0).all(1) & (size >= self.sizes[0]) & (size <= self.sizes[1])
-        if self.classes is not None:
-            fits &= torch.isin(cast("Tensor", donors.classes), torch.tensor(self.classes, device=fits.device))
-        weight = fits.expand(len(image), -1).to(torch.float64)  # (B, D)
-        if donors.image is not None and self.donors != "batch":
-            same = donors.image == image[:, None]
-            weight = weight * (same if self.donors == "same" else ~same)
-        if self.class_weights is not None:
-            labels, of_label = cast("Tensor", donors.classes).unique(return_inverse=True)
-            wanted = weight.new_tensor([self.class_weights.get(label, 1.0) for label in labels.tolist()])
-            number = weight.new_zeros(len(image), len(labels)).index_add(1, of_label, weight)
-            weight = weight * (wanted / number.clamp(min=1))[:, of_label]
-        total = weight.cumsum(1)
-        if not total.shape[1]:
-            return torch.zeros_like(noise, dtype=torch.int64), torch.zeros_like(noise, dtype=torch.bool)
-        rows = torch.searchsorted(total, noise.double() * total[:, -1:], right=True)
-        return rows.clamp(max=total.shape[1] - 1), (total[:, -1:] > 0).expand_as(rows)
 
     def _note(self, draw: Draw, flags: Params) -> None:
         draw.pop("visible", None)
@@ -518,18 +458,6 @@ class RandomPatchPaste(FollowsAll):
         return seen.index_put(at, seen[at] * params["visible"][0].to(seen))
 
 
-class _Noise:
-    """Numbers in [0, 1) that a seed stands for, for each image of a batch or one draw for all."""
-
-    def __init__(self, seed: Tensor, draws: int, count: int, like: Tensor) -> None:
-        self.generator = torch.Generator().manual_seed(int(seed.flatten()[0]))
-        self.draws, self.count, self.like = draws, count, like
-
-    def __call__(self, *shape: int) -> Tensor:
-        found = torch.rand(self.draws, *shape, generator=self.generator)
-        return found.to(self.like).expand(self.count, *shape)
-
-
 def append_classes(append: Appending, labels: Any, boxes: Boxes, rows: Tensor | None) -> Any:
     """Labels one a row, padded ``(B, M, ...)`` or a list, with those of copies, of their donors' ``rows (D, ...)``."""
     if append.donor is None and rows is None:
@@ -549,13 +477,6 @@ def append_classes(append: Appending, labels: Any, boxes: Boxes, rows: Tensor | 
     if listed:
         return [row[:n] for row, n in zip(found, append.counts(boxes), strict=True)]
     return found[0] if flat else found
-
-
-def _half_extent(frames: Tensor, theta: Tensor, matte: str | None, align_corners: bool) -> Tensor:
-    """Half the width and height ``(K, 2)`` of what boxes ``(K, 4)`` about (0, 0) become."""
-    moved = move_points(corners_of(frames), frames, theta, align_corners=align_corners)
-    found = enclosing(outermost(moved, "ellipse" if matte == "ellipse" else "box"))
-    return (found[:, 2:] - found[:, :2]) / 2
 
 
 def _size_of(params: Params) -> tuple[int, int]:
@@ -597,52 +518,10 @@ def _check_masks(masks: object, count: int, size: tuple[int, int]) -> None:
         raise ValueError(f"masks: expected shape {expected}, one mask a box, got {tuple(masks.shape)}.")
 
 
-def _padded(boxes: Tensor, obj_to_img: Tensor, count: int) -> Tensor:
-    """``(B, M, 4)``, the boxes of each image, and empty ones."""
-    rank = rank_in_image(obj_to_img)
-    most = int(rank.max()) + 1 if len(rank) else 0
-    return boxes.new_zeros(count, most, 4).index_put((obj_to_img, rank), boxes)
-
-
 def _check_flags(options: Params) -> None:
     check_choice(options, "matte", MATTES)
     for name in ("feather", "min_visible"):
         check_unit(name, options.get(name, 0.0), "a share")
-
-
-def _as_range(name: str, value: object) -> tuple[int, int]:
-    low, high = value if isinstance(value, (tuple, list)) and len(value) == 2 else (value, value)
-    if not (isinstance(low, int) and isinstance(high, int) and 0 <= low <= high):
-        raise ValueError(f"{name}: expected an integer of 0 or more, or (low, high), got {value!r}.")
-    return low, high
-
-
-def _as_sizes(value: object) -> tuple[float, float]:
-    low, high = value if isinstance(value, (tuple, list)) and len(value) == 2 else (None, None)
-    if not (isinstance(low, (int, float)) and isinstance(high, (int, float)) and 0 <= low <= high):
-        raise ValueError(f"sizes: expected (low, high) in pixels, got {value!r}.")
-    return low, high
-
-
-def _as_weights(value: object) -> dict[int, float]:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"class_weights: expected a dict of a weight for each class, got {describe(value)}.")
-    for label, weight in value.items():
-        if not _is_integer(label):
-            raise TypeError(f"class_weights: expected integers for classes, got {label!r}.")
-        if not (isinstance(weight, (int, float)) and math.isfinite(weight) and weight >= 0):
-            raise ValueError(f"class_weights: expected weights of at least 0, got {weight} for class {label}.")
-    return {int(label): float(weight) for label, weight in value.items()}
-
-
-def _as_classes(value: object) -> list[int]:
-    if isinstance(value, str) or not isinstance(value, Iterable) or not all(map(_is_integer, labels := list(value))):
-        raise TypeError(f"classes: expected a list of integers, got {value!r}.")
-    return sorted({int(label) for label in labels})
-
-
-def _is_integer(value: object) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
 def _as_bank(donors: object) -> Bank:

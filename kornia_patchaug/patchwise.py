@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from kornia_patchaug import kernels
 from kornia_patchaug.boxes import BoxesLike
+from kornia_patchaug.checks import check_unit
 from kornia_patchaug.draw import Draw, Drawn, Params, complete
 from kornia_patchaug.dtypes import working_dtype
 from kornia_patchaug.frames import corners_of, identity_theta, painted_pixels
 from kornia_patchaug.functional import crop_patches
-from kornia_patchaug.hooks import ROUNDING, FollowsAll, ObjectAugmentation, check_choice, check_unit, mattes_of
+from kornia_patchaug.hooks import ROUNDING, FollowsAll, ObjectAugmentation, check_choice, mattes_of
 from kornia_patchaug.instances import Geometry, pixels_of, topmost
 from kornia_patchaug.kornia_names import ParamItem, clips_of, corners_and_validity, gate_of, with_corners, with_points
 from kornia_patchaug.labels import corners_from, half_open, holders, with_bits_of
