@@ -143,7 +143,9 @@ def test_an_entry_has_the_signature_the_text_and_the_methods_that_the_page_asks_
     assert "```py\ninvert_theta(theta: Tensor) -> Tensor\n```" in entry
     assert kp.invert_theta.__doc__.splitlines()[0] in entry and "\n- `theta`: ``" in entry
     assert "```pycon\n>>> " in entry
-    assert re.findall(r"^#### (.*)$", page, flags=re.M) == ["PatchAffine.forward", "PatchAffine.bind"]
+    methods = ["PatchAffine.forward", "PatchAffine.bind"]
+    methods += [f"{name}.forward" for name in ("DetectionSequential", "RandomPatchPaste", "PatchwiseApply")]
+    assert re.findall(r"^#### (.*)$", page, flags=re.M) == methods
 
 
 def test_the_page_shows_every_strip_once_under_its_anchor_with_its_code():
