@@ -181,8 +181,11 @@ class PatchAugmentation(ObjectAugmentation):
         return draw.objects(gate_of(self, params), stay)
 
     @torch.no_grad()
-    def _share_seen(self, params: Params, flags: Params) -> Tensor:
-        """How much of each object is seen, ``(N,)``, in the order in which they came."""
+    def _share_seen(self, params: Params, flags: Params, by_moved: bool = False) -> Tensor:
+        """How much of each object is seen, ``(N,)``, in the order in which they came.
+
+        ``by_moved``: only those that moved hide others.
+        """
         there, theta, obj_to_img, active = self._objects(params, params["boxes"].device, stay=True)
         count, _, height, width = params["forward_input_shape"].tolist()
         # What is not painted covers nothing, and lies below all that is; so does all of an image that is not changed.
@@ -190,6 +193,8 @@ class PatchAugmentation(ObjectAugmentation):
         drawn = Drawn(params["boxes"][0], theta, obj_to_img, hides)
         rows = drawn.order(flags["order"])
         rows = rows[hides[rows].long().argsort(stable=True)]
+        hides = hides & ~stays(theta) if by_moved else hides
+        drawn = drawn._replace(active=hides)
         boxes, theta, obj_to_img, hides = (part[rows] for part in drawn)
         alpha = mattes_of(len(rows), boxes, flags)
         options = *modes_of(flags), self._align_corners(flags), flags["clip"]
@@ -214,7 +219,7 @@ class PatchAugmentation(ObjectAugmentation):
             sequential=flags["sequential"],
             patch_size=flags["patch_size"],
             clip=flags["clip"],
-            fill=flags.get("mask_fill", 0.0) if labels and fill is not None else fill,
+            fill=0.0 if labels and fill is not None else fill,
             grow=0.0 if labels else _grow(flags["feather"]),  # part of a pixel taken off would make a class of its own
         )
 
@@ -239,6 +244,16 @@ class PatchAugmentation(ObjectAugmentation):
     ) -> Tensor | None:
         """What is taken off of images before the objects below are read, if they are filled."""
         return None if flags["fill"] is None else taken_off(objects, order, count, size, alpha, _grow(flags["feather"]))
+
+    def with_shares(self, seen: Tensor, params: Draw) -> Tensor:
+        """As in the base class; what stays is as it was, but for what moves over it."""
+        still = stays(self._objects(params, seen.device).theta)
+        if still.all():
+            return seen
+        own, share = (params.obj_to_img, params.columns()), params["visible"][0].to(seen)
+        if still.any():
+            share = self._share_seen(params, self.flags, by_moved=True).to(seen).where(still, share)
+        return seen.index_put(own, seen[own] * share)
 
     def hidden_points(self, before: Tensor, points: Tensor, params: Draw) -> tuple[Tensor, Tensor]:
         flags, (height, width) = self.flags, params["forward_input_shape"].tolist()[-2:]

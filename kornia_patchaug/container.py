@@ -17,7 +17,7 @@ from kornia.constants import DataKey
 from kornia.geometry.boxes import Boxes
 from torch import Tensor, nn
 
-from kornia_patchaug.hooks import FollowsAll, ObjectAugmentation
+from kornia_patchaug.hooks import FollowsAll
 from kornia_patchaug.instances import boxes_of_masks
 from kornia_patchaug.kornia_names import (
     AugmentationSequentialOps,
@@ -45,8 +45,8 @@ class PatchAugmentationSequential(SequentialWithObjects):
         instance_masks: masks are ``(B, M, H, W)``, a channel a row of boxes: each moves with its own object alone, and
             loses what is painted over it. Without, masks are of classes, painted as the image is.
         boxes_from_masks: after each step that changes a box, take it tight around its mask. With ``instance_masks``.
-        mask_fill: what masks of classes have where nothing is known, as in the hole that an object left, or beyond an
-            image that was padded: 255 in many data sets. 0 if left out.
+        mask_fill: what masks of classes have where nothing is known, as in the hole that an object left, in the black
+            corners of what was turned, and beyond an image that was padded: 255 in many data sets. 0 if left out.
         **kwargs: ``data_keys`` and the rest, as ``AugmentationSequential`` takes them. Boxes are in pixels in Kornia's
             formats: ``bbox_xyxy`` ``(B, M, 4)``, or a list of ``(n_b, 4)``, holds the last pixel.
 
@@ -74,6 +74,8 @@ class PatchAugmentationSequential(SequentialWithObjects):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # Kornia runs any module, but does not say so
         if boxes_from_masks and not instance_masks:
             raise ValueError("boxes_from_masks: expected instance_masks=True, whose boxes are meant.")
+        if mask_fill is not None and instance_masks:
+            raise ValueError("mask_fill: expected masks of classes, got instance_masks=True, whose rest is 0.")
         of_masks: dict[str, Any] = {"instances": True} if instance_masks else {}
         if mask_fill is not None:
             of_masks["mask_fill"] = float(mask_fill)
@@ -101,13 +103,23 @@ class ObjectOps(AugmentationSequentialOps):
         flat = extra_args.get(DataKey.MASK, {}).get("instances") and _check_instance_masks(arg, keys)
         if flat:  # the masks of one image, unbatched
             arg = tuple(value[None] if key == DataKey.MASK else value for key, value in zip(keys, arg, strict=True))
+        fill = extra_args.get(DataKey.MASK, {}).get("mask_fill")
+        if fill is not None:  # counted from it while a step runs: what steps make up is 0
+            arg = tuple(
+                _shifted(value, -fill) if key == DataKey.MASK else value for key, value in zip(keys, arg, strict=True)
+            )
         outputs = self._step(*arg, module=module, param=param, extra_args=extra_args, data_keys=keys)
+        if fill is not None:
+            outputs = [outputs] if len(keys) == 1 else outputs
+            pairs = zip(keys, outputs, strict=True)
+            outputs = [_shifted(value, fill) if key == DataKey.MASK else value for key, value in pairs]
+            outputs = outputs[0] if len(keys) == 1 else outputs
         self._settle(arg, outputs, keys, module, param)
         if self.boxes_from_masks and DataKey.MASK in keys:
             at = keys.index(DataKey.MASK)
             was, now = boxes_of_masks(arg[at]), boxes_of_masks(outputs[at])
-            pairs = zip(arg, outputs, strict=True)
-            outputs = [tightened(out, old, was, now) if isinstance(out, Boxes) else out for old, out in pairs]
+            both = zip(arg, outputs, strict=True)
+            outputs = [tightened(out, old, was, now) if isinstance(out, Boxes) else out for old, out in both]
         if flat:
             pairs = zip(keys, outputs, strict=True)
             outputs = [out[0] if key == DataKey.MASK and out.ndim == 4 else out for key, out in pairs]
@@ -144,9 +156,6 @@ class ObjectOps(AugmentationSequentialOps):
                     arg[image], module=module, param=param, extra_args=extra_args, data_keys=[DataKey.INPUT]
                 )
             return module.follow_labels(outputs, keys, cast("Any", param.data), extra_args)
-        of_masks = extra_args.get(DataKey.MASK, {})
-        if "mask_fill" in of_masks and not isinstance(module, ObjectAugmentation):  # Kornia's word for it
-            extra_args = {**extra_args, DataKey.MASK: {**of_masks, "fill": of_masks["mask_fill"]}}
         return super().transform(*arg, module=module, param=param, extra_args=extra_args, data_keys=keys)
 
     def _goes_into(self, container: nn.Module) -> bool:
@@ -167,6 +176,11 @@ class ObjectOps(AugmentationSequentialOps):
                 record_matrix(module, child)
         keep_params(module, steps)
         return inputs[0] if len(keys) == 1 else list(inputs)
+
+
+def _shifted(masks: Any, by: float) -> Any:
+    """Masks of classes, or a list of them, with another number for each class."""
+    return [mask + by for mask in masks] if isinstance(masks, list) else masks + by
 
 
 def tightened(boxes: Boxes, before: Boxes, was: tuple[Tensor, Tensor], now: tuple[Tensor, Tensor]) -> Boxes:

@@ -7,10 +7,12 @@ from typing import Any, cast
 
 import torch
 from kornia.augmentation import (
-    AugmentationBase2D,
     ImageSequential,
+    IntensityAugmentationBase2D,
     MixAugmentationBaseV2,
+    Normalize,
     PatchSequential,
+    RigidAffineAugmentationBase2D,
     VideoSequential,
 )
 from kornia.augmentation.auto import AutoAugment, RandAugment, TrivialAugment
@@ -42,7 +44,15 @@ from kornia_patchaug.targets import (
     take,
 )
 
-POLICIES = AutoAugment, RandAugment, TrivialAugment
+# Of Kornia's others, as elastic transforms and splines, boxes and keypoints stay where they were.
+FOLLOWED = (
+    IntensityAugmentationBase2D,
+    RigidAffineAugmentationBase2D,
+    PatchSequential,
+    AutoAugment,
+    RandAugment,
+    TrivialAugment,
+)
 
 
 class DetectionSequential(nn.Module):
@@ -115,9 +125,27 @@ class DetectionSequential(nn.Module):
         if isinstance(targets, Mapping) or not isinstance(targets, Sequence) or len(targets) != len(pictures):
             got = f"{len(targets)}" if isinstance(targets, (list, tuple)) else type(targets).__name__
             raise ValueError(f"targets: expected a list of {len(pictures)} dicts, one an image, got {got}.")
+        if (
+            pictures
+            and pictures[0].dtype == torch.uint8
+            and any(isinstance(step, Normalize) for step in self.modules())
+        ):
+            raise TypeError("images: expected a floating dtype, as they are normalized, got uint8. Use images / 255.")
         pairs = enumerate(zip(targets, pictures, strict=True))
         checked = [check_target(target, picture, f"targets[{i}]") for i, (target, picture) in pairs]
         call = _Call(self, pictures, checked, images if isinstance(images, Tensor) else None)
+        device = pictures[0].device.type if pictures else "cpu"
+        with torch.autocast(device, enabled=False):  # which would round labels
+            groups = self._run(call, params)
+        pixels, out_targets = call.finished(groups, list(targets))
+        if isinstance(images, Tensor):  # of one size, as all are resized alike
+            return classed(pixels[0] if pixels else images, images), out_targets
+        order = [i for group in groups for i in group.index]
+        found = dict(zip(order, (image for some in pixels for image in some), strict=True))
+        return [classed(found[i], like) for i, like in enumerate(images)], out_targets
+
+    def _run(self, call: _Call, params: list[list[ParamItem]] | None) -> list[Group]:
+        """Take the images of a call, and their labels, through the steps."""
         groups, drawn = call.groups(), list[list[ParamItem]]()
         for i, step in enumerate(self.steps):
             groups = merged(groups)
@@ -129,13 +157,7 @@ class DetectionSequential(nn.Module):
                 group.run(step, given, call.ops, call.extra_of(group, donors))
                 drawn[i].append(given)
         self._params = drawn
-        pixels, out_targets = call.finished(groups, list(targets))
-        if isinstance(images, Tensor):  # of one size, as all are resized alike
-            return classed(pixels[0] if pixels else images, images), out_targets
-        out_images = dict(
-            zip((i for group in groups for i in group.index), (x for p in pixels for x in p), strict=True)
-        )
-        return [classed(out_images[i], like) for i, like in enumerate(images)], out_targets
+        return groups
 
 
 class _Call:
@@ -349,10 +371,11 @@ def _check_step(step: object) -> None:
             f"children: expected augmentations of images one by one, got {name}. "
             "RandomPatchPaste copies objects between images."
         )
-    if not isinstance(step, (AugmentationBase2D, PatchSequential, *POLICIES)):
+    if not isinstance(step, FOLLOWED):
         raise TypeError(
-            f"children: expected augmentations of Kornia or of this package, whose labels are known, got {name}. One "
-            "of yours that changes colours alone can derive from kornia.augmentation.IntensityAugmentationBase2D."
+            "children: expected augmentations of Kornia or of this package that move labels as they move pixels, got "
+            f"{name}. One of yours that changes colours alone can derive from "
+            "kornia.augmentation.IntensityAugmentationBase2D."
         )
 
 

@@ -244,9 +244,13 @@ def mattes_of(count: int, like: Tensor, flags: Params, hard: bool = False) -> Te
     """The mattes that options ask for of objects, ``(N, 1, s, s)``; hard ones leave labels what they are."""
     if flags["matte"] is None:
         return None
-    size, feather = (HARD, 0.0) if hard else (SOFT, flags["feather"])
     # One for all: a graph would be one of as many objects.
-    return soft_mattes(1, size, shape=flags["matte"], feather=feather, device=like.device).expand(count, -1, -1, -1)
+    if hard:  # 0 along the edge as soft ones are, as they go on beyond it
+        inner = soft_mattes(1, HARD - 2, shape=flags["matte"], feather=0.0, device=like.device)
+        matte = torch.nn.functional.pad(inner, (1, 1, 1, 1))
+    else:
+        matte = soft_mattes(1, SOFT, shape=flags["matte"], feather=flags["feather"], device=like.device)
+    return matte.expand(count, -1, -1, -1)
 
 
 def modes_of(flags: Params) -> tuple[Mode, Padding]:

@@ -326,7 +326,7 @@ class RandomPatchPaste(FollowsAll):
         source = input if source is None else source.to(input.dtype)
         return self._lay_over(input, source, self.copies(params, input.device), flags)
 
-    def _paint_masks(self, masks: Tensor, params: Params, copies: Copies, extra: Params) -> Tensor:
+    def _paint_masks(self, masks: Tensor, params: Params, copies: Copies) -> Tensor:
         """Masks of classes: copies of the batch bring their own pixels; others are of no class that is known."""
         if not isinstance(masks, Tensor):
             raise ValueError(
@@ -335,8 +335,7 @@ class RandomPatchPaste(FollowsAll):
         if self.bank is None and "source" not in params:
             return self._lay_over(masks, masks, copies, self.flags, hard=True)
         source = self.bank.sheet if self.bank is not None else params["source"]
-        unlabelled = masks.new_full((1, 1, 1, 1), extra.get("mask_fill", 0.0))
-        unlabelled = unlabelled.expand(len(source), masks.shape[1], *source.shape[2:])
+        unlabelled = masks.new_zeros(1, 1, 1, 1).expand(len(source), masks.shape[1], *source.shape[2:])
         return self._lay_over(masks, unlabelled, copies, self.flags, hard=True)
 
     @torch.no_grad()
@@ -389,7 +388,7 @@ class RandomPatchPaste(FollowsAll):
             elif key == DataKey.MASK and extra.get("instances"):
                 outputs[i] = self._append_masks(append, value, copies, donors)
             elif key == DataKey.MASK:
-                outputs[i] = self._paint_masks(value, params, copies, extra)
+                outputs[i] = self._paint_masks(value, params, copies)
             elif key == DataKey.KEYPOINTS and extra.get("instances"):
                 by_object = value.data.unflatten(1, (-1, extra["instances"]))  # (B, M, K, 2)
                 points = by_object[donor] + 0.5 if donor is not None else cast("Donors", donors).keypoints

@@ -46,6 +46,7 @@ class PatchwiseApply(FollowsAll):
 
     Args:
         *augmentations: Kornia's 2D augmentations, or other modules of images, that keep a patch's size.
+        min_size: patches that are less wide or high than so many pixels stay as they are: filters need some room.
         p: the probability that an image is changed, in [0, 1].
         p_batch: the probability that the batch is.
         p_patch: the probability that an object is.
@@ -72,6 +73,7 @@ class PatchwiseApply(FollowsAll):
     def __init__(
         self,
         *augmentations: nn.Module,
+        min_size: int = 8,
         p: float = 1.0,
         p_batch: float = 1.0,
         p_patch: float = 1.0,
@@ -100,6 +102,9 @@ class PatchwiseApply(FollowsAll):
             ):
                 name = type(augmentation).__name__
                 raise TypeError(f"augmentations: expected augmentations of images one by one, got {name}.")
+        if not isinstance(min_size, int) or min_size < 1:
+            raise ValueError(f"min_size: expected pixels, an integer of 1 or more, got {min_size!r}.")
+        self.min_size = min_size
         self.augment = AugmentationSequential(
             *augmentations,  # type: ignore[arg-type]  # Kornia runs any module, but does not say so
             data_keys=["input"],
@@ -168,7 +173,7 @@ class PatchwiseApply(FollowsAll):
         objects = draw.objects(gate_of(self, draw))
         patches = painted_pixels(objects.boxes.detach(), height, width)
         sides = (patches[:, 2:] - patches[:, :2]).long().cpu()
-        rows = (objects.active.cpu() & (sides > 0).all(1)).nonzero()[:, 0]
+        rows = (objects.active.cpu() & (sides >= self.min_size).all(1)).nonzero()[:, 0]
         sizes, of_size = sides[rows].unique(dim=0, return_inverse=True)
         groups = []
         with torch.random.fork_rng(devices=[]):  # Kornia draws from the global generator
@@ -184,7 +189,11 @@ class PatchwiseApply(FollowsAll):
         height, width = params["forward_input_shape"].tolist()[-2:]
         objects = Draw(params).objects(gate_of(self, params))
         boxes = params["boxes"][0].detach().to(device)
-        return painted_pixels(boxes, height, width), objects.obj_to_img.to(device), objects.active.to(device)
+        active = objects.active.to(device)
+        live = torch.zeros_like(active)
+        for rows, _, _ in params["groups"]:  # without those that are too small
+            live[rows] = active[rows]
+        return painted_pixels(boxes, height, width), objects.obj_to_img.to(device), live
 
     # --- pixels -------------------------------------------------------------------------------------------------------
 
@@ -343,10 +352,10 @@ class PatchwiseApply(FollowsAll):
         if self.augment.is_intensity_only():
             return torch.ones(len(boxes)).to(boxes)
         patches, image, live = self._live(params, boxes.device)
-        corners = corners_of(boxes.to(torch.float32)) - 0.5
-        share = boxes.new_ones(len(boxes), dtype=torch.float32)
+        corners = corners_of(boxes.to(working_dtype(boxes))) - 0.5
+        share = corners.new_ones(len(boxes))
         for rows, _, drawn in params["groups"]:
-            first = patches[rows, None, :2].float()
+            first = patches[rows, None, :2].to(corners)
             out = self.augment(Boxes((corners[rows] - first)[:, None]), params=drawn, data_keys=["bbox"])
             moved = out.data[:, 0] + first + 0.5
             low, high = moved.amin(1), moved.amax(1)

@@ -3,6 +3,7 @@
 import collections
 import copy
 import enum
+import math
 import pickle
 from functools import cache, partial
 
@@ -999,3 +1000,57 @@ def test_nothing_of_the_caller_is_changed_by_calls_and_what_comes_is_not_its_mem
                 target[key].zero_()
             target["names"].clear()
         same([images, targets], list(before))
+
+
+# --- what a user found ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("padding_mode", ["zeros", "border", "image", "transparent"])
+def test_masks_of_round_objects_end_where_their_matte_does(padding_mode):
+    """A disc of 40 pixels, smaller by 0.7: the matte leaves nothing of what lies beyond the patch."""
+    y, x = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(64) + 0.5, indexing="ij")
+    disc = ((x - 32).square() + (y - 32).square() < 400)[None]
+    turn = kp.RandomPatchAffine((45.0, 45.0), scale=(0.7, 0.7), p=1.0, padding_mode=padding_mode, matte="ellipse")
+    target = {"boxes": torch.tensor([[12.0, 12, 52, 52]]), "masks": disc}
+    _, found = kp.DetectionSequential(turn)(disc.float().expand(3, -1, -1), target)
+    assert abs(int(found["masks"].sum()) / (math.pi * 14**2) - 1) < 0.06
+    assert (found["boxes"] - torch.tensor([[18.0, 18, 46, 46]])).abs().max() <= 1
+
+
+def test_objects_that_stay_do_not_hide_one_another():
+    """Boxes overlap as they were labelled, and nothing changed."""
+    boxes = torch.tensor([[4.0, 4, 30, 30], [6, 6, 28, 28], [5, 5, 29, 29]])
+    target = {"boxes": boxes, "labels": torch.arange(3)}
+    augment = kp.DetectionSequential(kp.RandomPatchAffine(0.0, p=1.0), min_visible=0.9)
+    _, found = augment(torch.rand(3, 40, 40), target)
+    assert torch.equal(found["boxes"], boxes)
+    far = torch.eye(2, 3).repeat(3, 1, 1)
+    far[1, 0, 2] = -0.01  # one of them moves a little, over the first and beside the last
+    step = kp.PatchAffine(order="rows").bind(theta=far)
+    _, found = kp.DetectionSequential(step, min_visible=0.9)(torch.rand(3, 40, 40), target)
+    assert found["labels"].tolist() == [2]
+
+
+def test_autocast_rounds_no_labels():
+    image, target = torch.rand(3, 300, 1000), {"boxes": torch.tensor([[301.25, 3, 901.5, 130.125]])}
+    steps = lambda: kp.DetectionSequential(K.RandomHorizontalFlip(p=1.0), K.RandomAffine(9.0, p=1.0))  # noqa: E731
+    torch.manual_seed(0)
+    expected = steps()(image, target)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = steps()(image, target)
+    assert torch.equal(found[0], expected[0]) and torch.equal(found[1]["boxes"], expected[1]["boxes"])
+
+
+def test_bytes_are_not_normalized():
+    with pytest.raises(TypeError, match="images: expected a floating dtype, as they are normalized, got uint8"):
+        kp.DetectionSequential(K.Normalize(0.5, 0.2))(
+            torch.zeros(3, 8, 8, dtype=torch.uint8), {"boxes": torch.zeros(0, 4)}
+        )
+
+
+@pytest.mark.parametrize("step", [K.RandomThinPlateSpline, K.RandomFisheye, K.RandomElasticTransform])
+def test_warps_by_which_no_labels_move_are_refused(step):
+    made = step(*[torch.tensor([-0.1, 0.1])] * 3) if step is K.RandomFisheye else step()
+    with pytest.raises(TypeError, match=f"children: .* that move labels as they move pixels, got {step.__name__}"):
+        kp.DetectionSequential(made)

@@ -5,7 +5,7 @@ import kornia.augmentation as K
 import pytest
 import torch
 from kornia.constants import DataKey
-from support.kornia_scenes import BOX_KEYS, HEIGHT, WIDTH, near, picture, same
+from support.kornia_scenes import BOX_KEYS, HEIGHT, WIDTH, hard_mattes, near, picture, same
 
 import kornia_patchaug as kp
 
@@ -77,7 +77,7 @@ def by_loop(masks, theta=THETA, *, active=None, **options):
             one = theta[n : n + 1] if active[n] else IDENTITY[None]
             still = torch.equal(one[0], IDENTITY)
             matte = options.get("matte")
-            alpha = None if matte is None else kp.soft_mattes(1, 128, shape=matte, feather=0.0)
+            alpha = None if matte is None else hard_mattes(matte)
             box = BOXES[n : n + 1]
             read = {"source_boxes": box, "theta": one, "alpha": alpha, "mode": "nearest", **words}
             blank = torch.zeros(1, 1, HEIGHT, WIDTH)
@@ -93,7 +93,7 @@ def by_loop(masks, theta=THETA, *, active=None, **options):
                 mask[lost([(hole, still) for _, _, hole, still in drawn[first + 1 :]], keeps)] = 0
             if not keeps:  # the mask is lifted off its place
                 matte = options.get("matte")
-                alpha = None if matte is None else kp.soft_mattes(1, 128, shape=matte, feather=0.0)
+                alpha = None if matte is None else hard_mattes(matte)
                 box = BOXES[m : m + 1]
                 read = {"source_boxes": box, "theta": theta[m : m + 1], "alpha": alpha, "mode": "nearest", **words}
                 blank = torch.zeros(1, 1, HEIGHT, WIDTH)
@@ -518,10 +518,33 @@ def test_a_hole_by_hand():
         assert (images[..., 6:10, 4:12] == 0.2).all()
 
 
-@pytest.mark.parametrize("options", [{}, {"clip": False}, {"matte": "ellipse"}, {"sequential": True}])
+@pytest.mark.parametrize("options", [{"clip": False}, {"matte": "ellipse"}, {"padding_mode": "border"}])
 def test_without_a_fill_an_object_leaves_no_hole_in_masks_either(options):
     """The image shows it twice, and so does the mask."""
     same(of_classes(given(**options), mask_fill=255), of_classes(given(**options)))
+
+
+BLACK = {
+    "beyond a patch that was turned": lambda: given(),
+    "the same, in turn": lambda: given(sequential=True),
+    "an image that was turned": lambda: K.RandomRotation((30.0, 30.0), resample="nearest", p=1.0),
+    "an image that was moved": lambda: K.RandomAffine(20.0, (0.2, 0.2), resample="nearest", p=1.0),
+    "an image that was padded": lambda: K.PadTo((40, 50)),
+    "each patch turned": lambda: kp.PatchwiseApply(K.RandomRotation((30.0, 30.0), resample="nearest", p=1.0)),
+}
+
+
+@pytest.mark.parametrize("name", BLACK)
+def test_where_an_image_becomes_black_nobody_knows_the_class(name):
+    """Masks of whose classes none is 0 are black where the image is, which is bright elsewhere."""
+    torch.manual_seed(1)
+    step = BLACK[name]()
+    sequence = kp.PatchAugmentationSequential(step, data_keys=KEYS, mask_fill=255)
+    images, found, _ = sequence(1 + picture(), CLASSES + 1, PADDED)
+    black = (images < 0.5).all(1, keepdim=True)
+    assert 20 < black.sum() < black.numel() / 1.5
+    near((found == 255).float().mean(), black.float().mean(), 0.01)
+    assert ((found == 255) != black).float().mean() < 0.02  # along edges interpolation decides
 
 
 def test_beyond_an_image_that_was_padded_there_is_mask_fill():
@@ -549,5 +572,5 @@ def test_mask_fill_adds_to_what_else_is_said_of_masks():
 
 def test_instance_masks_have_no_mask_fill():
     """Where an object was, it is not: that is known."""
-    found = container(given(clip=False, fill=0.5), mask_fill=255)(picture(), blobs(), PADDED)[1]
-    same(found, by_loop(blobs(), clip=False, fill=0.5))
+    with pytest.raises(ValueError, match="mask_fill: expected masks of classes, got instance_masks=True"):
+        container(given(), mask_fill=255)

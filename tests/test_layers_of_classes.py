@@ -10,7 +10,7 @@ import kornia.augmentation as K
 import pytest
 import torch
 from kornia.constants import DataKey, Resample, SamplePadding
-from support.kornia_scenes import HEIGHT, WIDTH, near, picture, same
+from support.kornia_scenes import HEIGHT, WIDTH, hard_mattes, near, picture, same
 from support.training import step
 from support.versions import of_classes
 from torch import nn
@@ -98,8 +98,9 @@ def matte_of(count, options, labels=False):
     """The alpha of an augmentation: soft for pixels, hard for labels."""
     if options.get("matte") is None:
         return None
-    size, feather = (128, 0.0) if labels else (32, options.get("feather", 0.2))
-    return kp.soft_mattes(count, size, shape=options["matte"], feather=feather)
+    if labels:
+        return hard_mattes(options["matte"], count)
+    return kp.soft_mattes(count, 32, shape=options["matte"], feather=options.get("feather", 0.2))
 
 
 def by_function(images, options, theta=THETA, rows=(0, 1, 2, 3), labels=False):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from kornia.geometry.boxes import Boxes
 from scipy import stats
-from support.kornia_scenes import BOX_KEYS, near, same
+from support.kornia_scenes import BOX_KEYS, hard_mattes, near, same
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -456,7 +456,7 @@ def test_instance_masks_get_channels_and_lose_what_copies_cover(dtype, matte, li
             "theta": copies.theta[k : k + 1],
             "mode": "nearest",
         }
-        shape = kp.soft_mattes(1, 128, shape="ellipse", feather=0.0) if matte == "ellipse" else None
+        shape = hard_mattes("ellipse") if matte == "ellipse" else None
         alpha = read[None] if matte == "mask" else shape
         blank, box = torch.zeros(1, 1, HEIGHT, WIDTH), copies.copies[k : k + 1]
         moved = kp.transplant_patches(blank, box, source=read[None, None], alpha=alpha, **one)[0, 0]

@@ -79,7 +79,7 @@ def by_crop(augmentation, steps, pictures, source=None, keys=("input",)):
 @each
 def test_each_patch_is_what_its_crop_alone_becomes_with_the_same_draw(name):
     steps = AUGMENTATIONS[name]()
-    augmentation = kp.PatchwiseApply(*steps)
+    augmentation = kp.PatchwiseApply(*steps, min_size=1)
     after = augmentation(images(), BOXES, OBJ_TO_IMG)
     expected = images()
     crops = by_crop(augmentation, steps, images())
@@ -102,6 +102,18 @@ def test_objects_have_draws_of_their_own():
     assert shared[0, 0, 5, 5] == shared[0, 0, 7, 25] != 0.4
 
 
+def test_small_patches_stay_as_they_are():
+    """Filters need some room, and one small box should stop no training; its label stays as well."""
+    boxes = torch.tensor([[2.0, 2, 10, 12], [20, 4, 23, 20], [12, 14, 30, 21]])
+    blur = kp.PatchwiseApply(K.RandomGaussianBlur((7, 7), (1.0, 2.0), p=1.0), K.RandomHorizontalFlip(p=1.0))
+    after, labels = kp.DetectionSequential(blur)(images()[0], {"boxes": boxes})
+    same(labels["boxes"], boxes)
+    changed = (after != images()[0]).any(0)
+    assert changed[2:12, 2:10].all() and not changed[4:20, 20:23].any() and not changed[14:21, 12:30].any()
+    with pytest.raises(ValueError, match="cannot filter an image this small"):
+        kp.PatchwiseApply(blur.augment[0], min_size=1)(images(), boxes, torch.zeros(3, dtype=torch.int64))
+
+
 def test_a_matte_fades_towards_the_edge_of_the_patch():
     black = kp.PatchwiseApply(K.RandomBrightness((0.0, 0.0), p=1.0), matte="ellipse", feather=0.5)
     after = black(torch.ones(1, 1, HEIGHT, WIDTH), BOXES[:1])
@@ -116,7 +128,7 @@ def test_small_patches_lie_over_large_ones_if_asked():
     white, values = torch.ones(1, 1, HEIGHT, WIDTH), {}
     for order in ("rows", "area"):
         torch.manual_seed(3)
-        values[order] = kp.PatchwiseApply(step, order=order)(white, boxes)[0, 0]
+        values[order] = kp.PatchwiseApply(step, order=order, min_size=1)(white, boxes)[0, 0]
     same(values["rows"][2:20, 2:20], values["rows"][15, 15].expand(18, 18))  # the large one covers the small one
     same(values["area"][4:10, 4:10], values["area"][5, 5].expand(6, 6))
     assert values["area"][5, 5] != values["area"][15, 15] == values["rows"][15, 15]
@@ -156,7 +168,7 @@ def labels_alone(augmentation, steps, key, of_row):
 @pytest.mark.parametrize("name", GEOMETRIC)
 def test_labels_move_in_the_patch_of_their_object(name):
     steps = AUGMENTATIONS[name]()
-    augmentation = kp.PatchwiseApply(*steps)
+    augmentation = kp.PatchwiseApply(*steps, min_size=1)
     seq = kp.PatchAugmentationSequential(augmentation, data_keys=KEYS, instance_masks=True)
     points = PADDED[..., :2] + torch.tensor([4.0, 3.0])
     _, boxes, moved, found, classes = seq(images(), PADDED, masks(), points, torch.ones(2, 2))
@@ -294,7 +306,7 @@ def test_gated_images_and_objects_keep_their_bits():
 
 def test_gradients_are_those_of_each_crop_alone():
     steps = [K.RandomAffine(40.0, p=1.0), K.RandomBrightness((0.5, 1.5), p=1.0, clip_output=False)]
-    augmentation = kp.PatchwiseApply(*steps)
+    augmentation = kp.PatchwiseApply(*steps, min_size=1)
     source = images().double().requires_grad_()
     weight = torch.rand(2, 3, HEIGHT, WIDTH, dtype=torch.float64)
     (found,) = torch.autograd.grad((augmentation(source, BOXES[:2], OBJ_TO_IMG[:2]) * weight).sum(), source)

@@ -56,6 +56,13 @@ def turned(data: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**data, **moved, "keypoints": turned_points(data["keypoints"], boxes, TWO_EACH)}
 
 
+def hard_mattes(shape: str, count: int = 1) -> Tensor:
+    """What labels are cut by: hard within 126 of 128 pixels, and nothing along the edge, which goes on beyond it."""
+    found = torch.zeros(count, 1, 128, 128)
+    found[:, :, 1:-1, 1:-1] = kp.soft_mattes(count, 126, shape=shape, feather=0.0)
+    return found
+
+
 def by_kornia(children: list, data: dict[str, Tensor], params=None) -> dict[str, Tensor]:
     """What Kornia's own container makes of it."""
     return K.AugmentationSequential(*children, data_keys=None)(data, params=params) if children else data
