@@ -9,6 +9,7 @@ import torch
 from kornia.geometry.boxes import Boxes
 from torch import Tensor
 
+from kornia_patchaug.draw import Drawn
 from kornia_patchaug.frames import carry, centred_matrices, centres, corners_of, enclosing, half_sizes
 from kornia_patchaug.kornia_names import (
     boxes_are_listed,
@@ -33,6 +34,10 @@ class Copies(NamedTuple):
     read: Tensor  # (K, 4) the donor's box in its picture
     picture: Tensor  # (K,)
     alpha: Tensor | None  # (K, h, w) masks over the donors' pictures
+
+    def drawn(self) -> Drawn:
+        """As objects of their images."""
+        return Drawn(self.boxes, self.theta, self.target, torch.ones_like(self.slot, dtype=torch.bool))
 
     def carried(self, points: Tensor, align_corners: bool) -> Tensor:
         """Where points ``(K, P, 2)`` of the donors' pictures go."""
@@ -72,7 +77,11 @@ class Appending:
     def to(self, values: Tensor, new: Tensor) -> Tensor:
         """``(B, M', ...)`` of values ``(B, M, ...)`` and those of copies ``(K, ...)``."""
         behind = values.new_zeros(len(values), self.most, *values.shape[2:])
-        both = torch.cat([values, behind.index_put((self.target, self.slot), new.to(values.dtype))], dim=1)
+        return self.joined(values, behind.index_put((self.target, self.slot), new.to(values.dtype)))
+
+    def joined(self, values: Tensor, behind: Tensor) -> Tensor:
+        """``(B, M', ...)`` of values ``(B, M, ...)`` and those of the copies of each image ``(B, most, ...)``."""
+        both = torch.cat([values, behind], dim=1)
         if self.order is None:
             return both
         return both[torch.arange(len(both), device=both.device)[:, None], self.order]

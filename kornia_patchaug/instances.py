@@ -15,6 +15,7 @@ from kornia_patchaug.labels import stays
 from kornia_patchaug.objects import Source, check_objects
 from kornia_patchaug.painting import planned, read_by
 from kornia_patchaug.plan import PADDINGS as RULES
+from kornia_patchaug.plan import Windows
 
 
 class Geometry(NamedTuple):
@@ -33,8 +34,11 @@ class Reading(NamedTuple):
     which: Tensor  # (N,)
 
 
-def lay_over(canvas: Tensor, objects: Drawn, alpha: Tensor | None, geometry: Geometry, read: Reading) -> Tensor:
-    """Labels that objects read, painted over a canvas in row order: what is half opaque or more, and that whole."""
+def hard_pixels(
+    canvas: Tensor, objects: Drawn, alpha: Tensor | None, geometry: Geometry, read: Reading
+) -> tuple[Tensor, Tensor, Windows]:
+    """Labels that objects read ``(C, P)``, where these are half opaque or more ``(P,)``, and the windows of the pixels
+    of a canvas."""
     boxes, theta, obj_to_img, _ = objects
     padding = geometry.padding_mode
     sampling = sampling_of("nearest", padding, geometry.align_corners, PADDINGS if geometry.clip else CLEAR_PADDINGS)
@@ -43,9 +47,7 @@ def lay_over(canvas: Tensor, objects: Drawn, alpha: Tensor | None, geometry: Geo
     found, plan = planned(canvas, read.pictures, found, sampling, RULES[padding].surroundings, geometry.clip)
     values, opacity = kernels.sample_opaque(read.pictures, *read_by(found, plan))
     whole = opacity > 0.5
-    values = torch.where(whole, values / opacity.where(whole, 1), 0)
-    painted: Tensor = kernels.composite(canvas, values, whole.to(values.dtype), plan.windows)
-    return painted
+    return torch.where(whole, values / opacity.where(whole, 1), 0), whole, plan.windows
 
 
 def topmost(
@@ -73,16 +75,9 @@ def topmost(
         geometry = geometry._replace(padding_mode="border")
     reading = Reading(numbers, source_boxes, rows)
     alpha = None if alpha is None else alpha[order]
-    painted = lay_over(boxes.new_zeros(count, 1, *size), drawn, alpha, geometry, reading)
-    return painted[:, 0].round().long()
-
-
-def move_masks(masks: Tensor, objects: Drawn, alpha: Tensor | None, geometry: Geometry) -> Tensor:
-    """Masks ``(N, H, W)``, floating, each moved with its own object as the pixels are; nothing stays where it was."""
-    own = torch.arange(len(masks), device=masks.device)
-    reading, each = Reading(masks[:, None], objects.boxes, own), objects._replace(obj_to_img=own)
-    moved = lay_over(torch.zeros_like(masks[:, None]), each, alpha, geometry, reading)
-    return moved[:, 0].where(~stays(objects.theta)[:, None, None], masks)
+    canvas = boxes.new_zeros(count, 1, *size)
+    values, whole, windows = hard_pixels(canvas, drawn, alpha, geometry, reading)
+    return kernels.composite(canvas, values, whole.to(values.dtype), windows)[:, 0].round().long()
 
 
 def follow_masks(
@@ -99,12 +94,42 @@ def follow_masks(
     ``order (N,)``: the rows in the order in which they are painted; ``column (N,)``: the channel of each; ``taken
     (B, H, W)``: what was taken off before, as `taken_off` tells it.
     """
-    own = objects.obj_to_img, column
-    theta, rank, still = objects.theta[order], ranks(objects, order)[:, None, None], stays(objects.theta)[:, None, None]
-    left = masks[own] if taken is None else masks[own] * ~hides(taken[own[0]], theta, rank, still)
-    moved = move_masks(left, objects, alpha, geometry)
+    theta, rank, still = objects.theta[order], ranks(objects, order), stays(objects.theta)
     above = topmost(objects, order, len(masks), (masks.shape[2], masks.shape[3]), alpha, geometry)
-    return masks.index_put(own, moved * ~hides(above[own[0]], theta, rank, still))
+    found, channel = masks.clone(), objects.obj_to_img * masks.shape[1] + column
+    for rows, stay in ((still, True), (~still, False)):
+        if not rows.any() or (taken is None and not stay):
+            continue
+        image, covers = objects.obj_to_img[rows], rank[rows, None, None]
+        lost = torch.zeros((), dtype=torch.bool, device=masks.device)
+        for number in (taken, above if stay else None):
+            lost = lost if number is None else lost | hides(number[image], theta, covers, still[rows, None, None])
+        found[image, column[rows]] = masks[image, column[rows]] * ~lost
+    moving = (~still).nonzero()[:, 0]
+    if not len(moving):
+        return found
+    source, found = (masks, found) if taken is None else (found, found.clone())
+    own = Drawn(*(part[moving] for part in objects))
+    read, some = (
+        Reading(source.flatten(0, 1)[:, None], own.boxes, channel[moving]),
+        None if alpha is None else alpha[moving],
+    )
+    pixels = pixels_of_masks(own, read, (masks.shape[2], masks.shape[3]), some, geometry)
+    (values, whole, obj, y, x), image = pixels, own.obj_to_img
+    seen = ~hides(above[image[obj], y, x], theta, rank[moving][obj], still.new_zeros(()))
+    found.flatten(0, 1)[channel[moving]] = 0
+    return found.index_put((image[obj], column[moving][obj], y, x), values * (whole & seen))
+
+
+def pixels_of_masks(
+    objects: Drawn, read: Reading, size: tuple[int, int], alpha: Tensor | None, geometry: Geometry
+) -> tuple[Tensor, ...]:
+    """What becomes of objects' masks, in the pixels of images that may be painted of them: values, whether they are
+    painted, whose they are, row and column, ``(P,)`` each."""
+    each = torch.arange(len(objects.boxes), device=objects.boxes.device)
+    canvas = read.pictures.new_zeros(1, 1, 1, 1).expand(len(each), 1, *size)  # one for each, of no memory
+    values, whole, windows = hard_pixels(canvas, objects._replace(obj_to_img=each), alpha, geometry, read)
+    return values[0], whole, *windows.places(each.device)
 
 
 def taken_off(
@@ -148,13 +173,11 @@ def pixels_of(points: Tensor, above: Tensor) -> Tensor:
 
 
 def boxes_of_masks(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """The half-open boxes ``(..., 4)`` of what is not 0 in masks ``(..., H, W)``, and which of these hold anything."""
-    there = masks != 0
+    """The half-open boxes ``(..., 4)`` of what is above 0 in masks ``(..., H, W)``, and which of these have any."""
     sides = []
     for dim in (-2, -1):  # columns, then rows
-        line = there.any(dim)
-        last = line.shape[-1] - line.flip(-1).to(torch.uint8).argmax(-1)
-        sides.append((line.to(torch.uint8).argmax(-1), last))
+        line = (masks.amax(dim) > 0).to(torch.uint8)
+        sides.append((line.argmax(-1), line.shape[-1] - line.flip(-1).argmax(-1)))
     (x1, x2), (y1, y2) = sides
-    any_of_it = there.flatten(-2).any(-1)
+    any_of_it = line.bool().any(-1)
     return torch.stack([x1, y1, x2, y2], dim=-1) * any_of_it[..., None], any_of_it

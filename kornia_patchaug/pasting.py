@@ -17,7 +17,7 @@ from kornia_patchaug.checks import check_index, check_option, check_unit, descri
 from kornia_patchaug.copies import Appending, Copies, outlined
 from kornia_patchaug.copying import FROM, From, Wishes
 from kornia_patchaug.donors import Bank, Donors
-from kornia_patchaug.draw import Draw, Drawn, Params, checked_values
+from kornia_patchaug.draw import Draw, Params, checked_values
 from kornia_patchaug.frames import identity_theta
 from kornia_patchaug.functional import MODES, crop_patches, transplant_patches
 from kornia_patchaug.generators import AffineGenerator, RangeLike
@@ -30,7 +30,7 @@ from kornia_patchaug.hooks import (
     mattes_of,
     modes_of,
 )
-from kornia_patchaug.instances import Geometry, Reading, lay_over, pixels_of, topmost
+from kornia_patchaug.instances import Geometry, Reading, pixels_of, pixels_of_masks, topmost
 from kornia_patchaug.kornia_names import clips_of, corners_and_validity, gate_of, with_corners, with_points
 from kornia_patchaug.labels import half_open
 from kornia_patchaug.objects import as_flat
@@ -413,20 +413,24 @@ class RandomPatchPaste(FollowsAll):
     def _append_masks(self, append: Appending, masks: Tensor, copies: Copies, donors: Donors | None) -> Tensor:
         """Instance masks ``(B, M, H, W)`` without what copies cover, and those of the copies."""
         if donors is None:
-            read = masks[cast("tuple[Tensor, Tensor]", append.donor)]
+            image, row = cast("tuple[Tensor, Tensor]", append.donor)
+            pictures, which = masks.flatten(0, 1), image * masks.shape[1] + row
         elif donors.masks is None:
             raise ValueError("donors: expected masks in the targets of the bank, as images have instance masks.")
         else:
-            read = donors.masks_of(copies.donor).to(masks.dtype)
-        each, size = torch.arange(len(read), device=masks.device), cast("tuple[int, int]", tuple(masks.shape[2:]))
-        above = self._topmost(copies, len(masks), size, cast("tuple[int, int]", tuple(read.shape[1:])))
-        drawn = Drawn(copies.boxes, copies.theta, each, torch.ones_like(each, dtype=torch.bool))
+            pictures, which = donors.masks.to(masks.dtype), cast("Tensor", donors.which)[copies.donor]
+        size = cast("tuple[int, int]", tuple(masks.shape[2:]))
+        above = self._topmost(copies, len(masks), size, cast("tuple[int, int]", tuple(pictures.shape[1:])))
         geometry = Geometry("zeros", self.flags["align_corners"], clip=False)
-        reading = Reading(read[:, None], copies.read, each)
-        blank, alpha = masks.new_zeros(len(read), 1, *size), _alpha(copies, self.flags, hard=True)
-        moved = lay_over(blank, drawn, alpha, geometry, reading)
-        visible = above[copies.target] == (each + 1)[:, None, None]
-        return append.to(masks * (above == 0)[:, None], moved[:, 0] * visible)
+        reading = Reading(pictures[:, None], copies.read, which)
+        pixels = pixels_of_masks(copies.drawn(), reading, size, _alpha(copies, self.flags, hard=True), geometry)
+        values, whole, obj, y, x = pixels
+        seen = whole & (above[copies.target[obj], y, x] == obj + 1)
+        new = masks.new_zeros(len(masks), append.most, *size)
+        new = new.index_put((copies.target[obj], copies.slot[obj], y, x), values * seen)
+        found, (image, row, column) = masks.clone(), above.nonzero().unbind(1)
+        found[image, :, row, column] = 0
+        return append.joined(found, new)
 
     def hidden_points(self, before: Tensor, points: Tensor, params: Draw) -> tuple[Tensor, Tensor]:
         """As in the base class; copies cover what was there and one another."""
@@ -443,10 +447,9 @@ class RandomPatchPaste(FollowsAll):
 
     def _topmost(self, copies: Copies, count: int, size: tuple[int, int], read: tuple[int, int]) -> Tensor:
         """Which copy is painted last, ``(B, H, W)``; ``read``: the size of the pictures of donors."""
-        drawn = Drawn(copies.boxes, copies.theta, copies.target, torch.ones_like(copies.slot, dtype=torch.bool))
         geometry = Geometry("zeros", self.flags["align_corners"], clip=False)
         alpha, each = _alpha(copies, self.flags, hard=True), torch.arange(len(copies.slot), device=copies.slot.device)
-        return topmost(drawn, each, count, size, alpha, geometry, (copies.read, read))
+        return topmost(copies.drawn(), each, count, size, alpha, geometry, (copies.read, read))
 
     def with_shares(self, seen: Tensor, params: Draw) -> Tensor:
         """As in the base class; copies are behind the rows that were there."""
