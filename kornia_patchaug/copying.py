@@ -103,7 +103,8 @@ class Wishes:
         rows, wanted, read, frames, theta, half = (
             each[image, order] for each in (rows, wanted, read, frames, theta, half)
         )
-        tried = candidates(self.place, tries, half, images, size)
+        middle = (read[..., :2] + read[..., 2:]) / 2
+        tried = candidates(self.place, tries, half, middle, images, size)
         placed, ok = settle(tried, half, wanted, padded(boxes, obj_to_img, count), size, self.max_cover)
         target, slot = ok.nonzero().unbind(1)
         return {

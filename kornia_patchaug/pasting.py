@@ -67,7 +67,8 @@ class RandomPatchPaste(FollowsAll):
         place: where copies go. ``uniform``: anywhere in the image; a density ``(H, W)``: centres are drawn from it; or
             a function ``(noise (B, k, T, 2), sizes (B, k, 2), size (2,), images) -> centres (B, k, T, 2)``: T places to
             try for each copy, (x, y) in pixels, of noise in [0, 1), the width and height of each, and the images'
-            ``(H, W)``.
+            ``(H, W)``. But for a function's they are whole pixels from the donor: what is neither turned nor scaled
+            keeps its sharpness.
         max_cover: the largest share of the box of any object, a copy too, that copies may cover together. A copy that
             finds no such place is left out, and so is one that is larger than the image.
         tries: T, how many places are tried for each copy.

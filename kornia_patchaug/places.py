@@ -10,7 +10,9 @@ from torch import Tensor
 
 from kornia_patchaug.checks import describe
 
-PLACE_NOISE = 3  # numbers a candidate: a pixel of a density, and the place in it; or the place in the image
+PLACE_NOISE = 3  # numbers a candidate: the place in the image, or what a function is given; the pixel of a density
+
+SLACK = 1e-4  # pixels, of what rounding makes of a box that just fits
 
 PlaceLike = Literal["uniform"] | Tensor | Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
@@ -28,19 +30,24 @@ def check_place(place: object) -> None:
         raise ValueError(f"place: expected 'uniform', a density (H, W) or a function, got {place!r}.")
 
 
-def candidates(place: PlaceLike, noise: Tensor, half: Tensor, images: Tensor | None, size: tuple[int, int]) -> Tensor:
+def candidates(
+    place: PlaceLike, noise: Tensor, half: Tensor, donor: Tensor, images: Tensor | None, size: tuple[int, int]
+) -> Tensor:
     """Centres ``(B, k, T, 2)`` in pixels to try in turn, of ``noise (B, k, T, 3)`` in [0, 1).
 
-    ``half (B, k, 2)``: half the width and height of what is placed. Uniform are those where it lies in the image.
+    ``half (B, k, 2)``: half the width and height of what is placed. Uniform are those where it lies in the image. But
+    for those of a function they are whole pixels from the centres ``donor (B, k, 2)``: what is neither turned nor
+    scaled is copied and not interpolated.
     """
     height, width = size
+    donor = donor[:, :, None]
     if isinstance(place, Tensor):
         if place.shape != size:
             raise ValueError(f"place: expected a density of the images' size {size}, got {tuple(place.shape)}.")
         density = place.to(noise.device, torch.float64).flatten()
         total = density.cumsum(0)
         pixel = torch.searchsorted(total, noise[..., 2].double() * total[-1], right=True).clamp(max=len(total) - 1)
-        return torch.stack([pixel % width, pixel // width], dim=-1) + noise[..., :2]
+        return torch.stack([pixel % width, pixel // width], dim=-1) + (donor - donor.floor())
     if callable(place):
         found = place(noise[..., :2], 2 * half, torch.tensor(size, device=noise.device), images)
         if not isinstance(found, Tensor) or found.shape != (*noise.shape[:3], 2) or not found.is_floating_point():
@@ -49,8 +56,13 @@ def candidates(place: PlaceLike, noise: Tensor, half: Tensor, images: Tensor | N
                 f"{describe(found)}."
             )
         return found.to(noise)
-    room = half.new_tensor((width, height)) - 2 * half
-    return half[:, :, None] + noise[..., :2] * room[:, :, None]
+    half = half[:, :, None]
+    first = (half - donor - SLACK).ceil()
+    count = (half.new_tensor((width, height)) - half - donor + SLACK).floor() - first + 1
+    # Where there is no such place but it fits, as between two pixels, the middle.
+    return torch.where(
+        count > 0, donor + first + (noise[..., :2] * count).floor(), half.new_tensor((width, height)) / 2
+    )
 
 
 def settle(
@@ -66,10 +78,9 @@ def settle(
     low, high = half.new_zeros(2), half.new_tensor((size[1], size[0]))
     boxes, placed = torch.cat([half, half], dim=-1) * 0, torch.zeros_like(wanted)
     above = torch.ones(half.shape[1], half.shape[1], dtype=torch.bool, device=half.device).triu(1)  # [i, j]: j on i
-    slack = 1e-4  # pixels, of what rounding makes of a box that just fits
     for k in range(centres.shape[2]):
         proposed = torch.cat([centres[:, :, k] - half, centres[:, :, k] + half], dim=-1)
-        inside = ((proposed[..., :2] >= low - slack) & (proposed[..., 2:] <= high + slack)).all(-1)
+        inside = ((proposed[..., :2] >= low - SLACK) & (proposed[..., 2:] <= high + SLACK)).all(-1)
         tries = wanted & ~placed & inside
         boxes = proposed.where(tries[..., None], boxes)
         maybe = placed | tries

@@ -698,15 +698,17 @@ def test_places_are_uniform_over_what_is_left_by_objects():
     augmentation = paste(1, donors=bank, max_cover=0.0, tries=60)
     copies = draws(augmentation, there, torch.arange(MANY * 4).repeat_interleave(2), count=MANY * 4)
     assert len(copies.donor) > 0.98 * MANY * 4
-    is_uniform((copies.copies[:, 0] - 8) / 6)
-    is_uniform(copies.copies[:, 1] / 6)
+    x, y = copies.copies[:, :2].unbind(1)
+    same(torch.stack([x, y]), torch.stack([x, y]).round())  # whole pixels from where the donor is
+    is_plausible(torch.bincount(x.long() - 8), [1] * 7)
+    is_plausible(torch.bincount(y.long()), [1] * 7)
 
 
 def test_places_are_drawn_from_a_density():
-    """Per pixel, and evenly in each; where the copy would reach out of the image none is left."""
+    """Per pixel, in each where the donor's centre lies in its own; where a copy would reach out none is left."""
     density = torch.rand(*SMALL, generator=torch.Generator().manual_seed(3)) ** 3
     density[3:6, 4:9] = 0
-    bank = [torch.zeros(1, 4, 4)], [{"boxes": torch.tensor([[0.0, 0, 2, 2]])}]
+    bank = [torch.zeros(1, 4, 4)], [{"boxes": torch.tensor([[0.5, 0.25, 2.5, 2.25]])}]
     for place in (density, density.double() * 1e6):
         copies = draws(
             paste(20, donors=bank, place=place, tries=4), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
@@ -718,11 +720,26 @@ def test_places_are_drawn_from_a_density():
         pixel = centres.floor().long()
         counts = torch.bincount(pixel[:, 1] * 16 + pixel[:, 0], minlength=12 * 16).reshape(SMALL)
         inside = torch.zeros(SMALL, dtype=torch.bool)
-        inside[1:-1, 1:-1] = True
+        inside[1:-1, 1:-1] = True  # centres are half and a quarter of a pixel from the corner of theirs
         assert not counts[~inside].any()
         is_plausible(counts[inside], density[inside])
-        for axis in range(2):
-            is_uniform(centres[:, axis] % 1)
+        near(centres % 1, torch.tensor([[0.5, 0.25]]).expand_as(centres), 1e-4)
+
+
+def test_what_is_neither_turned_nor_scaled_keeps_its_bits():
+    """Each copy is a slice of its image, of fractional boxes too."""
+    boxes = BOXES.float() + torch.rand(len(BOXES), 4) * 0.4
+    augmentation = paste(1, max_cover=0.0, matte=None)
+    pasted = augmentation(pictures(), boxes, OBJ_TO_IMG)
+    copies = drawn(augmentation)
+    assert len(copies.donor)
+    for k, donor in enumerate(copies.donor.tolist()):
+        low, high = boxes[donor, :2].ceil().long(), boxes[donor, 2:].floor().long()
+        shift = (copies.copies[k, :2] - boxes[donor, :2]).round().long()
+        (x1, y1), (x2, y2) = low.tolist(), high.tolist()
+        (u1, v1), (u2, v2) = (low + shift).tolist(), (high + shift).tolist()
+        there = pictures()[OBJ_TO_IMG[donor], :, y1:y2, x1:x2]
+        near(pasted[copies.target[k], :, v1:v2, u1:u2], there, 1e-5)
 
 
 def test_a_density_of_one_pixel_says_where():
