@@ -63,7 +63,7 @@ after, targets = augment(images, [target])""",
             "RandomPatchPaste",
             '3, donors=bank, degrees=20, scale=(0.6, 0.9), matte="ellipse", max_cover=0.0, p=1.0',
             "Donors of a bank, which are pictures and targets of their own.",
-            "A cup of coffee on a table; then three numbered badges of another picture on them.",
+            "A cup of coffee on a table; then three numbered badges of another picture on it.",
             option="donors=bank",
             seed=1,
             setup="""
