@@ -14,7 +14,7 @@ from torch import Tensor
 from kornia_patchaug.bound import Bindable
 from kornia_patchaug.checks import check_images, check_option, check_unit, describe
 from kornia_patchaug.draw import Draw, Params, begin
-from kornia_patchaug.kornia_names import CALL_STATE, asked_by_patch_sequential
+from kornia_patchaug.kornia_names import CALL_STATE, asked_by_patch_sequential, clips_of
 from kornia_patchaug.labels import labels_of, objects_of
 from kornia_patchaug.mattes import soft_mattes
 from kornia_patchaug.noise import draw_seed, number_of
@@ -38,6 +38,10 @@ NO_PATCH_SEQUENTIAL = (
 NO_LABELS = (
     "{name} changes labels in kornia_patchaug.PatchAugmentationSequential and DetectionSequential only. Put it there; "
     "in containers of Kornia's own it takes images alone."
+)
+NO_VIDEO = (
+    "{name} does not work in a VideoSequential, as its frames would not share a draw. Put it before or after the "
+    "VideoSequential."
 )
 
 
@@ -201,6 +205,11 @@ class ObjectAugmentation(Bindable, RigidAffineAugmentationBase2D):
 
 class FollowsAll(ObjectAugmentation):
     """Abstract: labels go through a step together, in our containers only, as rows are appended or draws are many."""
+
+    def _check_has_boxes(self, draw: Draw, given: Params) -> None:
+        super()._check_has_boxes(draw, given)
+        if clips_of(draw):
+            raise ValueError(NO_VIDEO.format(name=type(self).__name__))
 
     def follow_labels(
         self, inputs: list[Any], keys: list[DataKey], params: Draw, extra_args: dict[Any, Any]

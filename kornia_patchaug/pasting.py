@@ -31,7 +31,7 @@ from kornia_patchaug.hooks import (
     modes_of,
 )
 from kornia_patchaug.instances import Geometry, Reading, pixels_of, pixels_of_masks, topmost
-from kornia_patchaug.kornia_names import clips_of, corners_and_validity, gate_of, with_corners, with_points
+from kornia_patchaug.kornia_names import corners_and_validity, gate_of, with_corners, with_points
 from kornia_patchaug.labels import half_open
 from kornia_patchaug.objects import as_flat
 from kornia_patchaug.places import PlaceLike
@@ -226,11 +226,6 @@ class RandomPatchPaste(FollowsAll):
         self, draw: Draw, device: torch.device, given: Params, images: Tensor | None, options: Params
     ) -> None:
         self._check_has_boxes(draw, given)
-        if clips_of(draw):
-            raise ValueError(
-                f"{type(self).__name__} does not work in a VideoSequential, whose frames would each get other copies. "
-                "Put it before or after the VideoSequential."
-            )
         if "donor" in draw and not given:
             _to_device(draw, device)
             return

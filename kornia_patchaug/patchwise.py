@@ -21,7 +21,7 @@ from kornia_patchaug.frames import corners_of, identity_theta, painted_pixels
 from kornia_patchaug.functional import crop_patches
 from kornia_patchaug.hooks import ROUNDING, FollowsAll, ObjectAugmentation, check_choice, mattes_of
 from kornia_patchaug.instances import Geometry, pixels_of, topmost
-from kornia_patchaug.kornia_names import ParamItem, clips_of, corners_and_validity, gate_of, with_corners, with_points
+from kornia_patchaug.kornia_names import ParamItem, corners_and_validity, gate_of, with_corners, with_points
 from kornia_patchaug.labels import corners_from, half_open, holders, with_bits_of
 from kornia_patchaug.mattes import soft_mattes
 from kornia_patchaug.plan import Windows
@@ -148,11 +148,6 @@ class PatchwiseApply(FollowsAll):
         self, draw: Draw, device: torch.device, given: Params, images: Tensor | None, options: Params
     ) -> None:
         self._check_has_boxes(draw, given)
-        if clips_of(draw):
-            raise ValueError(
-                f"{type(self).__name__} does not work in a VideoSequential, whose frames would not share a draw. "
-                "Put it before or after the VideoSequential."
-            )
         completed = complete(
             draw,
             given,
