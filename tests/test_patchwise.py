@@ -287,6 +287,25 @@ def test_seeds_and_generators_decide_the_draw_and_the_global_generator_is_left_w
     same(*drawn)
 
 
+def test_calls_draw_anew():
+    augmentation = kp.PatchwiseApply(*AUGMENTATIONS["colours"]())
+    one, other = (augmentation(images(), BOXES, OBJ_TO_IMG) for _ in range(2))
+    assert not torch.equal(one, other)
+
+
+def test_an_image_that_is_gated_off_in_a_draw_stays_as_it_is_when_that_is_replayed():
+    augmentation = kp.PatchwiseApply(K.RandomAffine(0.0, scale=(0.6, 0.7), p=1.0), p=0.999)
+    seq = kp.PatchAugmentationSequential(augmentation, data_keys=["input", "bbox_xyxy"])
+    after, boxes = seq(images(), PADDED)
+    seq._params[0].data["batch_prob"] = torch.tensor([0.0, 1.0])
+    again, labels = seq(images(), PADDED, params=seq._params)
+    same(again[0], images()[0])
+    same(again[1], after[1])
+    same(labels[0], PADDED[0])
+    same(labels[1], boxes[1])
+    assert not torch.equal(boxes[0], PADDED[0])
+
+
 def test_gated_images_and_objects_keep_their_bits():
     augmentation = kp.PatchwiseApply(K.RandomBrightness((0.1, 0.3), p=1.0), p=0.5, p_patch=0.5)
     shares = []
