@@ -94,31 +94,27 @@ def follow_masks(
     ``order (N,)``: the rows in the order in which they are painted; ``column (N,)``: the channel of each; ``taken
     (B, H, W)``: what was taken off before, as `taken_off` tells it.
     """
+    size = masks.shape[2], masks.shape[3]
+    above = topmost(objects, order, len(masks), size, alpha, geometry)
     theta, rank, still = objects.theta[order], ranks(objects, order), stays(objects.theta)
-    above = topmost(objects, order, len(masks), (masks.shape[2], masks.shape[3]), alpha, geometry)
-    found, channel = masks.clone(), objects.obj_to_img * masks.shape[1] + column
-    for rows, stay in ((still, True), (~still, False)):
-        if not rows.any() or (taken is None and not stay):
-            continue
-        image, covers = objects.obj_to_img[rows], rank[rows, None, None]
-        lost = torch.zeros((), dtype=torch.bool, device=masks.device)
-        for number in (taken, above if stay else None):
-            lost = lost if number is None else lost | hides(number[image], theta, covers, still[rows, None, None])
-        found[image, column[rows]] = masks[image, column[rows]] * ~lost
-    moving = (~still).nonzero()[:, 0]
-    if not len(moving):
-        return found
-    source, found = (masks, found) if taken is None else (found, found.clone())
-    own = Drawn(*(part[moving] for part in objects))
-    read, some = (
-        Reading(source.flatten(0, 1)[:, None], own.boxes, channel[moving]),
-        None if alpha is None else alpha[moving],
-    )
-    pixels = pixels_of_masks(own, read, (masks.shape[2], masks.shape[3]), some, geometry)
-    (values, whole, obj, y, x), image = pixels, own.obj_to_img
-    seen = ~hides(above[image[obj], y, x], theta, rank[moving][obj], still.new_zeros(()))
-    found.flatten(0, 1)[channel[moving]] = 0
-    return found.index_put((image[obj], column[moving][obj], y, x), values * (whole & seen))
+    image, channel = objects.obj_to_img, objects.obj_to_img * masks.shape[1] + column
+
+    def lost(rows: Tensor, numbers: Tensor) -> Tensor:
+        """Where objects ``(n,)`` lose pixels of images to those that `topmost` numbers, ``(n, H, W)``."""
+        return hides(numbers[image[rows]], theta, rank[rows, None, None], still[rows, None, None])
+
+    found = masks.clone()
+    if taken is not None:
+        found[image, column] = masks[image, column] * ~lost(torch.arange(len(image), device=image.device), taken)
+    stay, move = still.nonzero()[:, 0], (~still).nonzero()[:, 0]
+    left = found[image[stay], column[stay]] * ~lost(stay, above)
+    read = Reading(found.flatten(0, 1)[:, None], objects.boxes[move], channel[move])
+    moving, alpha = Drawn(*(part[move] for part in objects)), None if alpha is None else alpha[move]
+    values, whole, obj, y, x = pixels_of_masks(moving, read, size, alpha, geometry)
+    seen = whole & ~hides(above[image[move][obj], y, x], theta, rank[move][obj], still.new_zeros(()))
+    found = found.flatten(0, 1).index_fill(0, channel, 0).reshape(masks.shape)
+    found = found.index_put((image[stay], column[stay]), left)
+    return found.index_put((image[move][obj], column[move][obj], y, x), values * seen)
 
 
 def pixels_of_masks(
