@@ -349,11 +349,8 @@ class _Call:
             same = same & (found == torch.tensor(before, device=found.device, dtype=found.dtype))
         else:
             was = torch.stack([self.sources[self.owner[o]].boxes[self.row[o]] for o in origin]) if origin else boxes
-            sides, old = boxes[:, 2:] - boxes[:, :2], was.to(boxes)[:, 2:] - was.to(boxes)[:, :2]
-            found = (
-                torch.as_tensor(self._rows("area", origin, i)).to(boxes) * sides.prod(1) / old.prod(1).clamp(min=1e-9)
-            )
-        kept = torch.as_tensor(self._rows("area", origin, i))
+            now, old = ((each[:, 2:] - each[:, :2]).prod(1) for each in (boxes, was.to(boxes)))
+            found = kept.to(boxes) * now / old.clamp(min=1e-9)
         return kept.where(same, as_dtype(found.double(), kept.dtype))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kornia_patchaug.frames import painted_pixels
+from kornia_patchaug.frames import cut_off, painted_pixels
 from kornia_patchaug.painting import packed
 from kornia_patchaug.plan import LEFT, WIDTH, Windows
 from kornia_patchaug.targets import Labels, as_floats, check_pictures, check_target, take
@@ -116,8 +116,7 @@ class Bank(nn.Module):
 
 def _with_area(labels: Labels, picture: Tensor) -> Labels:
     """Those rows of which there is anything in the picture, with boxes cut off at its edges, without a graph."""
-    height, width = picture.shape[1:]
-    inside = labels.boxes.detach().clamp(min=0).minimum(labels.boxes.new_tensor((width, height) * 2))
+    inside = cut_off(labels.boxes.detach(), *picture.shape[1:])
     rows = (inside[:, 2:] > inside[:, :2]).all(1).nonzero()[:, 0].tolist()
     parts = inside, *(None if part is None else part.detach() for part in labels[1:-1])
     kept: Any = *(None if part is None else take(part, rows) for part in parts), labels.rows

@@ -74,6 +74,11 @@ def painted_pixels(boxes: Corners, height: int, width: int) -> Corners:
     return torch.cat([first, stop.where(has_area, first)], dim=1)
 
 
+def cut_off(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Boxes ``(N, 4)`` without what lies beyond an image."""
+    return boxes.clamp(min=0).minimum(boxes.new_tensor((width, height) * 2))
+
+
 def reached_pixels(
     patches: Floats, boxes: Floats, source_boxes: Floats | None, theta: Floats, limits: Floats, align_corners: bool
 ) -> tuple[Floats, NDArray[np.bool_]]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kornia_patchaug.container import ObjectOps
 from kornia_patchaug.donors import Donors
 from kornia_patchaug.draw import Draw
+from kornia_patchaug.frames import cut_off
 from kornia_patchaug.hooks import ObjectAugmentation
 from kornia_patchaug.kornia_names import ParamItem, corners_and_validity, object_rows, with_corners, with_rows
 from kornia_patchaug.labels import corners_from, half_open
@@ -89,9 +90,7 @@ def within(boxes: Boxes, images: Tensor) -> tuple[Boxes, Tensor]:
     """Boxes cut off at the edges of their images, removed if nothing is left, and which share is left ``(b, M)``."""
     corners, valid = corners_and_validity(boxes)
     flat = half_open(boxes, corners.flatten(0, 1))
-    height, width = images.shape[2:]
-    low, high = (part.clamp(min=0).minimum(flat.new_tensor((width, height))) for part in flat.split(2, dim=1))
-    cut = torch.cat([low, high], dim=1)
+    cut = cut_off(flat, *images.shape[2:])
     area, left = ((each[:, 2:] - each[:, :2]).prod(1) for each in (flat, cut))
     share = (left / area.where(area > 0, 1)).unflatten(0, valid.shape)
     new = corners_from(boxes, cut).to(corners.dtype)

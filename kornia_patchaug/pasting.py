@@ -18,7 +18,7 @@ from kornia_patchaug.copies import Appending, Copies, outlined
 from kornia_patchaug.copying import FROM, From, Wishes
 from kornia_patchaug.donors import Bank, Donors
 from kornia_patchaug.draw import Draw, Params, checked_values
-from kornia_patchaug.frames import identity_theta
+from kornia_patchaug.frames import cut_off, identity_theta
 from kornia_patchaug.functional import MODES, crop_patches, transplant_patches
 from kornia_patchaug.generators import AffineGenerator, RangeLike
 from kornia_patchaug.hooks import (
@@ -251,7 +251,7 @@ class RandomPatchPaste(FollowsAll):
             _check_masks(masks, len(boxes), (height, width))
         if channels is not None:
             masks, which = channels.flatten(0, 1), index * channels.shape[1] + draw.columns()
-        inside = _cut_off(boxes, (height, width))
+        inside = cut_off(boxes, height, width)
         donors, number = Donors(inside, index, index, classes, masks, which), torch.arange(count, device=device)
         if self.bank is not None:
             donors = self.bank.donors()
@@ -300,6 +300,11 @@ class RandomPatchPaste(FollowsAll):
 
     # --- pixels -------------------------------------------------------------------------------------------------------
 
+    def _pictures(self, params: Params) -> Tensor | None:
+        """What copies are read from, if not from the images that they are laid over."""
+        found: Tensor | None = self.bank.sheet if self.bank is not None else params.get("source")
+        return found
+
     def _lay_over(self, canvas: Tensor, source: Tensor, copies: Copies, flags: Params, hard: bool = False) -> Tensor:
         """Copies read from a source, painted over a canvas."""
         return transplant_patches(
@@ -316,7 +321,7 @@ class RandomPatchPaste(FollowsAll):
         )
 
     def apply_transform(self, input: Tensor, params: Params, flags: Params, transform: Tensor | None = None) -> Tensor:
-        source = self.bank.sheet if self.bank is not None else params.get("source")
+        source = self._pictures(params)
         if source is not None and source.shape[1] != input.shape[1]:
             raise ValueError(f"donors: expected pictures of {input.shape[1]} channels, got {source.shape[1]}.")
         source = input if source is None else source.to(input.dtype)
@@ -328,9 +333,9 @@ class RandomPatchPaste(FollowsAll):
             raise ValueError(
                 "mask: expected a tensor (B, C, H, W), as copies go from one image to another, got a list."
             )
-        if self.bank is None and "source" not in params:
+        source = self._pictures(params)
+        if source is None:
             return self._lay_over(masks, masks, copies, self.flags, hard=True)
-        source = self.bank.sheet if self.bank is not None else params["source"]
         unlabelled = masks.new_zeros(1, 1, 1, 1).expand(len(source), masks.shape[1], *source.shape[2:])
         return self._lay_over(masks, unlabelled, copies, self.flags, hard=True)
 
@@ -431,7 +436,7 @@ class RandomPatchPaste(FollowsAll):
     def hidden_points(self, before: Tensor, points: Tensor, params: Draw) -> tuple[Tensor, Tensor]:
         """As in the base class; copies cover what was there and one another."""
         copies, size = self.copies(params, points.device), _size_of(params)
-        source = self.bank.sheet if self.bank is not None else params.get("source")
+        source = self._pictures(params)
         read = size if source is None else cast("tuple[int, int]", tuple(source.shape[2:]))
         above = self._topmost(copies, len(points), size, read)
         rank = torch.zeros(points.shape[:2], dtype=torch.int64, device=points.device)
@@ -500,11 +505,6 @@ def _without_masks(flags: Params) -> Params:
 def _small(masks: Tensor, boxes: Tensor, which: Tensor) -> Tensor:
     """What of masks ``(S, h, w)``, ``which (N,)`` of them, is in boxes ``(N, 4)``: mattes ``(N, 1, s, s)``."""
     return crop_patches(masks[:, None].to(boxes), boxes, which, (SOFT, SOFT))
-
-
-def _cut_off(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Boxes ``(N, 4)`` without what lies beyond their images: copies show none of it."""
-    return boxes.clamp(min=0).minimum(boxes.new_tensor((size[1], size[0]) * 2))
 
 
 def _check_masks(masks: object, count: int, size: tuple[int, int]) -> None:
