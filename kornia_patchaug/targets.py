@@ -110,8 +110,10 @@ def take(value: Any, rows: list[int]) -> Any:
 
 
 def all_have(name: str, labels: list[Labels]) -> bool:
-    """Whether targets with objects have a field; or raise if only some have."""
+    """Whether targets with objects have a field, or if none has objects, any; or raise if only some have."""
     there = [(i, getattr(part, name) is not None) for i, part in enumerate(labels) if len(part.boxes)]
+    if not there:  # copies may come
+        return any(getattr(part, name) is not None for part in labels)
     without = next((i for i, has in there if not has), None)
     if without is not None and any(has for _, has in there):
         raise ValueError(f"targets[{without}]: expected {name}, as other targets have them.")
@@ -122,7 +124,8 @@ def count_of_points(labels: list[Labels]) -> int:
     """How many keypoints each object has, 0 without any; or raise if numbers differ."""
     if not all_have("keypoints", labels):
         return 0
-    counts = [(i, cast("Tensor", part.keypoints).shape[1]) for i, part in enumerate(labels) if len(part.boxes)]
+    told = [(i, part.keypoints) for i, part in enumerate(labels) if part.keypoints is not None]
+    counts = [(i, points.shape[1]) for i, points in told if len(points)] or [(i, points.shape[1]) for i, points in told]
     for i, count in counts:
         if count != counts[0][1]:
             raise ValueError(

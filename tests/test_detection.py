@@ -815,6 +815,25 @@ def test_pictures_without_objects_are_augmented_too(form, steps):
         assert target["size"].tolist() == list(size)
 
 
+@pytest.mark.parametrize("form", NOTHING)
+def test_pictures_without_objects_get_copies_of_a_bank_with_all_their_labels(form):
+    images = NOTHING[form]()
+    bank = everything([(3, 3, 9, 9)])
+    bank = [picture()], [{name: bank[name] for name in ("boxes", "labels", "masks", "keypoints")}]
+    names = ["boxes", "labels", "masks", "keypoints"]
+    empty = [{name: everything([], *image.shape[1:])[name] for name in names} for image in images]
+    _, found = kp.DetectionSequential(kp.RandomPatchPaste(2, donors=bank, p=1.0))(images, empty)
+    for image, target in zip(images, found, strict=True):
+        assert [len(target[name]) for name in names] == [2, 2, 2, 2]
+        assert target["masks"].shape == (2, *image.shape[1:]) and target["masks"].flatten(1).any(1).all()
+        x1, y1, x2, y2 = target["boxes"].T
+        inside = target["masks"] & (torch.arange(image.shape[1])[:, None] < y2.view(-1, 1, 1))
+        assert torch.equal(inside, target["masks"])
+    without = [{name: target[name] for name in ("boxes", "labels")} for target in empty]
+    _, found = kp.DetectionSequential(kp.RandomPatchPaste(2, donors=bank, p=1.0))(images, without)
+    assert [list(target) for target in found] == [["boxes", "labels"]] * 2
+
+
 def test_no_pictures_are_no_pictures():
     augment = kp.DetectionSequential(flip(), kp.RandomPatchAffine(20.0, p=1.0), kp.RandomPatchPaste(1, p=1.0))
     assert augment([], []) == ([], [])
