@@ -466,7 +466,8 @@ def draw_scores(path: Path, rows: list[dict], images: list[int]) -> None:
             axes.bar(place, mean(scores), 0.7, color="#0072B2" if arm == OURS else "#BBBBBB")
             spread = np.linspace(-0.2, 0.2, len(scores)) if len(scores) > 1 else [0]
             axes.plot(place + np.array(spread), scores, "o", color="black", ms=3)
-            axes.annotate(f"{mean(scores):.3f}", (place, 0.01), ha="center", fontsize=8)
+            ink = "white" if arm == OURS else "black"
+            axes.annotate(f"{mean(scores):.3f}", (place, 0.01), ha="center", fontsize=8, color=ink)
         axes.set_xticks(range(len(ARMS)), ARMS)
         axes.set_title(f"{count} photographs", fontsize=11)
         axes.spines[["top", "right"]].set_visible(False)
