@@ -323,6 +323,24 @@ hard = kp.PatchAffine()(images, boxes, theta)""",
                 ),
             )
         ),
+        Row(
+            "PatchAffine",
+            'clip=False, fill="surroundings", matte="mask"',
+            "What moves is what each object's own mask shows: here what is brighter than the cloth.",
+            "Four coins in boxes; their masks in white; then each is turned and elsewhere, without cloth around it.",
+            option='matte="mask"',
+            setup="""
+images, boxes = load("coins.jpg", 4, 5, 10, 11, crop=(300, 270, 556, 494))
+bright = torch.nn.functional.max_pool2d(images.mean(1), 7, stride=1, padding=3) > 0.4
+masks = bright.expand(4, -1, -1)
+angle, scale = torch.tensor([40.0, -60, 120, -30]), torch.tensor([0.9, 0.8, 1.0, 0.9])
+shift = torch.tensor([[0.6, 0.6], [0.7, 0.3], [-1.0, -0.2], [0.1, -0.4]])
+theta = kp.theta_from_components(angle, scale, shift, torch.zeros(4, 2), boxes=boxes)""",
+            gives="augment",
+            then="""
+after = augment(images, boxes, theta, masks=masks)""",
+            tiles=(BEFORE, Tile("masks", "masks[:1, None].float()", "", ""), AFTER),
+        ),
         *(
             Row(
                 "PatchAffine",

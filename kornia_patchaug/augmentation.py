@@ -26,18 +26,21 @@ from kornia_patchaug.functional import (
 )
 from kornia_patchaug.generators import AffineGenerator, RangeLike
 from kornia_patchaug.hooks import (
+    MATTES,
     ROUNDING,
+    Matte,
     ObjectAugmentation,
     as_word,
     check_choice,
     check_generator,
+    check_masks,
     mattes_of,
     modes_of,
+    outline_of,
 )
 from kornia_patchaug.instances import Geometry, follow_masks, hides, pixels_of, ranks, taken_off, topmost
 from kornia_patchaug.kornia_names import gate_of
 from kornia_patchaug.labels import check_bound_boxes, follow_boxes, follow_keypoints, follow_own_points, stays
-from kornia_patchaug.theta import OUTLINES, Outline
 from kornia_patchaug.visibility import share_seen
 
 Order = Literal["area", "rows"]
@@ -61,7 +64,7 @@ class PatchAugmentation(ObjectAugmentation):
         patch_size: tuple[int, int] | None = None,
         clip: bool = True,
         fill: FillLike | None = None,
-        matte: Outline | None = None,
+        matte: Matte | None = None,
         feather: float = 0.2,
         order: Order = "area",
         min_visible: float = 0.0,
@@ -110,6 +113,7 @@ class PatchAugmentation(ObjectAugmentation):
         obj_to_img: Tensor | None = None,
         *,
         classes: Tensor | None = None,
+        masks: Tensor | None = None,
         params: Params | None = None,
         **kwargs: Any,
     ) -> Tensor:
@@ -123,6 +127,7 @@ class PatchAugmentation(ObjectAugmentation):
             theta: ``(N, 6)`` or ``(N, 2, 3)``.
             obj_to_img: ``(N,)`` integer; comes from where the boxes come from.
             classes: ``(N,)`` integer, in the order of the flat boxes: the rows of ranges that have one per class.
+            masks: ``(N, H, W)``, bool or opacity in [0, 1], what of each object moves with ``matte="mask"``.
             params: a draw to replay, as in ``_params``.
             **kwargs: options of the constructor to change for this call, from ``resample`` to ``min_visible``. With
                 ``fill`` also clean backgrounds of the images, ``(B, C, H, W)``.
@@ -137,7 +142,7 @@ class PatchAugmentation(ObjectAugmentation):
                 f"theta: expected a floating (N, 6) or (N, 2, 3) tensor, got {describe(theta)}. "
                 "The image index of each object goes by name: obj_to_img=."
             )
-        given = Draw.of(boxes=boxes, theta=theta, obj_to_img=obj_to_img, classes=classes)
+        given = Draw.of(boxes=boxes, theta=theta, obj_to_img=obj_to_img, classes=classes, masks=masks)
         return self._run(input, given, params, kwargs)
 
     if TYPE_CHECKING:
@@ -172,6 +177,15 @@ class PatchAugmentation(ObjectAugmentation):
             same_on_batch=self.same_on_batch,
         )
         draw.update(completed)
+        if "boxes" in given:
+            draw.pop("alpha", None)  # of other boxes
+        masks, channels = {**self._bound, **given}.get("masks"), given.get("channels")
+        if masks is not None:
+            check_masks(masks, len(draw.obj_to_img), tuple(draw["forward_input_shape"].tolist()[-2:]))
+        elif channels is not None:
+            masks = channels[draw.obj_to_img, draw.columns()]
+        if masks is not None:
+            draw["alpha"] = (masks.clamp(0, 1) if masks.is_floating_point() else masks != 0).to(device)[None]
 
     def _objects(self, params: Params, device: torch.device, stay: bool = False) -> Drawn:
         """The objects of a call; ``stay``: also those that are gated off are painted."""
@@ -196,7 +210,8 @@ class PatchAugmentation(ObjectAugmentation):
         hides = hides & ~stays(theta) if by_moved else hides
         drawn = drawn._replace(active=hides)
         boxes, theta, obj_to_img, hides = (part[rows] for part in drawn)
-        alpha = mattes_of(len(rows), boxes, flags)
+        alpha = self._alpha(params, flags, len(rows), boxes)
+        alpha = None if alpha is None else alpha[rows]
         options = *modes_of(flags), self._align_corners(flags), flags["clip"]
         share = share_seen(boxes, theta, obj_to_img, alpha, hides.to(boxes.dtype), count, (height, width), *options)
         return torch.empty_like(share).index_put((rows,), share)
@@ -204,15 +219,19 @@ class PatchAugmentation(ObjectAugmentation):
     def _paint(self, input: Tensor, params: Params, flags: Params, labels: bool) -> Tensor:
         """Images or labels of pixels with their objects painted."""
         fill, align_corners = flags["fill"], self._align_corners(flags)
-        objects = self._objects(params, input.device, stay=fill is not None).in_order(flags["order"])
-        boxes, theta, obj_to_img, _ = objects
+        objects = self._objects(params, input.device, stay=fill is not None)
+        alpha, order = (
+            self._alpha(params, flags, len(objects.boxes), objects.boxes, hard=labels),
+            objects.order(flags["order"]),
+        )
+        boxes, theta, obj_to_img, _ = objects.in_order(flags["order"])
         mode, padding_mode = modes_of(flags)
         return affine_patches(
             input,
             boxes,
             theta,
             obj_to_img,
-            alpha=mattes_of(len(boxes), boxes, flags, hard=labels),
+            alpha=alpha if alpha is None or flags["order"] == "rows" else alpha[order],
             mode=mode,
             padding_mode=padding_mode,
             align_corners=align_corners,
@@ -231,10 +250,17 @@ class PatchAugmentation(ObjectAugmentation):
         if not flags.get("instances") or flags["sequential"]:
             return self._paint(input, params, flags, labels=True)
         objects = self._objects(params, input.device, stay=flags["fill"] is not None)
-        alpha = mattes_of(len(objects.boxes), objects.boxes, flags, hard=True)
+        alpha = self._alpha(params, flags, len(objects.boxes), objects.boxes, hard=True)
         order, size = objects.order(flags["order"]), (input.shape[2], input.shape[3])
         taken = self._taken(objects, order, len(input), size, alpha, flags)
         return follow_masks(input, objects, Draw(params).columns(), order, alpha, self._geometry(flags), taken)
+
+    def _alpha(self, params: Params, flags: Params, count: int, like: Tensor, hard: bool = False) -> Tensor | None:
+        """What of each object is opaque, in the order in which they came: masks, if they are there, or mattes."""
+        if flags["matte"] == "mask" and "alpha" in params:
+            masks: Tensor = params["alpha"][0].to(like.device)
+            return masks > 0.5 if hard and masks.is_floating_point() else masks
+        return mattes_of(count, like, flags, hard)
 
     def _geometry(self, flags: Params) -> Geometry:
         return Geometry(modes_of(flags)[1], self._align_corners(flags), flags["clip"])
@@ -259,7 +285,7 @@ class PatchAugmentation(ObjectAugmentation):
         flags, (height, width) = self.flags, params["forward_input_shape"].tolist()[-2:]
         objects = self._objects(params, points.device, stay=flags["fill"] is not None)
         order, own = objects.order(flags["order"]), (objects.obj_to_img, params.columns())
-        given = objects, order, len(points), (height, width), mattes_of(len(order), points, flags, hard=True)
+        given = objects, order, len(points), (height, width), self._alpha(params, flags, len(order), points, hard=True)
         still, rank, theta = stays(objects.theta)[:, None], ranks(objects, order)[:, None], objects.theta[order]
         hidden = hides(pixels_of(points, topmost(*given, self._geometry(flags)))[own], theta, rank, still)
         taken = self._taken(*given, flags)
@@ -277,8 +303,8 @@ class PatchAugmentation(ObjectAugmentation):
             check_bound_boxes(input, params["boxes"][0], params["obj_to_img"][0])
         least = flags["min_visible"] * (1 - ROUNDING)
         seen = None if least == 0 else self._share_seen(params, flags) >= least
-        outline: Outline = flags["matte"] or "box"
-        return follow_boxes(input, objects, _painted(objects, params, flags), seen, outline, self._align_corners(flags))
+        outline, painted = outline_of(flags), _painted(objects, params, flags)
+        return follow_boxes(input, objects, painted, seen, outline, self._align_corners(flags))
 
     def apply_transform_keypoint(
         self, input: Keypoints, params: Params, flags: Params, transform: Any = None
@@ -311,7 +337,8 @@ class PatchAffine(PatchAugmentation):
             one, objects that are gated off lie still among the others. Pixels of mask labels become 0. With a matte a
             hole is larger than its box by ``feather / (1 - feather)``, 0.1 at least and 0.5 at most.
         matte: give each object soft edges, of a ``box`` or of the ``ellipse`` in it, as `soft_mattes` makes them.
-            Labels of ellipses are the enclosing boxes of moved ellipses; mask labels have hard edges.
+            Labels of ellipses are the enclosing boxes of moved ellipses; mask labels have hard edges. ``mask``: what
+            moves is the object's own mask, of the call, or an instance mask of our containers; without any, as ``box``.
         feather: how wide the edges of mattes are, as a share of the half size.
         order: ``area`` paints large objects first, so that small ones lie above them; ``rows`` as they came.
         min_visible: the label of an object of which a smaller share is seen, as `visible_share` tells it, is removed.
@@ -394,7 +421,7 @@ class RandomPatchAffine(PatchAugmentation):
         patch_size: tuple[int, int] | None = None,
         clip: bool = True,
         fill: FillLike | None = None,
-        matte: Outline | None = None,
+        matte: Matte | None = None,
         feather: float = 0.2,
         order: Order = "area",
         min_visible: float = 0.0,
@@ -428,7 +455,7 @@ class RandomPatchAffine(PatchAugmentation):
 
 def _check_layers(options: Params) -> None:
     """Raise for an option of the constructor or of a call, of those that make objects layers, that is none."""
-    for name, allowed in (("matte", (None, *OUTLINES)), ("order", ORDERS)):
+    for name, allowed in (("matte", MATTES), ("order", ORDERS)):
         check_choice(options, name, allowed)
     for name in ("feather", "min_visible"):
         check_unit(name, options.get(name, 0.0), "a share")

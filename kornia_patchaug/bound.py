@@ -24,16 +24,17 @@ class Bindable:
         obj_to_img: Tensor | None = None,
         *,
         classes: Tensor | None = None,
+        masks: Tensor | None = None,
     ) -> Self:
         """Set the objects of the calls to come, for containers that hand on the image alone. Returns the module.
 
         Stays until the next ``bind``; ``bind()`` clears it, and so does the end of ``with augmentation.bind(...):``.
         Boxes are those at this augmentation's step: a flip or crop before it moves the image, not what is bound. In
-        `PatchAugmentationSequential` boxes come from the data, and only theta and classes are taken from here. Shapes
+        `PatchAugmentationSequential` boxes come from the data, and only the others are taken from here. Shapes
         are those of the call; errors are raised there, also for images of another batch or image size than those that
         the boxes were first used with, and for box labels of a Kornia container that are elsewhere.
         """
-        self._bound = Draw.of(boxes=boxes, theta=theta, obj_to_img=obj_to_img, classes=classes)
+        self._bound = Draw.of(boxes=boxes, theta=theta, obj_to_img=obj_to_img, classes=classes, masks=masks)
         self._bound_shape: tuple[int, ...] | None = None  # (B, H, W) of the first call with these boxes
         self._unseen: Params | None = None  # a draw with these boxes before it is compared with labels
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from kornia.augmentation import RigidAffineAugmentationBase2D
@@ -18,10 +18,14 @@ from kornia_patchaug.kornia_names import CALL_STATE, asked_by_patch_sequential, 
 from kornia_patchaug.labels import labels_of, objects_of
 from kornia_patchaug.mattes import soft_mattes
 from kornia_patchaug.noise import draw_seed, number_of
+from kornia_patchaug.theta import OUTLINES, Outline
 
 if TYPE_CHECKING:
     from kornia_patchaug.functional import Mode, Padding
     from kornia_patchaug.generators import AffineGenerator
+
+Matte = Literal["mask"] | Outline
+MATTES = (None, "mask", *OUTLINES)
 
 SOFT, HARD = 32, 128  # pixels of a matte that is interpolated, and of one that is not
 ROUNDING = 1e-5  # of the share that is seen of an object: all of one may sum up to a little less than 1
@@ -118,6 +122,10 @@ class ObjectAugmentation(Bindable, RigidAffineAugmentationBase2D):
         if not boxes or "boxes" in params:
             return params
         given: Params = objects_of(boxes[0], count)
+        extra: dict[Any, Any] = extra_args or {}
+        of_masks = extra.get(DataKey.MASK, {})
+        if self.flags.get("matte") == "mask" and of_masks.get("instances") and DataKey.MASK in data_keys:
+            given["channels"] = inputs[data_keys.index(DataKey.MASK)]
         if self._asks_for_classes and DataKey.CLASS in data_keys and "classes" not in self._bound:
             given["classes"] = labels_of(boxes[0], inputs[data_keys.index(DataKey.CLASS)])
         draw = own_draw(params, {}, count, self._source)
@@ -250,16 +258,34 @@ def check_generator(generator: object) -> None:
 
 
 def mattes_of(count: int, like: Tensor, flags: Params, hard: bool = False) -> Tensor | None:
-    """The mattes that options ask for of objects, ``(N, 1, s, s)``; hard ones leave labels what they are."""
+    """The mattes that options ask for of objects, ``(N, 1, s, s)``; hard ones leave labels what they are.
+
+    Without masks, what is to be their ``mask`` is a soft ``box``.
+    """
     if flags["matte"] is None:
         return None
+    shape: Outline = "box" if flags["matte"] == "mask" else flags["matte"]
     # One for all: a graph would be one of as many objects.
     if hard:  # 0 along the edge as soft ones are, as they go on beyond it
-        inner = soft_mattes(1, HARD - 2, shape=flags["matte"], feather=0.0, device=like.device)
+        inner = soft_mattes(1, HARD - 2, shape=shape, feather=0.0, device=like.device)
         matte = torch.nn.functional.pad(inner, (1, 1, 1, 1))
     else:
-        matte = soft_mattes(1, SOFT, shape=flags["matte"], feather=flags["feather"], device=like.device)
+        matte = soft_mattes(1, SOFT, shape=shape, feather=flags["feather"], device=like.device)
     return matte.expand(count, -1, -1, -1)
+
+
+def outline_of(flags: Params) -> Outline:
+    """What labels enclose."""
+    return "ellipse" if flags["matte"] == "ellipse" else "box"
+
+
+def check_masks(masks: object, count: int, size: tuple[int, int]) -> None:
+    """Raise unless these are masks of the objects of a call."""
+    expected = (count, *size)
+    if not isinstance(masks, Tensor) or masks.is_complex():
+        raise TypeError(f"masks: expected a tensor {expected}, one mask a box, got {describe(masks)}.")
+    if tuple(masks.shape) != expected:
+        raise ValueError(f"masks: expected shape {expected}, one mask a box, got {tuple(masks.shape)}.")
 
 
 def modes_of(flags: Params) -> tuple[Mode, Padding]:

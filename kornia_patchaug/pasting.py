@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from kornia.constants import DataKey, Resample
@@ -22,23 +22,24 @@ from kornia_patchaug.frames import cut_off, identity_theta
 from kornia_patchaug.functional import MODES, crop_patches, transplant_patches
 from kornia_patchaug.generators import AffineGenerator, RangeLike
 from kornia_patchaug.hooks import (
+    MATTES,
     ROUNDING,
     SOFT,
     FollowsAll,
+    Matte,
     as_word,
     check_choice,
+    check_masks,
     mattes_of,
     modes_of,
+    outline_of,
 )
 from kornia_patchaug.instances import Geometry, Reading, pixels_of, pixels_of_masks, topmost
 from kornia_patchaug.kornia_names import corners_and_validity, gate_of, with_corners, with_points
 from kornia_patchaug.labels import half_open
 from kornia_patchaug.objects import as_flat
 from kornia_patchaug.places import PlaceLike
-from kornia_patchaug.theta import Outline
 from kornia_patchaug.visibility import share_seen
-
-MATTES = (None, "mask", "box", "ellipse")
 
 
 class RandomPatchPaste(FollowsAll):
@@ -114,7 +115,7 @@ class RandomPatchPaste(FollowsAll):
         place: PlaceLike = "uniform",
         max_cover: float = 0.2,
         tries: int = 10,
-        matte: Literal["mask"] | Outline | None = "mask",
+        matte: Matte | None = "mask",
         feather: float = 0.2,
         min_visible: float = 0.0,
         p: float = 0.5,
@@ -213,12 +214,10 @@ class RandomPatchPaste(FollowsAll):
     def params_from_input(
         self, *inputs: Any, data_keys: list[DataKey], params: Params, extra_args: Params | None = None
     ) -> Params:
-        """As in the base class; donors of the batch have the masks of the container, and more images if it says so."""
+        """As in the base class; donors are in more images than those of the batch if a container says so."""
         extra: dict[Any, Any] = extra_args or {}
         if "pool" in extra and "boxes" not in params:
             params["pool"] = extra["pool"]
-        if extra.get(DataKey.MASK, {}).get("instances") and DataKey.MASK in data_keys and "boxes" not in params:
-            params["channels"] = inputs[data_keys.index(DataKey.MASK)]
         return super().params_from_input(*inputs, data_keys=data_keys, params=params, extra_args=extra_args)
 
     @torch.no_grad()
@@ -229,7 +228,7 @@ class RandomPatchPaste(FollowsAll):
         if "donor" in draw and not given:
             _to_device(draw, device)
             return
-        channels, pool = draw.pop("channels", None), draw.pop("pool", None)
+        channels, pool = given.get("channels"), draw.pop("pool", None)
         source = given if "boxes" in given else draw if "boxes" in draw else self._bound
         count, (height, width) = len(draw["batch_prob"]), draw["forward_input_shape"].tolist()[-2:]
         boxes, index = as_flat(source["boxes"], {**source, **given}.get("obj_to_img"), count)
@@ -248,7 +247,7 @@ class RandomPatchPaste(FollowsAll):
         draw.update(columns, boxes=boxes[None], obj_to_img=index[None], image=torch.arange(count, device=device))
         masks, which = given.get("masks"), torch.arange(len(boxes), device=device)
         if masks is not None:
-            _check_masks(masks, len(boxes), (height, width))
+            check_masks(masks, len(boxes), (height, width))
         if channels is not None:
             masks, which = channels.flatten(0, 1), index * channels.shape[1] + draw.columns()
         inside = cut_off(boxes, height, width)
@@ -267,7 +266,7 @@ class RandomPatchPaste(FollowsAll):
             number,
             images,
             (height, width),
-            outline=_outline({**self.flags, **options}),
+            outline=outline_of({**self.flags, **options}),
             align_corners=self.flags["align_corners"] if align is None else align,
             same_on_batch=self.same_on_batch,
         )
@@ -349,7 +348,7 @@ class RandomPatchPaste(FollowsAll):
         count, _, height, width = params["forward_input_shape"].tolist()
         alpha = params["mattes"][0].to(boxes) if "mattes" in params else None
         if flags["matte"] != "mask" or alpha is None:
-            alpha = mattes_of(len(boxes), boxes, _without_masks(flags))
+            alpha = mattes_of(len(boxes), boxes, flags)
         hides = (torch.arange(len(boxes), device=boxes.device) >= len(there)).to(boxes)
         options = modes_of(flags)[0], "zeros", self._align_corners(flags), False
         return share_seen(boxes, theta, index, alpha, hides, count, (height, width), *options)
@@ -381,7 +380,7 @@ class RandomPatchPaste(FollowsAll):
             if isinstance(value, Boxes):
                 corners, valid = corners_and_validity(value)
                 read = copies.read if donor is None else half_open(value, corners[donor]).to(copies.read)
-                labels = outlined(read, copies, _outline(self.flags), align, size)
+                labels = outlined(read, copies, outline_of(self.flags), align, size)
                 kept = with_corners(value, corners, valid.index_put(own, valid[own] & seen[:there]))
                 outputs[i] = append.boxes(kept, labels, seen[there:])
             elif key == DataKey.CLASS:
@@ -487,33 +486,16 @@ def _size_of(params: Params) -> tuple[int, int]:
     return cast("tuple[int, int]", tuple(params["forward_input_shape"].tolist()[-2:]))
 
 
-def _outline(flags: Params) -> Outline:
-    return "ellipse" if flags["matte"] == "ellipse" else "box"
-
-
 def _alpha(copies: Copies, flags: Params, hard: bool) -> Tensor | None:
     """What of copies is painted: masks, if they are asked for and there, or mattes."""
     if flags["matte"] == "mask" and copies.alpha is not None:
         return copies.alpha
-    return mattes_of(len(copies.boxes), copies.boxes, _without_masks(flags), hard)
-
-
-def _without_masks(flags: Params) -> Params:
-    return {**flags, "matte": "box"} if flags["matte"] == "mask" else flags
+    return mattes_of(len(copies.boxes), copies.boxes, flags, hard)
 
 
 def _small(masks: Tensor, boxes: Tensor, which: Tensor) -> Tensor:
     """What of masks ``(S, h, w)``, ``which (N,)`` of them, is in boxes ``(N, 4)``: mattes ``(N, 1, s, s)``."""
     return crop_patches(masks[:, None].to(boxes), boxes, which, (SOFT, SOFT))
-
-
-def _check_masks(masks: object, count: int, size: tuple[int, int]) -> None:
-    """Raise unless these are masks of the objects of a call."""
-    expected = (count, *size)
-    if not isinstance(masks, Tensor) or masks.is_complex():
-        raise TypeError(f"masks: expected a tensor {expected}, one mask a box, got {describe(masks)}.")
-    if tuple(masks.shape) != expected:
-        raise ValueError(f"masks: expected shape {expected}, one mask a box, got {tuple(masks.shape)}.")
 
 
 def _check_flags(options: Params) -> None:

@@ -76,8 +76,7 @@ def by_loop(masks, theta=THETA, *, active=None, **options):
                 continue
             one = theta[n : n + 1] if active[n] else IDENTITY[None]
             still = torch.equal(one[0], IDENTITY)
-            matte = options.get("matte")
-            alpha = None if matte is None else hard_mattes(matte)
+            alpha = alpha_of(n, masks, options)
             box = BOXES[n : n + 1]
             read = {"source_boxes": box, "theta": one, "alpha": alpha, "mode": "nearest", **words}
             blank = torch.zeros(1, 1, HEIGHT, WIDTH)
@@ -92,8 +91,7 @@ def by_loop(masks, theta=THETA, *, active=None, **options):
             if options.get("fill") is not None:
                 mask[lost([(hole, still) for _, _, hole, still in drawn[first + 1 :]], keeps)] = 0
             if not keeps:  # the mask is lifted off its place
-                matte = options.get("matte")
-                alpha = None if matte is None else hard_mattes(matte)
+                alpha = alpha_of(m, masks, options)
                 box = BOXES[m : m + 1]
                 read = {"source_boxes": box, "theta": theta[m : m + 1], "alpha": alpha, "mode": "nearest", **words}
                 blank = torch.zeros(1, 1, HEIGHT, WIDTH)
@@ -101,6 +99,13 @@ def by_loop(masks, theta=THETA, *, active=None, **options):
             mask[lost([(paints, still) for _, paints, _, still in drawn[first + 1 :]], keeps)] = 0
             found[b, ROW[m]] = mask
     return found
+
+
+def alpha_of(n, masks, options):
+    """What of an object is opaque: all, a matte of 100 pixels, or its own mask."""
+    if options.get("matte") == "mask":
+        return masks[OBJ_TO_IMG[n], ROW[n]][None] > 0.5
+    return None if options.get("matte") is None else hard_mattes(options["matte"])
 
 
 def lost(above, keeps):
@@ -113,6 +118,8 @@ def lost(above, keeps):
 
 def hole_of(n, still, alpha, options):
     """The pixels that are taken off with an object; of a soft one that moves half of what its hole is larger by."""
+    if options.get("matte") == "mask":
+        return alpha[0]
     feather = options.get("feather", 0.2)
     grow = 0 if still or alpha is None else min(max(feather / (1 - feather), 0.1), 0.5) / 2
     more = grow / 2 * (BOXES[n, 2:] - BOXES[n, :2])
@@ -129,6 +136,9 @@ MOVES = {
     "transparent": {"padding_mode": "transparent", "align_corners": True},
     "ellipses": {"matte": "ellipse", "feather": 0.6},
     "ellipses anywhere": {"matte": "ellipse", "clip": False},
+    "masks": {"matte": "mask", "clip": False},
+    "masks within boxes": {"matte": "mask", "padding_mode": "border"},
+    "a fill and masks": {"fill": 0.5, "matte": "mask", "clip": False},
     "a fill": {"fill": 0.5},
     "a fill and ellipses anywhere": {"fill": "surroundings", "matte": "ellipse", "clip": False},
     "a fill, anywhere": {"fill": "surroundings", "clip": False},
@@ -141,7 +151,8 @@ def test_each_channel_moves_with_its_own_object_and_loses_what_is_painted_over_i
     options = MOVES[name]
     images, masks, boxes = container(given(**options))(picture(), blobs(), PADDED)
     same(masks, by_loop(blobs(), **options))
-    without = kp.PatchAugmentationSequential(given(**options), data_keys=["input", "bbox_xyxy"])
+    bound = kp.PatchAffine(**options).bind(theta=THETA, masks=blobs()[OBJ_TO_IMG, ROW])
+    without = kp.PatchAugmentationSequential(bound, data_keys=["input", "bbox_xyxy"])
     same(images, without(picture(), PADDED)[0])
     same(boxes, without(picture(), PADDED)[1])
     moved = [n for n in range(5) if n != STAYS]
@@ -574,3 +585,92 @@ def test_instance_masks_have_no_mask_fill():
     """Where an object was, it is not: that is known."""
     with pytest.raises(ValueError, match="mask_fill: expected masks of classes, got instance_masks=True"):
         container(given(), mask_fill=255)
+
+
+# --- masks as mattes --------------------------------------------------------------------------------------------------
+
+FLAT = blobs()[OBJ_TO_IMG, ROW]  # (5, 26, 34)
+BY_AREA = sorted(range(5), key=area, reverse=True)
+AS_MATTES = {
+    "anywhere": {"clip": False},
+    "within boxes": {"padding_mode": "border"},
+    "rows as they came": {"clip": False, "order": "rows"},
+    "a fill": {"clip": False, "fill": "surroundings"},
+}
+
+
+def by_masks(masks, options, rows=None):
+    words = {name: value for name, value in options.items() if name != "order"}
+    rows = list(range(5)) if options.get("order") == "rows" else BY_AREA
+    return kp.affine_patches(
+        picture(), BOXES[rows], THETA[rows], OBJ_TO_IMG[rows], alpha=masks[rows], **words, **{"grow": 0.25}
+    )
+
+
+@pytest.mark.parametrize("name", AS_MATTES)
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32])
+def test_with_a_matte_of_masks_each_object_moves_as_its_mask_shows_it(name, dtype):
+    """As the function with masks as alpha does; in a call, bound, in a container and in one of targets."""
+    options, masks = AS_MATTES[name], FLAT.to(dtype)
+    expected = by_masks(FLAT > 0.5, options)
+    assert not torch.equal(expected, given(**options)(picture(), BOXES, THETA, OBJ_TO_IMG))
+    augmentation = kp.PatchAffine(matte="mask", **options)
+    painted = augmentation(picture(), BOXES, THETA, OBJ_TO_IMG, masks=masks)
+    near(painted, expected, 1e-6)  # bytes are read in another order of additions
+    same(augmentation(picture(), params=augmentation._params), painted)
+    same(augmentation.bind(BOXES, THETA, OBJ_TO_IMG, masks=masks)(picture()), painted)
+    images, moved, _ = container(given(matte="mask", **options))(picture(), blobs(dtype), PADDED)
+    near(images, expected, 1e-6)
+    parts = BOXES.float().split([2, 3]), masks.bool().split([2, 3])
+    targets = [{"boxes": boxes, "masks": own} for boxes, own in zip(*parts, strict=True)]
+    found, after = kp.DetectionSequential(given(matte="mask", **options), boxes_from_masks=False)(picture(), targets)
+    near(found, expected, 1e-6)
+    for b, target in enumerate(after):
+        same(target["masks"], moved[b, : len(target["masks"])].bool())
+
+
+def test_soft_masks_are_opacities_and_labels_take_what_is_half_opaque():
+    soft = FLAT * 0.75
+    augmentation = kp.PatchAffine(matte="mask", clip=False)
+    same(augmentation(picture(), BOXES, THETA, OBJ_TO_IMG, masks=soft), by_masks(soft, {"clip": False}))
+    classes = torch.rand(2, 1, HEIGHT, WIDTH).round()
+    bound = kp.PatchAffine(matte="mask", clip=False).bind(theta=THETA, masks=soft)
+    moved = kp.PatchAugmentationSequential(bound, data_keys=KEYS)(picture(), classes, PADDED)[1]
+    words = {"alpha": (FLAT > 0.5)[BY_AREA], "clip": False, "mode": "nearest"}
+    same(moved, kp.affine_patches(classes, BOXES[BY_AREA], THETA[BY_AREA], OBJ_TO_IMG[BY_AREA], **words))
+
+
+def test_without_masks_the_matte_is_a_soft_box():
+    expected = kp.PatchAffine(matte="box", clip=False)(picture(), BOXES, THETA, OBJ_TO_IMG)
+    same(kp.PatchAffine(matte="mask", clip=False)(picture(), BOXES, THETA, OBJ_TO_IMG), expected)
+    same(kp.PatchAffine(matte="box", clip=False)(picture(), BOXES, THETA, OBJ_TO_IMG, masks=FLAT), expected)
+    without = kp.PatchAugmentationSequential(given(matte="mask", clip=False), data_keys=["input", "bbox_xyxy"])
+    same(without(picture(), PADDED)[0], expected)
+
+
+def test_masks_of_other_boxes_are_not_kept_for_a_replay():
+    augmentation = kp.PatchAffine(matte="mask", clip=False)
+    augmentation(picture(), BOXES, THETA, OBJ_TO_IMG, masks=FLAT)
+    again = augmentation(picture(), BOXES + 1, THETA, OBJ_TO_IMG, params=augmentation._params)
+    same(again, kp.PatchAffine(matte="box", clip=False)(picture(), BOXES + 1, THETA, OBJ_TO_IMG))
+
+
+def test_the_share_that_is_seen_counts_what_masks_show():
+    augmentation = kp.PatchAffine(matte="mask", clip=False, order="rows")
+    augmentation(picture(), BOXES, THETA, OBJ_TO_IMG, masks=FLAT)
+    words = {"size": (HEIGHT, WIDTH), "alpha": FLAT > 0.5, "clip": False}
+    near(augmentation._params["visible"][0], kp.visible_share(BOXES, THETA, OBJ_TO_IMG, **words), 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("masks", "error", "words"),
+    [
+        (FLAT[:4], ValueError, r"masks: expected shape \(5, 26, 34\), one mask a box, got \(4, 26, 34\)"),
+        (FLAT[:, None], ValueError, r"masks: expected shape \(5, 26, 34\)"),
+        (FLAT.tolist(), TypeError, r"masks: expected a tensor \(5, 26, 34\), one mask a box, got"),
+    ],
+    ids=["rows", "ndim", "list"],
+)
+def test_masks_that_are_none_of_the_boxes_are_an_error(masks, error, words):
+    with pytest.raises(error, match=words):
+        kp.PatchAffine(matte="mask")(picture(), BOXES, THETA, OBJ_TO_IMG, masks=masks)
