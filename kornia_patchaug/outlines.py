@@ -22,9 +22,12 @@ BACKGROUND, INK, FAINT, HALO = "#ffffff", "#1b1b1f", "#62626b", "#101014"
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#2a7fd0", "#d55e00", "#cc79a7")
 DARKER = ("#009e73", "#2a7fd0", "#d55e00")  # on which text is white
 LINE_WIDTH, HALO_WIDTH, BOX_WIDTH = 2.5, 1.0, 1.0
+THIN_LINE, THIN_HALO = 1.5, 0.5  # of many objects
 TAG_SIZE, TAG_PADDING = 13, 4.0
 SMOOTH, BOX_OPACITY = 4, 160  # how many times larger things are drawn; of 255
 EDGES = 64  # of a polygon that looks like an ellipse
+MANY = 12  # objects from which on colours and numbers are those of classes
+TAGGED = 0.06  # of a picture that tags may hide, if there are many
 
 font = cache(ImageFont.load_default)  # size -> font
 
@@ -33,34 +36,39 @@ def annotate(
     tile: Image.Image,
     boxes: Tensor,
     quads: Tensor,
-    spots: Sequence[int] | None = None,
+    spots: Sequence[int | None] | None = None,
     unit: int = 1,
     outline: Outline = "box",
+    kinds: Sequence[int] | None = None,
 ) -> Image.Image:
     """Draw corners ``(N, 4, 2)`` of boxes and moved objects over a tile, and numbers, in units of so many pixels.
 
     A box without area is left out. Of moved objects the ``outline`` is drawn: the quadrangle, or the ellipse in it.
+    Colours and numbers are those of ``kinds``, by default one an object.
     """
     size = tile.width // unit, tile.height // unit
-    there = [(n, box) for n, box in enumerate(boxes) if (box.amax(0) > box.amin(0)).all()]
+    kinds = range(max(len(boxes), len(quads))) if kinds is None else kinds
+    line, halo = (LINE_WIDTH, HALO_WIDTH) if len(kinds) <= MANY else (THIN_LINE, THIN_HALO)
+    there = [(n, box) for n, box in zip(kinds, boxes, strict=False) if (box.amax(0) > box.amin(0)).all()]
     rings = [(box, f"{colour_of(n)}{BOX_OPACITY:02x}", BOX_WIDTH) for n, box in there]
-    for n, moved in enumerate(quads if outline == "box" else ellipses_in(quads)):
-        rings += [(moved, HALO, LINE_WIDTH + 2 * HALO_WIDTH), (moved, colour_of(n), LINE_WIDTH)]
+    for n, moved in zip(kinds, quads if outline == "box" else ellipses_in(quads), strict=False):
+        rings += [(moved, HALO, line + 2 * halo), (moved, colour_of(n), line)]
     if outline == "ellipse":  # which its corners are off
         quads = quads.mean(1, keepdim=True) * (1 - math.sqrt(0.5)) + quads * math.sqrt(0.5)
-    centres = _tag_places(quads, size)[0].tolist()
-    spots = choose_spots(quads, size) if spots is None else spots
+    centres = _tag_places(quads, size, kinds[: len(quads)])[0].tolist()
+    spots = choose_spots(quads, size, kinds[: len(quads)]) if spots is None else spots
 
     def paint(draw: ImageDraw.ImageDraw, smooth: int) -> None:
         for corners, colour, width in rings:
             # A corner on the tile's border is moved in by half a line, which would be cut off otherwise.
-            moved = corners.clamp(min=LINE_WIDTH / 2).minimum(torch.tensor(size) - LINE_WIDTH / 2)
-            corners = moved.where((moved - corners).abs() <= LINE_WIDTH / 2 + 1e-3, corners)
+            moved = corners.clamp(min=line / 2).minimum(torch.tensor(size) - line / 2)
+            corners = moved.where((moved - corners).abs() <= line / 2 + 1e-3, corners)
             points = [tuple(point) for point in (corners * smooth).tolist()]
             points += points[:2]  # one edge more than there are: the joint at the first corner is round too
             draw.line(points, fill=colour, width=round(width * smooth), joint="curve")
-        for n, spot in enumerate(spots):
-            draw_number(draw, n, centres[n][spot], smooth)
+        for kind, places, spot in zip(kinds, centres, spots, strict=False):  # without spots there are no tags
+            if spot is not None:
+                draw_number(draw, kind, places[spot], smooth)
 
     return draw_over(tile, paint, unit)
 
@@ -101,22 +109,39 @@ def draw_number(draw: ImageDraw.ImageDraw, n: int, centre: Sequence[float], smoo
     draw_tag(draw, str(n + 1), colour_of(n), centre, number_room(n), smooth)
 
 
+@cache
 def number_room(n: int) -> tuple[float, float]:
     """The (width, height) of the tag of object ``n``."""
     height = TAG_SIZE + TAG_PADDING
     return max(height, font(TAG_SIZE).getlength(str(n + 1)) + 2 * TAG_PADDING), height
 
 
-def choose_spots(quads: Tensor, size: tuple[int, int]) -> list[int]:
-    """A spot for each tag: the first that keeps clear of the tags before it and is not pushed far."""
-    places, pushed = _tag_places(quads, size)
-    spots: list[int] = []
-    for n in range(len(quads)):
-        room = torch.tensor(number_room(n)) + TAG_PADDING  # tags differ little in size
-        taken = places[torch.arange(n), torch.tensor(spots, dtype=torch.long)]  # (n, 2)
+def kinds_of(labels: Sequence[str]) -> list[int]:
+    """By which number each object is known: its own, or where there are many that of its class."""
+    if len(labels) <= MANY:
+        return list(range(len(labels)))
+    classes = {label: k for k, label in enumerate(dict.fromkeys(labels))}
+    return [classes[label] for label in labels]
+
+
+def choose_spots(quads: Tensor, size: tuple[int, int], kinds: Sequence[int]) -> list[int | None]:
+    """A spot for each tag: the first that keeps clear of the tags before it and is not pushed far.
+
+    Where tags would hide the picture, only the largest objects have one.
+    """
+    places, pushed = _tag_places(quads, size, kinds)
+    rooms = torch.tensor([number_room(n) for n in kinds]).reshape(-1, 2)
+    most = max(MANY, int(TAGGED * size[0] * size[1] / max(float(rooms.prod(1).mean()), 1))) if len(quads) else 0
+    sides = quads.amax(1) - quads.amin(1)
+    tagged = sides.prod(1).argsort(descending=True, stable=True)[:most].sort()[0].tolist()
+    spots: list[int | None] = [None] * len(quads)
+    taken = places.new_zeros(0, 2)
+    for n in tagged:
+        room = rooms[n] + TAG_PADDING  # tags differ little in size
         overlap = (room - (places[n, :, None] - taken).abs()).clamp(min=0).prod(-1).sum(-1)
         cost = 100 * overlap + (pushed[n] - TAG_SIZE).clamp(min=0) + 0.01 * torch.arange(9)
-        spots.append(int(cost.argmin()))
+        spots[n] = spot = int(cost.argmin())
+        taken = torch.cat([taken, places[n, spot][None]])
     return spots
 
 
@@ -125,10 +150,10 @@ def colour_of(n: int) -> str:
     return COLOURS[n % len(COLOURS)]
 
 
-def _tag_places(quads: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _tag_places(quads: Tensor, size: tuple[int, int], kinds: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Nine spots for each tag's centre, ``(N, 9, 2)``: corners, mid edges, centre; how far the border pushed each."""
     middles = (quads + quads.roll(-1, 1)) / 2
     wanted = torch.cat([quads, middles, quads.mean(1, keepdim=True)], dim=1)
-    half = torch.tensor([number_room(n) for n in range(len(quads))]).reshape(-1, 1, 2) / 2 + 1
+    half = torch.tensor([number_room(n) for n in kinds]).reshape(-1, 1, 2) / 2 + 1
     places = wanted.maximum(half).minimum(torch.tensor(size) - half)
     return places, (places - wanted).norm(dim=-1)

@@ -1,38 +1,41 @@
-"""Tensors -> contact sheets, animations, an HTML page.
+"""Tensors -> contact sheets and animations.
 
 Lengths are pixels of a tile.
 """
 
 from __future__ import annotations
 
-import html
 import io
 import json
 import math
 import textwrap
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
-from urllib.parse import quote
 
 import numpy as np
 import torch
 from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from kornia_patchaug.augmentation import RandomPatchAffine
+from kornia_patchaug.augmentation import Order, RandomPatchAffine
 from kornia_patchaug.frames import corners_of, enclosing, painted_pixels
+from kornia_patchaug.hooks import Matte
 from kornia_patchaug.outlines import (
     BACKGROUND,
     COLOURS,
     FAINT,
     HALO,
     INK,
+    MANY,
     SMOOTH,
     annotate,
     choose_spots,
     draw_number,
     font,
+    kinds_of,
     number_room,
 )
 from kornia_patchaug.theta import Outline, move_points, outermost, theta_from_components
@@ -56,6 +59,7 @@ class Picture(NamedTuple):
     image: Tensor  # (3, H, W) in [0, 1]
     boxes: Tensor  # (N, 4)
     labels: tuple[str, ...]  # what each object is
+    masks: Tensor | None = None  # (N, H, W) bool, what of each is opaque with matte="mask"
 
 
 class Ranges(NamedTuple):
@@ -68,13 +72,14 @@ class Ranges(NamedTuple):
     padding_mode: str
     clip: bool = True
     fill: float | Literal["surroundings"] | None = None
-    matte: Outline | None = None
+    matte: Matte | None = None
     feather: float = 0.2
+    order: Order = "area"
 
     @property
     def outline(self) -> Outline:
         """What labels enclose."""
-        return self.matte or "box"
+        return "ellipse" if self.matte == "ellipse" else "box"
 
     def augmentation(self, seed: int) -> RandomPatchAffine:
         """The augmentation that draws from these ranges, always, from a seed of its own."""
@@ -88,27 +93,35 @@ class Ranges(NamedTuple):
         said += [f'padding_mode="{self.padding_mode}"'] if self.clip else ["clip=False"]
         said += [] if self.fill is None else [f"fill={json.dumps(self.fill)}"]
         said += [] if self.matte is None else [f'matte="{self.matte}"', f"feather={self.feather:g}"]
+        said += [] if self.order == "area" else [f'order="{self.order}"']
         return f"RandomPatchAffine({', '.join(said)})"
 
 
-def contact_sheet(picture: Picture, ranges: Ranges, *, draws: int, seed: int) -> Image.Image:
+def contact_sheet(
+    picture: Picture, ranges: Ranges, *, draws: int, seed: int, theta: Tensor | None = None
+) -> Image.Image:
     """The picture with its numbered boxes, then ``draws`` random draws with the outline and label of every object.
 
-    A picture's draws depend on the seed alone, whatever else is previewed.
+    A picture's draws depend on the seed alone, whatever else is previewed. With ``theta (N, 6)`` each is that.
     """
     augment = ranges.augmentation(seed)
     height, width = picture.image.shape[1:]
     size, zoom = _fit(picture.image, TILE)
     boxes = corners_of(picture.boxes)
-    tiles = [annotate(to_pil(picture.image, size), boxes * zoom, boxes * zoom)]
+    kinds = kinds_of(picture.labels)
+    tiles = [annotate(to_pil(picture.image, size), boxes * zoom, boxes * zoom, kinds=kinds)]
     captions = [f"{picture.name}, {width} x {height}"]
     for k in range(draws):
-        image = augment(picture.image[None], picture.boxes)[0]
+        image = augment(picture.image[None], picture.boxes, theta, masks=picture.masks)[0]
         quads = move_points(boxes, picture.boxes, augment._params["theta"][0])
         labels = corners_of(_label_boxes(picture.boxes, quads, ranges, (height, width)))
-        tiles.append(annotate(to_pil(image, size), labels * zoom, quads * zoom, outline=ranges.outline))
+        drawn = annotate(to_pil(image, size), labels * zoom, quads * zoom, outline=ranges.outline, kinds=kinds)
+        tiles.append(drawn)
         captions.append(f"draw {k + 1}")
     note = NOTE.format(WHAT_MOVED[ranges.outline])
+    untagged = choose_spots(boxes * zoom, size, kinds).count(None)
+    if untagged:
+        note += f" The {untagged} smallest of {len(kinds)} objects have no tag, which would hide the picture."
     return _lay_out(tiles, captions, f"{ranges.code()}, seed {seed}", picture.labels, note)
 
 
@@ -118,11 +131,6 @@ def sweep(picture: Picture, ranges: Ranges) -> bytes:
     while len(data := encode_gif(_sweep_frames(picture, ranges, longer))) > MAX_GIF_BYTES:
         longer = int(longer * 0.97 * math.sqrt(MAX_GIF_BYTES / len(data)))
     return data
-
-
-def page(command: str, entries: Sequence[tuple[Picture, str, str | None]]) -> str:
-    """An HTML page of sheets and animations, each by its file's name, with the command that made them."""
-    return PAGE.format(command=html.escape(command), sections="\n".join(_section(*entry) for entry in entries))
 
 
 def picture_tensor(image: Image.Image) -> Tensor:
@@ -154,12 +162,19 @@ def _sweep_frames(picture: Picture, ranges: Ranges, longer: int) -> list[Image.I
         torch.stack([ranges.shear * sign * twice, 0 * twice], dim=1),
         boxes=boxes,
     )
-    images = ranges.augmentation(0)(image.expand(FRAMES, -1, -1, -1), boxes, theta, obj_to_img)
+    masks = picture.masks
+    if masks is not None:
+        masks = (interpolate(masks[:, None].float(), image.shape[1:], mode="area")[:, 0] >= 0.5).repeat(FRAMES, 1, 1)
+    images = ranges.augmentation(0)(image.expand(FRAMES, -1, -1, -1), boxes, theta, obj_to_img, masks=masks)
     quads = move_points(corners.repeat(FRAMES, 1, 1), boxes, theta)
     labels = corners_of(_label_boxes(boxes, quads, ranges, (size[1], size[0])))
-    spots = choose_spots(corners, size)  # one choice for all frames: tags must not jump
+    kinds = kinds_of(picture.labels)
+    spots = choose_spots(corners, size, kinds)  # one choice for all frames: tags must not jump
     drawn = zip(images, labels.view(FRAMES, count, 4, 2), quads.view(FRAMES, count, 4, 2), strict=True)
-    return [annotate(to_pil(i, size), label, quad, spots, outline=ranges.outline) for i, label, quad in drawn]
+    return [
+        annotate(to_pil(image, size), label, quad, spots, outline=ranges.outline, kinds=kinds)
+        for image, label, quad in drawn
+    ]
 
 
 def encode_gif(frames: list[Image.Image], times: int | list[int] = FRAME_MS) -> bytes:
@@ -203,8 +218,8 @@ def _lay_out(
 
 
 def _legend(labels: Sequence[str], note: str, width: int) -> Image.Image:
-    """Every object's number and name in its colour, and how to read the outlines."""
-    texts = [_shorten(label, NARROWEST / 2) for label in labels]
+    """Every object's number and name in its colour, or every class's, and how to read the outlines."""
+    texts = [_shorten(name, NARROWEST / 2) for name in _names(labels)]
     widest = max(map(font(TEXT_SIZE).getlength, texts), default=0)
     cell = number_room(len(texts))[0] + 6 + widest + GAP
     columns = max(1, int((width + GAP) // cell))
@@ -218,6 +233,11 @@ def _legend(labels: Sequence[str], note: str, width: int) -> Image.Image:
     for k, note in enumerate(notes, lines):
         draw.text((0, (k + 0.5) * LINE * SMOOTH), note, fill=FAINT, font=letters, anchor="lm")
     return legend.reduce(SMOOTH)
+
+
+def _names(labels: Sequence[str]) -> list[str]:
+    """What the numbers of `kinds_of` stand for."""
+    return list(labels) if len(labels) <= MANY else [f"{label} ({n})" for label, n in Counter(labels).items()]
 
 
 def _shorten(text: str, width: float) -> str:
@@ -241,35 +261,3 @@ def _fit(image: Tensor, longer: int) -> tuple[tuple[int, int], Tensor]:
 def to_pil(image: Tensor, size: tuple[int, int]) -> Image.Image:
     levels = (image.clamp(0, 1) * 255).round().byte()
     return Image.fromarray(levels.permute(1, 2, 0).numpy()).resize(size, Image.Resampling.LANCZOS)
-
-
-def _section(picture: Picture, sheet: str, animation: str | None) -> str:
-    name = html.escape(picture.name)
-    objects = html.escape(", ".join(f"{n} {label}" for n, label in enumerate(picture.labels, 1)) or "none")
-    lines = [f"<h2>{name}</h2>", f"<p>Objects: {objects}</p>"]
-    sheet_text, sweep_text = "with its numbered boxes, then random draws", "while each parameter runs through its range"
-    for kind, file, text in (("sheet", sheet, sheet_text), ("sweep", animation, sweep_text)):
-        if file:
-            link, alt = quote(file, errors="surrogateescape"), f"{name} {text}. Objects: {objects}"
-            lines.append(f'<a href="{link}"><img class="{kind}" src="{link}" alt="{alt}"></a>')
-    return "\n".join(lines)
-
-
-PAGE = """\
-<!DOCTYPE html><html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1"><title>kornia_patchaug preview</title>
-<style>
-:root {{ color-scheme: light dark; --ground: #f6f6f8; --ink: #1b1b1f; --faint: #5b5b66; --edge: #d9d9e0 }}
-@media (prefers-color-scheme: dark) {{ :root {{ --ground: #16161a; --ink: #eee; --faint: #a5a5b2; --edge: #3a3a44 }} }}
-body {{ margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 96rem; overflow-wrap: anywhere;
-  background: var(--ground); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif }}
-h1, h2, p, pre {{ margin: 0 0 .5rem }} h2 {{ margin-top: 2.5rem }} p {{ color: var(--faint) }}
-pre {{ padding: .75rem 1rem; white-space: pre-wrap; border: 1px solid var(--edge); border-radius: .5rem }}
-a, img {{ display: block }} a {{ overflow-x: auto; margin: 1rem 0 }} img {{ max-width: 100%; border-radius: .5rem }}
-@media (max-width: 48rem) {{ .sheet {{ max-width: 60rem }} }} /* slide it sideways: six tiles do not fit a phone */
-</style>
-<h1>kornia_patchaug preview</h1>
-<p>Each object's patch is warped by its own random affine transform. The command that made this page:</p>
-<pre><code>{command}</code></pre>
-{sections}
-"""

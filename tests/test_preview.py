@@ -1,7 +1,7 @@
-"""Contact sheets, animations and the page: what is drawn, where, in which colours."""
+"""Contact sheets and animations: what is drawn, where, in which colours."""
 
 import io
-from html.parser import HTMLParser
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ import kornia_patchaug as kp
 from kornia_patchaug import preview
 from kornia_patchaug.frames import corners_of
 from kornia_patchaug.outlines import annotate
-from kornia_patchaug.preview import Picture, Ranges, contact_sheet, page, sweep
+from kornia_patchaug.preview import Picture, Ranges, contact_sheet, sweep
 
 GROUND = (60, 110, 70)
 WIDTH, HEIGHT = 240, 160  # a tile is twice that
@@ -292,6 +292,11 @@ def test_without_motion_a_draw_is_the_input():
     assert not any((tile == first).all() for tile in rest)
 
 
+def test_levels_beyond_black_and_white_stay_there():
+    levels = torch.tensor([-0.02, 0.0, 0.5, 1.0, 1.02]).expand(3, 1, 5)
+    assert np.asarray(preview.to_pil(levels, (5, 1)))[0, :, 0].tolist() == [0, 0, 128, 255, 255]
+
+
 def test_the_patch_turns_with_its_outline():
     """The bar lies in the left half of its box, so also in the left half of the moved outline."""
     tile = tiles_of(contact_sheet(picture(BOXES[:1]), LIVELY, draws=1, seed=3))[1]
@@ -311,6 +316,53 @@ def test_tags_of_objects_with_one_box_keep_apart():
     points = where(tile, COLOURS[0])
     assert len(points) > 100
     assert np.ptp(points, axis=0).max() < 24
+
+
+def grid(count, side=6.0):
+    """Boxes apart from one another, row by row, of which every third is larger."""
+    rows = []
+    for k in range(count):
+        x, y = 4 + 11 * (k % 21), 4 + 11 * (k // 21)
+        rows.append([x, y, x + side + (k % 3 == 0), y + side])
+    return rows
+
+
+@pytest.mark.parametrize(("count", "colours"), [(4, 4), (12, 4), (13, 2)])
+def test_few_objects_have_colours_of_their_own_and_many_those_of_their_class(count, colours):
+    shown = picture(grid(count), labels=tuple("ab"[n % 2] for n in range(count)))
+    for tile in tiles_of(contact_sheet(shown, LIVELY, draws=1, seed=0)):
+        assert sum(len(where(tile, colour)) > 20 for colour in COLOURS) == colours
+
+
+def test_the_legend_has_a_line_an_object_or_a_class(monkeypatch):
+    seen, legend = [], preview._legend
+    monkeypatch.setattr(preview, "_names", lambda labels, names=preview._names: seen.append(names(labels)) or seen[-1])
+    for count in (3, 13):
+        legend(tuple("ab"[n % 2] for n in range(count)), "note", 400)
+    assert seen == [["a", "b", "a"], ["a (7)", "b (6)"]]
+
+
+def test_where_tags_would_hide_the_picture_the_largest_objects_have_them_and_the_others_are_counted(monkeypatch):
+    boxes = grid(200)
+    spots = preview.choose_spots(corners_of(torch.tensor(boxes)) * 2, (480, 320), [0] * 200)
+    tagged = [n for n, spot in enumerate(spots) if spot is not None]
+    assert 12 <= len(tagged) <= 0.06 * 480 * 320 / 17**2 and all(n % 3 == 0 for n in tagged)
+    notes, lay_out = [], preview._lay_out
+    monkeypatch.setattr(preview, "_lay_out", lambda *a: notes.append(a[-1]) or lay_out(*a))
+    contact_sheet(picture(boxes), STILL, draws=1, seed=0)
+    assert f"The {200 - len(tagged)} smallest of 200 objects have no tag" in notes[0]
+    contact_sheet(picture(boxes[:13]), STILL, draws=1, seed=0)
+    assert "tag" not in notes[1]
+
+
+@pytest.mark.slow
+def test_five_thousand_tags_are_placed_in_a_second():
+    """They took more than 200."""
+    generator = torch.Generator().manual_seed(0)
+    quads = corners_of(torch.rand(5000, 4, generator=generator).cumsum(1) * 100)
+    start = time.process_time()
+    assert len(preview.choose_spots(quads, (480, 480), [0] * 5000)) == 5000
+    assert time.process_time() - start < 1
 
 
 def test_outlines_on_the_border_of_the_picture_are_whole():
@@ -386,6 +438,42 @@ def test_frames_of_an_animation_have_labels_of_what_moved(monkeypatch):
             check_thin_box(np.asarray(frames[k]), COLOURS[0], zoom * np.array(label) + 4, zoom * around)
 
 
+def quads_of_a_sweep(monkeypatch, ranges, boxes):
+    """The moved corners ``(32, N, 4, 2)`` of an animation in pixels of its picture."""
+    quads = []
+    monkeypatch.setattr(preview, "annotate", lambda tile, label, quad, *_, **options: quads.append(quad) or tile)
+    sweep(picture(boxes, height=180), ranges)  # 330 pixels of an animation
+    return (torch.stack(quads) * (WIDTH / 440)).double().numpy()
+
+
+def test_a_sweep_goes_through_the_whole_of_each_range_and_every_other_object_the_other_way(monkeypatch):
+    """Of boxes unlike in shape, whose shares of width and height differ: how each edge and middle moves."""
+    boxes = [[30.0, 40.0, 90.0, 60.0], [140.0, 50.0, 160.0, 110.0]]
+    size, middle = np.array([[60, 20], [20, 60]]), np.array([[60, 50], [150, 80]])
+
+    quads = quads_of_a_sweep(monkeypatch, FREE._replace(degrees=30.0), boxes)
+    across = quads[:, :, 1] - quads[:, :, 0]
+    angles = np.degrees(np.arctan2(across[..., 1], across[..., 0]))  # clockwise as displayed
+    assert np.allclose(angles[8], [30, -30], atol=1e-3) and np.allclose(angles[24], [-30, 30], atol=1e-3)
+    assert np.allclose(np.abs(angles).max(0), 30, atol=1e-3)
+    assert np.allclose(np.linalg.norm(across, axis=-1), size[:, 0], atol=1e-3)
+
+    quads = quads_of_a_sweep(monkeypatch, FREE._replace(translate=(0.1, 0.2)), boxes)
+    shift = (quads.mean(2) - middle) / size
+    assert np.allclose(np.abs(shift).max(0), [[0.1, 0.2], [0.1, 0.2]], atol=1e-3)
+    assert np.allclose(shift[4], [[0.0707, 0.2], [0.0707, -0.2]], atol=1e-3)  # an eighth through
+
+    quads = quads_of_a_sweep(monkeypatch, FREE._replace(scale=(0.5, 0.9)), boxes)
+    scale = np.linalg.norm(quads[:, :, 1] - quads[:, :, 0], axis=-1) / size[:, 0]
+    assert np.allclose(scale[[0, 4, 12]], [[0.7, 0.7], [0.9, 0.9], [0.5, 0.5]], atol=1e-3)
+    assert np.allclose([scale.min(), scale.max()], [0.5, 0.9], atol=1e-3)
+
+    quads = quads_of_a_sweep(monkeypatch, FREE._replace(shear=20.0), boxes)
+    down = quads[:, :, 3] - quads[:, :, 0]
+    lean = np.degrees(np.arctan2(down[..., 0], down[..., 1]))
+    assert np.allclose(np.abs(lean).max(0), 20, atol=1e-2) and np.allclose(lean[4, 0], -lean[4, 1], atol=1e-3)
+
+
 def test_what_does_not_move_does_not_flicker():
     noisy = picture()
     noise = torch.rand(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
@@ -405,28 +493,15 @@ def test_an_animation_too_large_is_made_smaller(monkeypatch):
     assert len(frames_of(data)) == len(frames_of(full)) and 50 < frames_of(data).shape[2] < 200
 
 
-class Tags(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.found, self.text = [], ""
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text += data
-
-
-def test_the_page_shows_everything_and_escapes_it():
-    command = "kornia-patchaug preview 'a <b> & {x}.png'"
-    shown = picture(name='a <b> & "c".png', labels=("<script>", "cat"))
-    text = page(command, [(shown, 'a <b> & "c".png', "a%.gif"), (picture([]), "d.png", None)])
-    parser = Tags()
-    parser.feed(text)
-    tags = [tag for tag, _ in parser.found]
-    assert "script" not in tags and "b" not in tags and command in parser.text
-    images = [attrs for tag, attrs in parser.found if tag == "img"]
-    assert [i["src"] for i in images] == ["a%20%3Cb%3E%20%26%20%22c%22.png", "a%25.gif", "d.png"]
-    assert images[0]["alt"].startswith('a <b> & "c".png') and "1 <script>, 2 cat" in images[0]["alt"]
-    assert "prefers-color-scheme: dark" in text and "width=device-width" in text
-    assert all(not attrs.get("href", "").startswith("http") for _, attrs in parser.found)
+def test_what_masks_do_not_show_does_not_move(monkeypatch):
+    monkeypatch.setattr(preview, "annotate", lambda tile, *_, **options: tile)
+    lively = LIVELY._replace(matte="mask")
+    empty = picture()._replace(masks=torch.zeros(2, HEIGHT, WIDTH, dtype=torch.bool))
+    whole = picture()._replace(masks=torch.ones(2, HEIGHT, WIDTH, dtype=torch.bool))
+    for shown, moves in ((empty, False), (whole, True), (picture(), True)):
+        first, second = tiles_of(contact_sheet(shown, lively, draws=1, seed=0))
+        assert np.array_equal(first, second) != moves
+        with Image.open(io.BytesIO(sweep(shown, lively))) as animation:
+            frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(animation)]
+        assert (len(frames) > 1) == moves  # frames that are alike become one
+    assert 'matte="mask", feather=0.2)' in lively.code()
