@@ -1,4 +1,4 @@
-"""The command ``kornia-patchaug preview``: arguments, files and exit codes; boxes are read from COCO JSON."""
+"""The commands ``kornia-patchaug preview`` and ``augment``: arguments, files and exit codes."""
 
 from __future__ import annotations
 
@@ -9,40 +9,26 @@ import os
 import shlex
 import sys
 import tempfile
-import warnings
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from kornia_patchaug import __version__
-from kornia_patchaug.boxes import convert_boxes
+from kornia_patchaug.augment import Recipe, begin, finish, free_name, make, picture_file, survey
+from kornia_patchaug.augmentation import ORDERS
 from kornia_patchaug.functional import CLEAR_PADDINGS, PADDINGS
-from kornia_patchaug.preview import Picture, Ranges, contact_sheet, page, picture_tensor, sweep
+from kornia_patchaug.pages import Replay, Replayed, Shown, page, read_replay
+from kornia_patchaug.pictures import find_pictures, read_picture
+from kornia_patchaug.preview import Picture, Ranges, contact_sheet, picture_tensor, sweep
+from kornia_patchaug.readers import FORMS, Labels, Notes, UnusableError, UserError, mask_of
 from kornia_patchaug.theta import OUTLINES
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-BOXES_FILE = "boxes.json"  # beside the pictures, unless --boxes says otherwise
-TOLERANCE = 0.5  # pixels that a box may stick out of its picture: annotation tools round
-
-
-class UserError(Exception):
-    """Something that the person at the keyboard can put right; the text is one line."""
-
-
-class Entry(NamedTuple):
-    """A picture as the JSON knows it."""
-
-    size: tuple[object, object]  # (width, height); None where the JSON does not say
-    boxes: list[list[float]]  # x y w h
-    labels: list[str]
+LIMIT = 24  # pictures that are shown unless asked for more
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,12 +42,15 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "kornia-patchaug") ->
     """Run the command; returns the exit code: 0, 2 after an error, 130 after Ctrl-C."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = _parser(prog)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever called, as >&- does
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     try:
         args = parser.parse_args(argv)
         if args.command is None:
             parser.print_help(sys.stderr)
             return 2
-        _preview(args, shlex.join([*prog.split(), *argv]))
+        COMMANDS[args.command](args, shlex.join([*prog.split(), *argv]))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of our output has left, as head does
@@ -85,7 +74,52 @@ def _parser(prog: str) -> Parser:
     )
     option = preview.add_argument
     option("images", nargs="*", type=Path, metavar="PICTURE", help="files or folders (default: the bundled pictures)")
-    option("--boxes", type=Path, metavar="FILE", help=f"COCO JSON (default: {BOXES_FILE} beside the pictures)")
+    _add_options(option)
+    option("--format", choices=FORMS, help="of the labels, where there are several (default: the first that is found)")
+    option("--limit", type=_whole(1, 10**9), default=LIMIT, metavar="N", help=f"show the first N pictures ({LIMIT})")
+    option("--draws", type=_whole(1, 100), default=5, metavar="K", help="random draws a picture (5)")
+    option("--seed", type=_whole(0, 2**63 - 1), default=0, metavar="S", help="the same seed, the same sheets (0)")
+    option("--out", type=Path, default=Path("out/preview"), metavar="DIR", help="made if missing (out/preview)")
+    option("--animate", action="store_true", help="also a GIF a picture, which sweeps the parameters")
+    option("--replay", type=Path, metavar="FILE", help="show the draw that a page saved, with the options of that")
+    augment = commands.add_parser(
+        "augment",
+        help="write augmented copies of your pictures with their labels",
+        description="Write copies of pictures in which each object moved by a random transform of its own, and their "
+        "labels: for the same seed the same files, whatever --workers and --shard.",
+    )
+    option = augment.add_argument
+    option("images", nargs="+", type=Path, metavar="PICTURE", help="files or folders")
+    _add_options(option)
+    option("--copies", type=_whole(1, 10**6), default=1, metavar="K", help="of each picture (1)")
+    option("--paste", type=_whole(0, 1000), default=0, metavar="N", help="paste up to N copies of objects, too (0)")
+    option(
+        "--min-visible",
+        type=_number(0, 1),
+        default=0.1,
+        metavar="S",
+        help="leave out labels of objects of which a smaller share is seen (0.1)",
+    )
+    option("--seed", type=_whole(0, 2**63 - 1), default=0, metavar="S", help="the same seed, the same files (0)")
+    option("--out", type=Path, required=True, metavar="DIR", help="made if missing, refused if there without --resume")
+    option("--format", choices=FORMS, help="of the labels that are written (default: as they came)")
+    option("--from", choices=FORMS, dest="read", help="of the labels that are read, where there are several")
+    option("--workers", type=_whole(1, 1024), default=1, metavar="W", help="processes (1)")
+    option("--shard", type=_shard, default=(0, 1), metavar="I/N", help="make part I, from 0 on, of N, as on a cluster")
+    option("--resume", action="store_true", help="go on where the same call was ended")
+    return parser
+
+
+def _add_options(option: Callable[..., object]) -> None:
+    """What commands share: where labels are, and how objects move."""
+    option(
+        "--boxes",
+        type=Path,
+        metavar="FILE",
+        help="COCO JSON, YOLO's data.yaml, or a folder of YOLO txt or Pascal VOC XML (default: what lies beside the "
+        "pictures, or in annotations, labels or Annotations next to their folder)",
+    )
+    option("--strict", action="store_true", help="end where a label or picture cannot be used, and do not leave it out")
     option("--degrees", type=_number(0, 360), default=15.0, metavar="D", help="turn by up to D either way (15)")
     option(
         "--translate",
@@ -119,10 +153,11 @@ def _parser(prog: str) -> Parser:
     )
     option(
         "--matte",
-        choices=("none", *OUTLINES),
-        default="box",
+        choices=("none", "mask", *OUTLINES),
         metavar="SHAPE",
-        help="soft edges of objects: box, ellipse, which also fits labels to round objects, or none (box)",
+        help="what of an object moves: its mask, which polygons and run lengths are too; with soft edges its box, or "
+        "the ellipse in it, which also fits labels to round objects; or none: all of its box (mask where labels have "
+        "any, else box)",
     )
     option(
         "--feather",
@@ -131,6 +166,7 @@ def _parser(prog: str) -> Parser:
         metavar="F",
         help="how wide these are, as a share of half the object; wider ones leave a rim where it was (0.1)",
     )
+    option("--order", choices=ORDERS, default="area", help="what lies on top: small objects, or later rows (area)")
     option(
         "--padding-mode",
         choices=PADDINGS,
@@ -138,11 +174,6 @@ def _parser(prog: str) -> Parser:
         help=f"what lies beyond a patch: {', '.join(PADDINGS)} (image, which is its surroundings, with --clip; "
         f"without, {' or '.join(CLEAR_PADDINGS)}, which are the same)",
     )
-    option("--draws", type=_whole(1, 100), default=5, metavar="K", help="random draws a picture (5)")
-    option("--seed", type=_whole(0, 2**63 - 1), default=0, metavar="S", help="the same seed, the same sheets (0)")
-    option("--out", type=Path, default=Path("out/preview"), metavar="DIR", help="made if missing (out/preview)")
-    option("--animate", action="store_true", help="also a GIF a picture, which sweeps the parameters")
-    return parser
 
 
 def _number(low: float, high: float) -> Callable[[str], float]:
@@ -178,7 +209,18 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def _preview(args: argparse.Namespace, command: str) -> None:
+def _shard(text: str) -> tuple[int, int]:
+    part, _, count = text.partition("/")
+    try:
+        shard = _whole(0, 10**6)(part), _whole(1, 10**6)(count)
+    except argparse.ArgumentTypeError:
+        shard = 0, 0
+    if shard[0] >= shard[1]:
+        raise argparse.ArgumentTypeError(f"expected I/N with I from 0 to N - 1, got {text!r}")
+    return shard
+
+
+def _ranges(args: argparse.Namespace) -> Ranges:
     if args.scale[0] > args.scale[1]:
         raise UserError(f"argument --scale: expected LO <= HI, got {args.scale[0]:g} {args.scale[1]:g}")
     if args.clip and max(args.translate) > 1:
@@ -188,7 +230,7 @@ def _preview(args: argparse.Namespace, command: str) -> None:
     if padding not in paddings:
         expected = " or ".join(paddings)
         raise UserError(f"argument --padding-mode: expected {expected} without --clip, got {padding!r}")
-    ranges = Ranges(
+    return Ranges(
         args.degrees,
         tuple(args.translate),
         tuple(args.scale),
@@ -196,38 +238,106 @@ def _preview(args: argparse.Namespace, command: str) -> None:
         padding,
         clip=args.clip,
         fill=args.fill,
-        matte=None if args.matte == "none" else args.matte,
+        matte=None if args.matte == "none" else args.matte or "mask",
         feather=args.feather,
+        order=args.order,
     )
-    paths, coco = _find_pictures(args.images), cache(_read_coco)
-    entries = [(path, _entry(path, args.boxes or path.parent / BOXES_FILE, coco)) for path in paths]
+
+
+def _preview(args: argparse.Namespace, command: str) -> None:
+    ranges, notes = _ranges(args), Notes(args.strict)
+    paths = find_pictures(args.images or [_bundled()], notes, args.out)
+    labels = Labels(paths[: args.limit], args.boxes, args.format)
+    replay, draws, seed = None, args.draws, args.seed
+    if args.replay is not None:
+        replay, draws = _read_replay(args.replay), 1
+        ranges, seed = ranges._replace(**replay.options), replay.seed
     _make_folder(args.out, paths)
-    shown: list[tuple[Picture, str, str | None]] = []
+    shown: list[Shown] = []
+    taken = set[str]()
     try:
-        for path, entry in tqdm(entries, unit="picture", disable=None):  # None: no bar in a file or pipe
-            picture = _read(path, entry)
-            name = _free_name(path.stem, [Path(sheet).stem for _, sheet, _ in shown])
-            buffer = io.BytesIO()
-            contact_sheet(picture, ranges, draws=args.draws, seed=args.seed).save(buffer, "PNG")
-            _write(args.out / f"{name}.png", buffer.getvalue())
+        for path in tqdm(paths[: args.limit], unit="picture", disable=None):  # None: no bar in a file or pipe
+            try:
+                picture = _read(path, labels, notes)
+                theta = None if replay is None else _theta_of(picture, replay.pictures)
+            except UnusableError as reason:
+                notes.add("left out", reason, str(path))
+                continue
+            own = ranges if picture.masks is not None or ranges.matte != "mask" else ranges._replace(matte="box")
+            sheet, buffer = args.out / free_name(f"{path.stem}.png", taken), io.BytesIO()
+            contact_sheet(picture, own, draws=draws, seed=seed, theta=theta).save(buffer, "PNG")
+            _write(sheet, buffer.getvalue())
             if args.animate:
-                _write(args.out / f"{name}.gif", sweep(picture, ranges))
-            shown.append((picture, f"{name}.png", f"{name}.gif" if args.animate else None))
+                _write(sheet.with_suffix(".gif"), sweep(picture, own))
+            shown.append(Shown(picture, path.read_bytes(), theta))
     finally:  # what was drawn before an error can be looked at
         if shown:
-            _write(args.out / "index.html", page(command, shown).encode(errors="replace"))
+            _write(args.out / "index.html", page(command, shown, ranges, seed, draws).encode(errors="replace"))
+    _say(notes, bool(shown))
+    if len(paths) > args.limit:
+        print(f"kornia-patchaug: shown: {args.limit} of {len(paths)} pictures; --limit N shows more", file=sys.stderr)
 
 
-def _find_pictures(given: Sequence[Path]) -> list[Path]:
-    found: list[Path] = []
-    for path in given or [_bundled()]:
-        if not path.exists():
-            raise UserError(f"{path}: no such file or folder")
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        if not inside:
-            raise UserError(f"{path}: no pictures ({' '.join(s[1:] for s in SUFFIXES)}) in this folder")
-        found += inside
-    return list(dict.fromkeys(found))
+def _read_replay(path: Path) -> Replay:
+    try:
+        return read_replay(path.read_text("utf-8-sig"))
+    except (UserError, ValueError) as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _theta_of(picture: Picture, replayed: Sequence[Replayed]) -> torch.Tensor:
+    """How the objects of a picture moved in a draw; raises UnusableError if it has none of that picture."""
+    size = tuple(picture.image.shape[1:])
+    for each in replayed:
+        same = (each.name, each.size, each.boxes.shape) == (picture.name, size, picture.boxes.shape)
+        if same and torch.allclose(each.boxes, picture.boxes, atol=1e-3):
+            return each.theta
+    raise UnusableError("not in the draw that is replayed, with this name, size and boxes")
+
+
+def _read(path: Path, labels: Labels, notes: Notes) -> Picture:
+    """A picture with its objects, but for crowds; raises UnusableError if it cannot be shown."""
+    image = picture_tensor(read_picture(path))
+    size = int(image.shape[1]), int(image.shape[2])
+    found = [each for each in labels.read(path, size, notes) if not each.crowd]
+    boxes = torch.tensor([each.box for each in found]).reshape(-1, 4)
+    masks = None
+    if any(each.shape is not None for each in found):
+        masks = torch.from_numpy(np.stack([mask_of(each, size) for each in found]))
+    return Picture(path.name, image, boxes, tuple(each.label for each in found), masks)
+
+
+def _augment(args: argparse.Namespace, command: str) -> None:
+    ranges, notes = _ranges(args), Notes(args.strict)
+    paths = find_pictures(args.images, notes, args.out)
+    labels = Labels(paths, args.boxes, args.read)
+    form = args.format or labels.form
+    dataset = survey(paths, labels, form, args.images, notes)
+    recipe = Recipe(ranges, args.paste, args.min_visible, args.seed, form, dataset.schema)
+    call = {"recipe": json.loads(json.dumps(recipe)), "copies": args.copies, "pictures": [str(path) for path in paths]}
+    (shard, shards), total = args.shard, len(dataset.pictures) * args.copies
+    begin(args.out, call, args.resume, shards > 1)
+    names = [dataset.name(number, args.copies) for number in range(total)]
+    own = [n for n in range(shard, total, shards) if not picture_file(args.out, names[n], form).exists()]
+    jobs = (dataset.job(number, args.copies, recipe) for number in own)
+    done = make(jobs, recipe, args.out, args.workers)
+    for job, reason in tqdm(done, unit="picture", total=len(own), disable=None):
+        if reason is not None:
+            notes.add("left out", reason, str(job.source.path))
+    whole = finish(names, recipe, args.out)
+    _say(notes, bool(names))
+    print(args.out / "manifest.jsonl" if whole else f"{args.out}: shard {shard}/{shards} is done, others are not")
+
+
+COMMANDS = {"preview": _preview, "augment": _augment}
+
+
+def _say(notes: Notes, any_used: bool) -> None:
+    """Print what was left out, or raise if that is everything."""
+    if not any_used:
+        raise UserError("; ".join(notes.lines()))
+    for line in notes.lines():
+        print(f"kornia-patchaug: {line}", file=sys.stderr)
 
 
 def _bundled() -> Path:
@@ -238,7 +348,7 @@ def _bundled() -> Path:
 
 
 def _make_folder(out: Path, pictures: Sequence[Path]) -> None:
-    if out.resolve() in {path.resolve().parent for path in pictures}:
+    if out.resolve() in {folder for path in pictures for folder in (path.parent.resolve(), path.resolve().parent)}:
         raise UserError(f"argument --out: {out} holds the pictures themselves; name another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -247,110 +357,14 @@ def _make_folder(out: Path, pictures: Sequence[Path]) -> None:
         raise UserError(f"argument --out: cannot write into {out} ({error.strerror})") from error
 
 
-def _free_name(stem: str, taken: Sequence[str]) -> str:
-    """``stem``, or with a number where two pictures share it; file systems may not tell A from a."""
-    lower, name, count = [other.lower() for other in taken], stem, 1
-    while name.lower() in lower:
-        count += 1
-        name = f"{stem}_{count}"
-    return name
-
-
 def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
+    """Write a file, whole or not at all, and print its name. A link there is replaced, and not what it leads to."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     encoding = sys.stdout.encoding or "utf-8"
     tqdm.write(str(path).encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
     sys.stdout.flush()
-
-
-def _read(path: Path, entry: Entry) -> Picture:
-    try:
-        with warnings.catch_warnings(), Image.open(path) as file:
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = _as_rgb(ImageOps.exif_transpose(file))
-    except Exception as error:  # Pillow's decoders raise errors of many kinds for a broken file
-        raise UserError(f"{path}: not a picture that can be read ({error})") from error
-    for name, told, real in zip(("width", "height"), entry.size, image.size, strict=True):
-        if told is not None and told != real:
-            raise UserError(f"{path}: the picture's upright {name} is {real}, but the JSON says {told}")
-    boxes = convert_boxes(torch.tensor(entry.boxes, dtype=torch.float64).reshape(-1, 4), "xywh", "xyxy")
-    low, high = -TOLERANCE, torch.tensor(image.size).repeat(2) + TOLERANCE
-    outside = ((boxes < low) | (boxes > high)).any(1).nonzero()
-    if len(outside):
-        n = int(outside[0])
-        raise UserError(
-            f"{path}: the box of object {n + 1} ({entry.labels[n]}), x y w h = {entry.boxes[n]}, sticks out of the "
-            f"picture, which is {image.size[0]} x {image.size[1]}"
-        )
-    return Picture(path.name, picture_tensor(image), boxes.float(), tuple(entry.labels))
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel, which convert() would cut off at 255
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def _entry(path: Path, boxes_file: Path, coco: Callable[[Path], dict[str, list[Entry]]]) -> Entry:
-    entries = coco(boxes_file).get(path.name, [])
-    if len(entries) != 1:
-        count = "no entry" if not entries else f"{len(entries)} entries"
-        raise UserError(f"{path}: {count} with this file_name in {boxes_file}; expected one")
-    return entries[0]
-
-
-def _read_coco(path: Path) -> dict[str, list[Entry]]:
-    """The entries of a COCO file by the last part of their ``file_name``; crowds are left out."""
-    try:
-        data = json.loads(path.read_text("utf-8-sig"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; boxes are read from COCO JSON, pass it as --boxes FILE") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({error})") from error
-
-    def expect(condition: bool, what: str) -> None:
-        if not condition:
-            raise UserError(f"{path}: not COCO JSON: {what}")
-
-    expect(isinstance(data, dict), "expected an object with the lists images and annotations")
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for name in ("images", "annotations", "categories"):
-        rows[name] = data.get(name, [] if name == "categories" else None)
-        listed = isinstance(rows[name], list) and all(isinstance(row, dict) for row in rows[name])
-        expect(listed, f"expected {name}, a list of objects")
-    names: dict[object, str] = {}
-    for k, row in enumerate(rows["categories"]):
-        expect(_is_id(row.get("id")) and isinstance(row.get("name"), str), f"categories[{k}] needs an id and a name")
-        names[row["id"]] = row["name"]
-    by_id: dict[object, Entry] = {}
-    by_name: dict[str, list[Entry]] = defaultdict(list)
-    for k, row in enumerate(rows["images"]):
-        good = _is_id(row.get("id")) and isinstance(row.get("file_name"), str)
-        expect(good, f"images[{k}] needs an id and a file_name")
-        expect(row["id"] not in by_id, f"images[{k}] has the id of another, {row['id']}")
-        by_id[row["id"]] = entry = Entry((row.get("width"), row.get("height")), [], [])
-        by_name[row["file_name"].replace("\\", "/").rsplit("/", 1)[-1]].append(entry)
-    for k, row in enumerate(rows["annotations"]):
-        if row.get("iscrowd"):
-            continue
-        box: Any = row.get("bbox")
-        expect(_is_id(row.get("image_id")), f"annotations[{k}] needs an image_id")
-        numbers = isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)
-        expect(numbers and min(box[2:]) > 0, f"annotations[{k}] needs a bbox x y w h with w, h > 0, got {box}")
-        if row["image_id"] in by_id:  # people cut the list of images down and leave the annotations
-            by_id[row["image_id"]].boxes.append(box)
-            category = row.get("category_id")
-            by_id[row["image_id"]].labels.append(names.get(category, "object") if _is_id(category) else "object")
-    return by_name
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, int | str)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e7  # no NaN either

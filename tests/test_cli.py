@@ -1,6 +1,5 @@
 """The preview command: which files it reads and writes, what it prints, and how it fails."""
 
-import html
 import io
 import json
 import os
@@ -8,14 +7,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-from test_preview import GROUND, Tags, tiles_of
+from test_preview import GROUND, tiles_of
 
-from kornia_patchaug import cli
+from kornia_patchaug import cli, preview
 from kornia_patchaug.preview import Ranges
 
 ROOT = Path(__file__).parents[1]
@@ -124,8 +123,9 @@ def test_files_are_shown_in_their_order_and_once(folder, run):
 
 def test_boxes_may_lie_elsewhere(folder, run, tmp_path):
     elsewhere = (folder / "boxes.json").rename(tmp_path / "coco.json")
-    assert_fails(run(folder), folder / "boxes.json", "--boxes FILE")
+    assert_fails(run(folder), folder / "one.png", "no labels found", "--boxes")
     assert run(folder, "--boxes", elsewhere)[0] == 0
+    assert run(folder, "--boxes", tmp_path)[0] == 0
 
 
 def test_pictures_of_one_name_do_not_overwrite_each_other(folder, run, tmp_path):
@@ -137,21 +137,52 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(folder, run, tmp_path)
     assert code == 0 and names(lines) == ["one.png", "ONE_2.png", "index.html"]
 
 
-def test_the_page_links_to_what_was_written_and_names_the_command(folder, run, tmp_path, small_gifs):
-    (folder / "one.png").rename(folder / "it's <b> & 100%.png")
-    save(folder, with_entry(file_name="it's <b> & 100%.png"))
-    code, lines, _ = run(folder, "--animate", "--degrees", "10")
-    assert code == 0
-    text = Path(lines[-1]).read_text(encoding="utf-8")
-    page = Tags()
-    page.feed(text)
-    assert "b" not in [tag for tag, _ in page.found]
-    links = [attrs.get("src") or attrs.get("href") for tag, attrs in page.found if tag in ("img", "a")]
-    assert len(links) == 8 and all((tmp_path / "out" / unquote(link)).is_file() for link in links)
-    command = html.unescape(text.split("<code>")[1].split("</code>")[0])
-    arguments = ["preview", str(folder), "--animate", "--degrees", "10", "--out", str(tmp_path / "out"), "--draws", "1"]
-    assert shlex.split(command) == ["kornia-patchaug", *arguments]
-    assert "1 cat, 2 dog" in page.text
+def told(path):
+    """What a page says of its pictures, and the command that made it."""
+    return json.loads(Path(path).read_text("utf-8").split('id="given">')[1].split("</script>")[0])
+
+
+def objects(path):
+    """The names of the objects of each picture of a page."""
+    return {picture["name"]: picture["labels"] for picture in told(path)["pictures"]}
+
+
+def test_the_page_has_all_pictures_with_their_objects_and_names_the_command(folder, run, tmp_path):
+    name = "it's <b> & 100%.png"
+    (folder / "one.png").rename(folder / name)
+    save(folder, with_entry(file_name=name))
+    code, lines, _ = run(folder, "--degrees", "10")
+    assert code == 0 and objects(lines[-1]) == {name: ["cat", "dog"], "two.png": ["cat"]}
+    found = told(lines[-1])
+    arguments = ["preview", str(folder), "--degrees", "10", "--out", str(tmp_path / "out"), "--draws", "1"]
+    assert shlex.split(found["command"]) == ["kornia-patchaug", *arguments]
+    assert found["ranges"]["degrees"] == 10 and found["draws"] == 1 and found["seed"] == "0"
+
+
+def test_a_draw_that_a_page_saved_is_shown_again(folder, run, tmp_path):
+    """On the sheet as on the page, whatever the options of the command say; pictures that it does not have are left
+    out, and so are those whose labels changed."""
+    boxes = [[10, 10, 30.5, 26], [35, 4, 47, 34]]
+    theta = [[0.0, -1, 0.1, 1, 0, 0], [1, 0, 0, 0, 1, 0]]
+    options = {"padding_mode": "zeros", "clip": False, "fill": 0.5, "matte": None, "feather": 0.1, "order": "rows"}
+    one = {"name": "one.png", "width": 60, "height": 40, "boxes": boxes, "thetas": theta}
+    file = save(tmp_path, {"version": 1, "seed": "7", "draw": 2, "options": options, "pictures": [one]}, "draw.json")
+    code, lines, errors = run(folder, "--replay", file, draws=4)
+    assert code == 0 and names(lines) == ["one.png", "index.html"]
+    assert len(errors) == 1 and "left out: not in the draw that is replayed" in errors[0] and "two.png" in errors[0]
+    sheet = load(lines[0])
+    assert len(tiles_of(sheet)) == 2
+    found = told(lines[-1])
+    assert np.allclose(found["pictures"][0]["thetas"], theta) and found["ranges"]["fill"] == 0.5
+    image = preview.picture_tensor(load(folder / "one.png"))
+    ranges = Ranges(15.0, (0.05, 0.05), (0.9, 1.1), 0.0, **options)
+    shown = preview.Picture("one.png", image, torch.tensor(boxes), ("cat", "dog"))
+    expected = preview.contact_sheet(shown, ranges, draws=1, seed=7, theta=torch.tensor(theta))
+    assert np.array_equal(np.asarray(sheet), np.asarray(expected))
+    save(folder, with_row(bbox=[10, 11, 20.5, 16]))
+    assert_fails(run(folder, "--replay", file), "not in the draw that is replayed")
+    assert_fails(run(folder, "--replay", save(tmp_path, "{}", "draw.json")), tmp_path / "draw.json", "expected")
+    assert_fails(run(folder, "--replay", tmp_path / "none.json"), "none.json", "No such file")
 
 
 def test_the_same_seed_writes_the_same_bytes_whatever_else_is_shown(folder, run, tmp_path):
@@ -215,14 +246,13 @@ def test_crowds_are_left_out(folder, run):
     crowd = {**ROWS[0], "iscrowd": 1, "bbox": "anything"}
     save(folder, {**COCO, "annotations": [crowd, *ROWS[1:]]})
     code, lines, _ = run(folder / "one.png")
-    page = Path(lines[-1]).read_text()
-    assert code == 0 and "Objects: 1 dog<" in page
+    assert code == 0 and objects(lines[-1]) == {"one.png": ["dog"]}
 
 
 def test_categories_and_sizes_may_be_missing(folder, run):
     save(folder, {"images": without(without(ENTRIES, "width"), "height"), "annotations": without(ROWS, "category_id")})
     code, lines, _ = run(folder)
-    assert code == 0 and "1 object, 2 object" in Path(lines[-1]).read_text()
+    assert code == 0 and objects(lines[-1]) == {"one.png": ["object"] * 2, "two.png": ["object"]}
 
 
 def test_a_box_may_stick_out_by_what_tools_round(folder, run):
@@ -280,53 +310,86 @@ def test_the_exif_orientation_counts(folder, run):
     assert_fails(run(folder / "one.png"), "one.png", "width", "40", "60")
 
 
-def test_what_was_written_before_an_error_stays(folder, run, tmp_path):
+def test_what_cannot_be_used_is_left_out_and_said_in_the_end(folder, run, tmp_path):
     (folder / "two.png").write_bytes((folder / "two.png").read_bytes()[:60])
-    assert_fails(run(folder), folder / "two.png", "not a picture", printed=2)
+    (folder / "three.heic").write_bytes(b"")
+    save(folder, with_row(bbox=[1, 2, 0, 3]))
+    code, lines, errors = run(folder)
+    assert code == 0 and names(lines) == ["one.png", "index.html"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.html", "one.png"]
+    assert objects(lines[-1]) == {"one.png": ["dog"]}
+    assert len(errors) == 3 and all(line.startswith("kornia-patchaug: ") for line in errors)
+    assert "passed over: no picture" in errors[0] and "three.heic" in errors[0]
+    assert errors[1] == "kornia-patchaug: left out: a box without area (annotations[0] in boxes.json)"
+    assert "left out: not a picture that can be read" in errors[2] and str(folder / "two.png") in errors[2]
+
+
+def test_with_strict_what_cannot_be_used_is_an_error_and_what_was_written_stays(folder, run, tmp_path):
+    (folder / "two.png").write_bytes(b"")
+    assert_fails(run(folder, "--strict"), folder / "two.png", "not a picture", printed=2)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.html", "one.png"]
     assert len(tiles_of(load(tmp_path / "out" / "one.png"))) == 2
-    assert "two.png" not in (tmp_path / "out" / "index.html").read_text().split("</pre>")[1]
+    save(folder, with_row(bbox=[1, 2, 0, 3]))
+    assert_fails(run(folder, "--strict"), "annotations[0] in boxes.json", "a box without area")
 
 
 BAD_JSON = [
     ("{", ["not JSON"]),
     ("[" * 100_000, ["not JSON"]),
-    ("\udcff", ["not JSON"]),
-    ([], ["not COCO JSON", "images and annotations"]),
+    (b"\xff\xfe\x00", ["not JSON"]),
+    ([], ["not COCO JSON", "images"]),
     ({"images": ENTRIES}, ["not COCO JSON", "annotations"]),
-    ({"annotations": ROWS}, ["not COCO JSON", "images"]),
-    ({**COCO, "images": {}}, ["not COCO JSON", "images"]),
-    ({**COCO, "images": [1]}, ["not COCO JSON", "images"]),
-    ({**COCO, "images": without(ENTRIES, "id")}, ["images[0]", "id"]),
-    ({**COCO, "images": without(ENTRIES, "file_name")}, ["images[0]", "file_name"]),
-    ({**COCO, "images": [ENTRIES[0], {**ENTRIES[1], "id": 0}]}, ["images[1]", "id"]),
-    ({**COCO, "categories": [{"id": 1}]}, ["categories[0]", "name"]),
-    ({**COCO, "annotations": without(ROWS, "image_id")}, ["annotations[0]", "image_id"]),
-    ({**COCO, "annotations": without(ROWS, "bbox")}, ["annotations[0]", "bbox"]),
-    (with_row(bbox=[1, 2, 3]), ["annotations[0]", "bbox", "[1, 2, 3]"]),
-    (with_row(bbox=[1, 2, 3, "4"]), ["annotations[0]", "bbox"]),
-    (with_row(bbox=[1, 2, 3, float("nan")]), ["annotations[0]", "bbox"]),
-    (with_row(bbox=[1, 2, float("inf"), 4]), ["annotations[0]", "bbox"]),
-    (with_row(bbox=[1, 2, 3, True]), ["annotations[0]", "bbox"]),
-    (with_row(bbox=[1, 2, 10**400, 3]), ["annotations[0]", "bbox"]),
-    (with_row(bbox=[1, 2, 0, 3]), ["annotations[0]", "w, h > 0"]),
-    (with_row(bbox=[1, 2, 3, -3]), ["annotations[0]", "w, h > 0"]),
-    (with_row(bbox=[-1, 2, 3, 3]), ["one.png", "object 1 (cat)", "[-1, 2, 3, 3]", "60 x 40"]),
-    (with_row(bbox=[1, 2, 3, 39]), ["one.png", "sticks out", "60 x 40"]),
-    (with_entry(width=61), ["one.png", "width", "60", "61"]),
-    (with_entry(height="40"), ["one.png", "height"]),
-    (with_entry(file_name="other.png"), ["one.png", "no entry", "boxes.json"]),
-    ({**COCO, "images": [*ENTRIES, {"id": 9, "file_name": "val/one.png"}]}, ["one.png", "2 entries", "boxes.json"]),
+    ({**COCO, "images": without(ENTRIES, "id")}, ["an entry without an id", "one.png", "two.png"]),
+    ({**COCO, "images": []}, ["no entries with this file_name", "one.png", "two.png"]),
 ]
 
 
 @pytest.mark.parametrize(("coco", "words"), BAD_JSON)
-def test_bad_boxes_end_in_one_line(folder, run, coco, words):
-    if coco == "\udcff":
-        (folder / "boxes.json").write_bytes(b"\xff\xfe\x00")
+def test_labels_of_no_picture_end_in_one_line(folder, run, coco, words):
+    if isinstance(coco, bytes):
+        (folder / "boxes.json").write_bytes(coco)
     else:
         save(folder, coco)
-    assert_fails(run(folder), *words)
+    assert_fails(run(folder), "boxes.json", *words)
+
+
+def test_the_form_of_labels_can_be_said(folder, run):
+    (folder / "one.txt").write_text("0 0.5 0.5 0.5 0.5\n" * 3)
+    (folder / "classes.txt").write_text("bird\n")
+    code, lines, errors = run(folder, "--format", "yolo")
+    assert code == 0 and objects(lines[-1]) == {"one.png": ["bird"] * 3}
+    assert len(errors) == 1 and "left out: no labels" in errors[0] and "two.png" in errors[0]
+    assert_fails(run(folder, "--format", "voc"), "no Pascal VOC XML found")
+
+
+def test_shapes_of_labels_become_mattes(folder, run, monkeypatch):
+    save(folder, with_row(segmentation=[[10, 10, 30, 10, 10, 26]]))
+    seen, sheet = [], cli.contact_sheet
+    monkeypatch.setattr(
+        cli, "contact_sheet", lambda picture, own, **k: seen.append((picture, own)) or sheet(picture, own, **k)
+    )
+    assert run(folder)[0] == run(folder / "one.png", "--matte", "box")[0] == 0
+    assert [own.matte for _, own in seen] == ["mask", "box", "box"]
+    (one, _), (two, _), _ = seen
+    assert two.masks is None and one.masks.shape == (2, 40, 60)
+    assert one.masks[0, 11, 11] and not one.masks[0, 24, 28]  # the half of the box that the triangle leaves
+    assert one.masks[1].sum() == 12 * 30 and one.masks[1, 4:34, 35:47].all()
+
+
+def test_the_first_pictures_are_shown_and_the_others_counted(folder, run):
+    code, lines, errors = run(folder, "--limit", 1)
+    assert code == 0 and names(lines) == ["one.png", "index.html"]
+    assert errors == ["kornia-patchaug: shown: 1 of 2 pictures; --limit N shows more"]
+
+
+def test_subfolders_are_looked_through_but_not_the_one_that_is_written(folder, run):
+    (folder / "train").mkdir()
+    Image.new("RGB", (60, 40), GROUND).save(folder / "train/one.png")
+    save(folder / "train")
+    for _ in range(2):
+        code, lines, errors = run(folder, out=folder / "out")
+        assert (code, errors) == (0, [])
+        assert names(lines) == ["one.png", "one_2.png", "two.png", "index.html"]
 
 
 BAD_ARGUMENTS = [
@@ -354,6 +417,8 @@ BAD_ARGUMENTS = [
     (["--seed", "9" * 30], ["--seed"]),
     (["--boxes"], ["--boxes"]),
     (["--nonsense"], ["--nonsense"]),
+    (["--format", "csv"], ["--format", "csv", "coco"]),
+    (["--limit", "0"], ["--limit", "'0'"]),
 ]
 
 
@@ -366,9 +431,9 @@ def test_bad_arguments_end_in_one_line(folder, run, tmp_path, arguments, words):
 def test_missing_and_wrong_files_end_in_one_line(folder, run, tmp_path):
     assert_fails(run(tmp_path / "none.png"), tmp_path / "none.png", "no such file")
     assert_fails(run(folder, "--boxes", tmp_path / "none.json"), tmp_path / "none.json", "no such file")
-    assert_fails(run(folder, "--boxes", folder), folder)
     (tmp_path / "empty").mkdir()
     assert_fails(run(tmp_path / "empty"), tmp_path / "empty", "no pictures", "png")
+    assert_fails(run(folder, "--boxes", tmp_path / "empty"), tmp_path / "empty", "no labels found")
     (folder / "one.png").write_text("not\na picture")
     assert_fails(run(folder / "one.png"), folder / "one.png", "not a picture")
     assert not (tmp_path / "out" / "index.html").exists()
@@ -385,6 +450,9 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_work_starts(folder, r
     assert_fails(run(folder, out=tmp_path / "file"), "--out", tmp_path / "file")
     assert_fails(run(folder, out=tmp_path / "file" / "below"), "--out", tmp_path / "file" / "below")
     assert_fails(run(folder, out=folder), "--out", folder, "pictures")
+    (tmp_path / "link").symlink_to(folder)
+    assert_fails(run(folder, out=tmp_path / "link"), "--out", "pictures")
+    assert_fails(run(tmp_path / "link", out=folder), "--out", "pictures")
 
     def forbidden(dir):
         raise PermissionError(13, "Permission denied", str(dir))
@@ -398,12 +466,30 @@ def test_a_disk_that_fills_up_ends_in_one_line(folder, run, monkeypatch, tmp_pat
     written = Path.write_bytes
 
     def full(self, data):
-        if self.name == "two.png":
+        if self.name == ".two.png.part":
+            written(self, data[:9])
             raise OSError(28, "No space left on device", str(self))
         return written(self, data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    assert_fails(run(folder), tmp_path / "out" / "two.png", "No space left", printed=2)
+    assert_fails(run(folder), "two.png", "No space left", printed=2)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["index.html", "one.png"]
+
+
+def test_a_link_where_a_sheet_goes_is_replaced_and_not_followed(folder, run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "one.png").symlink_to(folder / "one.png")
+    before = (folder / "one.png").read_bytes()
+    assert run(folder)[0] == 0
+    assert (folder / "one.png").read_bytes() == before and not (tmp_path / "out" / "one.png").is_symlink()
+
+
+def test_pictures_that_are_links_are_not_replaced(folder, run, tmp_path):
+    """Sheets into the folder of the links would take the place of what these lead to."""
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "one.png").symlink_to(folder / "one.png")
+    assert_fails(run(links, "--boxes", folder / "boxes.json", out=links), "--out", "pictures")
 
 
 def test_control_c_ends_with_130_and_keeps_the_page(folder, run, monkeypatch):
@@ -455,7 +541,16 @@ def test_the_module_runs_as_the_command_does(folder, tmp_path):
     (folder / "two.png").write_text("no picture")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "out/preview/one.png\nout/preview/index.html\n")
-    assert done.stderr.startswith("kornia-patchaug: pictures/two.png: ") and done.stderr.count("\n") == 1
-    page = (tmp_path / "out/preview/index.html").read_text()
-    assert "<code>python -m kornia_patchaug preview pictures/one.png pictures/two.png</code>" in page
+    assert (done.returncode, done.stdout) == (0, "out/preview/one.png\nout/preview/index.html\n")
+    assert done.stderr.startswith("kornia-patchaug: left out: not a picture ") and done.stderr.count("\n") == 1
+    command = told(tmp_path / "out/preview/index.html")["command"]
+    assert command == "python -m kornia_patchaug preview pictures/one.png pictures/two.png"
+
+
+@pytest.mark.slow
+def test_output_that_is_closed_is_no_error(folder, tmp_path):
+    command = f"{shlex.quote(sys.executable)} -m kornia_patchaug preview pictures --draws 1 >&- 2>&-"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in (tmp_path / "out/preview").iterdir()) == ["index.html", "one.png", "two.png"]

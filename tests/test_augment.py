@@ -1,0 +1,347 @@
+"""Data sets of augmented copies: their files, whatever ends the command, and their labels."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+
+import kornia_patchaug as kp
+from kornia_patchaug import cli
+from kornia_patchaug.readers import Labels, Notes
+
+ROOT = Path(__file__).parents[1]
+SIZE = (48, 64)
+CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 7, "name": "dog"}]
+TRIANGLE = [[8.0, 8, 28, 8, 8, 28]]
+STILL = ["--degrees", 0, "--translate", 0, 0, "--scale", 1, 1, "--matte", "none", "--fill", "none"]
+
+
+def noise(seed):
+    generator = np.random.default_rng(seed)
+    return Image.fromarray(generator.integers(0, 256, (*SIZE, 3), dtype=np.uint8)).resize((64, 48))
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Three pictures in two folders, of two classes, with polygons, run lengths, keypoints and a crowd."""
+    folder = tmp_path / "data"
+    rows = [
+        {
+            "image_id": 1,
+            "category_id": 3,
+            "bbox": [8, 8, 20, 20],
+            "segmentation": TRIANGLE,
+            "keypoints": [10, 10, 2, 0, 0, 0],
+        },
+        {"image_id": 1, "category_id": 7, "bbox": [30, 10, 20, 24], "note": "kept"},
+        {"image_id": 1, "category_id": 7, "bbox": [0, 30, 64, 18], "iscrowd": 1},
+        {"image_id": 2, "category_id": 3, "bbox": [20, 10, 24, 24]},
+    ]
+    names = ["train/a.png", "train/b.jpg", "val/a.png"]
+    for seed, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        noise(seed).save(folder / name)
+    images = [{"id": k, "file_name": name} for k, name in enumerate(names, start=1)]
+    for row_id, row in enumerate(rows):
+        row["id"] = row_id
+    (folder / "boxes.json").write_text(json.dumps({"images": images, "annotations": rows, "categories": CATEGORIES}))
+    return folder
+
+
+@pytest.fixture
+def run(data, tmp_path, capsys):
+    """Run the command on the three pictures: exit code, lines printed, lines of errors."""
+
+    def run(*args, out="out"):
+        command = ["augment", data, "--boxes", data / "boxes.json", "--out", tmp_path / out, *args]
+        code = cli.main([str(word) for word in command])
+        captured = capsys.readouterr()
+        return code, captured.out.splitlines(), captured.err.splitlines()
+
+    return run
+
+
+def files(folder):
+    """All files of a folder and what is in them."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def visible(folder):
+    return sorted(name for name in files(folder) if not name.startswith("."))
+
+
+NAMES = ["train/a_0.png", "train/b_0.jpg", "val/a_0.png"]
+
+
+def test_pictures_and_labels_are_written_in_the_form_they_came_in(run, data, tmp_path):
+    before = files(data)
+    code, lines, errors = run()
+    assert (code, errors) == (0, []) and lines == [str(tmp_path / "out/manifest.jsonl")]
+    expected = ["annotations.json", "manifest.jsonl", *(f"images/{name}" for name in NAMES)]
+    assert visible(tmp_path / "out") == sorted(expected)
+    assert files(data) == before
+    manifest = [json.loads(line) for line in (tmp_path / "out/manifest.jsonl").read_text().splitlines()]
+    assert [row["file_name"] for row in manifest] == NAMES
+    assert [row["of"] for row in manifest] == [str(data / name) for name in ("train/a.png", "train/b.jpg", "val/a.png")]
+    assert len({row["seed"] for row in manifest}) == 3
+
+
+def test_what_does_not_move_is_written_as_it_was(run, data, tmp_path):
+    """As pycocotools reads both: boxes, classes, masks, keypoints, crowds and what else is told."""
+    assert run(*STILL)[0] == 0
+    with contextlib.redirect_stdout(None):
+        was, now = COCO(str(data / "boxes.json")), COCO(str(tmp_path / "out/annotations.json"))
+    assert now.loadCats(now.getCatIds()) == CATEGORIES
+    assert [entry["file_name"] for entry in now.loadImgs([1, 2, 3])] == NAMES
+    assert all((entry["height"], entry["width"]) == SIZE for entry in now.loadImgs([1, 2, 3]))
+    for image in (1, 2, 3):
+        old, new = (each.loadAnns(each.getAnnIds([image])) for each in (was, now))
+        assert [row["category_id"] for row in old] == [row["category_id"] for row in new]
+        assert [row["bbox"] for row in old] == [row["bbox"] for row in new]
+        assert [row.get("iscrowd", 0) for row in old] == [row["iscrowd"] for row in new]
+    first, second, crowd = now.loadAnns(now.getAnnIds([1]))
+    assert first["keypoints"] == [10, 10, 2, 0, 0, 0] and first["num_keypoints"] == 1
+    assert second["note"] == "kept" and second["area"] == 480 and crowd["bbox"] == [0, 30, 64, 18]
+    y, x = np.mgrid[:48, :64] + 0.5
+    triangle = (x > 8) & (y > 8) & (x + y < 36)
+    with pytest.warns(DeprecationWarning, match="__array__"):
+        assert (now.annToMask(first).astype(bool) == triangle).all()
+    assert first["area"] == triangle.sum()
+    for name in ("train/a", "val/a"):
+        with Image.open(data / f"{name}.png") as one, Image.open(tmp_path / f"out/images/{name}_0.png") as other:
+            assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+def test_a_copy_is_what_the_augmentation_makes_of_its_seed(run, data, tmp_path):
+    assert run("--degrees", 90, "--matte", "ellipse", "--seed", 5)[0] == 0
+    manifest = [json.loads(line) for line in (tmp_path / "out/manifest.jsonl").read_text().splitlines()]
+    with Image.open(data / "val/a.png") as file:
+        image = torch.from_numpy(np.array(file)).permute(2, 0, 1)
+    generator = torch.Generator().manual_seed(manifest[2]["seed"])
+    turn = kp.RandomPatchAffine(
+        90.0, (0.05, 0.05), (0.9, 1.1), 0.0, p=1.0, clip=False, fill="surroundings", matte="ellipse", feather=0.1,
+        generator=generator,
+    )  # fmt: skip
+    masks = torch.zeros(1, *SIZE, dtype=torch.bool)
+    masks[:, 10:34, 20:44] = True  # as others have shapes
+    target = {"boxes": torch.tensor([[20.0, 10, 44, 34]], dtype=torch.float64), "masks": masks}
+    assert manifest[2]["of"].endswith("val/a.png")
+    (expected,), _ = kp.DetectionSequential(turn)([image], [{"boxes": torch.zeros(0, 4)}])
+    with Image.open(tmp_path / "out/images/val/a_0.png") as file:
+        assert np.array_equal(np.array(file), expected.permute(1, 2, 0).numpy())  # of no objects
+    with Image.open(data / "train/b.jpg") as file:
+        image = torch.from_numpy(np.array(file)).permute(2, 0, 1)
+    turn.generator.manual_seed(manifest[1]["seed"])
+    _, (expected,) = kp.DetectionSequential(turn)([image], [target])
+    (row,) = [
+        row
+        for row in json.loads((tmp_path / "out/annotations.json").read_text())["annotations"]
+        if row["image_id"] == 2
+    ]
+    x, y, w, h = row["bbox"]
+    assert torch.allclose(torch.tensor([[x, y, x + w, y + h]], dtype=torch.float64), expected["boxes"], atol=0.02)
+
+
+def read(folder, form):
+    """The objects of each picture of a written data set, as boxes and classes."""
+    top = folder / {"coco": "images", "yolo": "images", "voc": "JPEGImages"}[form]
+    pictures = sorted(path for path in top.rglob("*") if path.is_file())
+    given, notes = (folder / "annotations.json" if form == "coco" else None), Notes()
+    labels = Labels(pictures, given, form)
+    found = [labels.read(picture, SIZE, notes) for picture in pictures]
+    assert list(notes.lines()) == []
+    return [[(each.label, each.box) for each in objects if not each.crowd] for objects in found]
+
+
+def test_every_form_says_the_same(run, tmp_path):
+    """To half a pixel in Pascal VOC, whose numbers are whole; YOLO's polygons are those of the masks."""
+    for form in ("coco", "yolo", "voc"):
+        assert run("--degrees", 40, "--copies", 2, "--format", form, out=form)[0] == 0
+    coco, yolo, voc = (read(tmp_path / form, form) for form in ("coco", "yolo", "voc"))
+    assert [len(objects) for objects in coco] == [2, 2, 1, 1, 0, 0]
+    for one, other, third in zip(coco, yolo, voc, strict=True):
+        assert [label for label, _ in one] == [label for label, _ in other] == [label for label, _ in third]
+        for (_, a), (_, b), (_, c) in zip(one, other, third, strict=True):
+            assert np.allclose(a, b, atol=0.02) and np.allclose(a, c, atol=0.51)
+    assert (tmp_path / "voc/ImageSets/Main/train.txt").read_text().split()[:2] == ["train_a_0", "train_a_1"]
+    names = (tmp_path / "yolo/data.yaml").read_text()
+    assert '  0: "cat"\n  1: "dog"\n' in names
+
+
+def test_yolo_keypoints_and_numbers_of_classes_are_kept(tmp_path, capsys):
+    folder = tmp_path / "data"
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    noise(0).save(folder / "images/a.png")
+    (folder / "labels/a.txt").write_text("4 0.5 0.5 0.25 0.5 0.5 0.5 2 0 0 0\n")
+    (folder / "data.yaml").write_text("names: {0: cat, 4: dog}\nkpt_shape: [2, 3]\n")
+    command = ["augment", folder / "images", "--out", tmp_path / "out", *STILL]
+    assert cli.main([str(word) for word in command]) == 0
+    words = (tmp_path / "out/labels/a_0.txt").read_text().split()
+    assert words[0] == "4" and np.allclose([float(w) for w in words[1:]], [0.5, 0.5, 0.25, 0.5, 0.5, 0.5, 2, 0, 0, 0])
+    assert (tmp_path / "out/data.yaml").read_text().endswith('  0: "cat"\n  4: "dog"\nkpt_shape: [2, 3]\n')
+
+
+@pytest.mark.parametrize("form", ["coco", "yolo"])
+def test_shards_and_workers_make_the_same_files(run, tmp_path, form):
+    options = ["--copies", 3, "--paste", 2, "--degrees", 50, "--format", form]
+    assert run(*options)[0] == 0
+    whole = files(tmp_path / "out")
+    for shard in ("1/3", "2/3", "0/3"):
+        code, lines, _ = run(*options, "--shard", shard, out="shards")
+        assert code == 0
+        last = shard == "0/3"
+        assert ("manifest.jsonl" in lines[0]) == last and (tmp_path / "shards/manifest.jsonl").exists() == last
+    assert files(tmp_path / "shards") == whole
+    assert run(*options, "--seed", 1, out="other")[0] == 0
+    assert files(tmp_path / "other") != whole
+
+
+@pytest.mark.slow
+def test_processes_make_the_same_files(run, tmp_path):
+    options = ["--copies", 3, "--paste", 2]
+    assert run(*options)[0] == run(*options, "--workers", 2, out="two")[0] == 0
+    assert files(tmp_path / "out") == files(tmp_path / "two")
+
+
+def test_copies_are_pasted_with_their_labels(run, tmp_path):
+    assert run(*STILL, "--paste", 6, "--copies", 4)[0] == 0
+    counts = [len(objects) for objects in read(tmp_path / "out", "coco")]
+    assert sum(counts) > 12 and max(counts) <= 2 + 6  # without copies 2, 1 and 0 objects, four times
+
+
+def test_a_folder_that_is_there_is_refused(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    assert run()[0] == 0
+    before = files(tmp_path / "out")
+    code, lines, errors = run()
+    assert (code, lines) == (2, []) and "is there already" in errors[0] and "--resume" in errors[0]
+    assert run("--resume")[0] == 0 and files(tmp_path / "out") == before
+    for options in (["--seed", 1], ["--copies", 2], ["--degrees", 7]):
+        code, _, errors = run("--resume", *options)
+        assert code == 2 and "other options or pictures" in errors[0]
+    assert files(tmp_path / "out") == before
+
+
+def test_whatever_ends_it_nothing_is_lost_or_broken(run, tmp_path, monkeypatch):
+    """Killed at each of the first 20 moments at which a file is about to be there, or half of it is."""
+    options = ["--copies", 3, "--format", "yolo", "--matte", "none"]
+    assert run(*options)[0] == 0
+    whole, replace, write = files(tmp_path / "out"), Path.replace, Path.write_bytes
+    for moment in range(20):
+        out, left = f"killed{moment}", iter(range(moment))
+
+        def now(path, *args, left=left, half=moment % 2):
+            if next(left, None) is None:
+                if half:
+                    write(path, b"half")
+                raise KeyboardInterrupt
+            return replace(path, *args)
+
+        monkeypatch.setattr(Path, "replace", now)
+        assert run(*options, out=out)[0] == 130
+        monkeypatch.setattr(Path, "replace", replace)
+        there = files(tmp_path / out)
+        assert there.items() <= whole.items()
+        for name in [name for name in there if name.startswith("images/")]:
+            stem = name.removeprefix("images/").rsplit(".", 1)[0]
+            assert f"labels/{stem}.txt" in there  # no picture without its labels
+        assert run(*options, "--resume", out=out)[0] == 0 and files(tmp_path / out) == whole
+
+
+@pytest.mark.slow
+def test_killed_while_it_runs_it_goes_on(run, data, tmp_path):
+    options = ["--copies", "16", "--matte", "none", "--workers", "2"]
+    command = [sys.executable, "-m", "kornia_patchaug", "augment", str(data), "--boxes", str(data / "boxes.json")]
+    command += ["--out", str(tmp_path / "out"), *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    begun = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "out").rglob("*.jpg"))) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(begun.pid, signal.SIGKILL)
+    begun.communicate()
+    for path in (tmp_path / "out/images").rglob("[!.]*.jpg"):
+        with Image.open(path) as image:
+            image.load()
+    assert not (tmp_path / "out/manifest.jsonl").exists()
+    assert run(*options, "--resume")[0] == run(*options, out="whole")[0] == 0
+    now = {name: content for name, content in files(tmp_path / "out").items() if not name.endswith(".part")}
+    assert now == files(tmp_path / "whole")
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_and_said(run, data, tmp_path):
+    whole = (data / "train/a.png").read_bytes()
+    (data / "train/a.png").write_bytes(whole[: len(whole) // 2])  # its head can be read
+    code, _, errors = run("--copies", 2)
+    assert code == 0 and "left out: not a picture that can be read" in errors[0] and "a.png" in errors[0]
+    assert visible(tmp_path / "out") == sorted(
+        [
+            "annotations.json",
+            "manifest.jsonl",
+            *(f"images/{n}" for n in ("train/b_0.jpg", "train/b_1.jpg", "val/a_0.png", "val/a_1.png")),
+        ]
+    )
+    assert len(json.loads((tmp_path / "out/annotations.json").read_text())["images"]) == 4
+    (data / "train/a.png").write_bytes(whole)
+    assert run("--copies", 2, "--resume")[0] == 0
+    assert len(json.loads((tmp_path / "out/annotations.json").read_text())["images"]) == 6
+
+
+def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, capsys):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        noise(0).save(tmp_path / folder / "a.png")
+        (tmp_path / folder / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    command = ["augment", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "out"]
+    assert cli.main([str(word) for word in command]) == 0
+    assert [name for name in visible(tmp_path / "out") if name.startswith("images")] == [
+        "images/a_0.png",
+        "images/a_2_0.png",
+    ]
+
+
+BAD = [
+    (["--shard", "2/2"], "I/N with I from 0 to N - 1"),
+    (["--shard", "x"], "I/N"),
+    (["--copies", "0"], "--copies"),
+    (["--paste", "-1"], "--paste"),
+    (["--min-visible", "2"], "--min-visible"),
+    (["--workers", "0"], "--workers"),
+    (["--format", "csv"], "--format"),
+    (["--from", "yolo"], "no YOLO txt found"),
+    (["--scale", "1.2", "0.8"], "LO <= HI"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), BAD)
+def test_bad_arguments_end_in_one_line(run, tmp_path, options, words):
+    code, lines, errors = run(*options)
+    assert (code, lines) == (2, []) and len(errors) == 1 and words in errors[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_hostile_names_stay_in_their_folder(tmp_path, capsys):
+    """What JSON says of names is text; only the names of files that were found are written."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    noise(0).save(folder / "a.png")
+    images = [{"id": 1, "file_name": "../../../a.png"}, {"id": 2, "file_name": "/etc/passwd"}]
+    named = [{"id": 1, "name": "../x</name><name>\x01\n"}]
+    row = {"image_id": 1, "category_id": 1, "bbox": [8, 8, 20, 20]}
+    (folder / "boxes.json").write_text(json.dumps({"images": images, "annotations": [row], "categories": named}))
+    for form in ("coco", "yolo", "voc"):
+        command = ["augment", folder, "--out", tmp_path / form, "--format", form]
+        assert cli.main([str(word) for word in command]) == 0
+        assert [len(objects) for objects in read(tmp_path / form, form)] == [1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["coco", "data", "voc", "yolo"]
