@@ -15,6 +15,7 @@ from support.vision import torchvision
 import kornia_patchaug as kp
 from benchmarks.rivals import FORWARD, OPENCV
 from benchmarks.rows import LOST, MISSED, OURS
+from kornia_patchaug import cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -60,16 +61,22 @@ def test_the_code_of_every_page_runs(page):
 
 
 def check_commands(text: str) -> None:
-    """Commands are make's: what they would do is asked for, not done. CI does it."""
+    """Commands are make's and our own: what they would do is asked for, not done. CI does it."""
     for line in text.splitlines():
-        program, *arguments = shlex.split(line, comments=True)
-        assert program == "make" and arguments, line
-        subprocess.run(["make", "--dry-run", *arguments], check=True, capture_output=True, cwd=ROOT)
+        own = re.search(r"kornia-patchaug (.*)", line)
+        if own:
+            cli._parser("").parse_args(shlex.split(re.sub(r"\{\}|\$\w+", "0", own[1])))
+        elif not line.startswith("#"):
+            program, *arguments = shlex.split(line, comments=True)
+            assert program == "make" and arguments, line
+            subprocess.run(["make", "--dry-run", *arguments], check=True, capture_output=True, cwd=ROOT)
 
 
 def test_a_command_that_does_not_exist_is_noticed():
     with pytest.raises(subprocess.CalledProcessError):
         check_commands("make nothing  # of this name\n")
+    with pytest.raises(cli.UserError, match="--nothing"):
+        check_commands("xargs kornia-patchaug preview --nothing\n")
 
 
 @each_page
