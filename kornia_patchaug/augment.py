@@ -169,7 +169,7 @@ def write_copy(job: Job, recipe: Recipe, out: Path) -> str | None:
 
 
 def put(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file, whole or not at all. A link there is replaced, and not what it leads to."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     try:

@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from kornia_patchaug import __version__
-from kornia_patchaug.augment import Recipe, begin, finish, free_name, make, picture_file, survey
+from kornia_patchaug.augment import Recipe, begin, finish, free_name, make, picture_file, put, survey
 from kornia_patchaug.augmentation import ORDERS
 from kornia_patchaug.functional import CLEAR_PADDINGS, PADDINGS
 from kornia_patchaug.pages import Replay, Replayed, Shown, page, read_replay
@@ -358,13 +358,8 @@ def _make_folder(out: Path, pictures: Sequence[Path]) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all, and print its name. A link there is replaced, and not what it leads to."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Write a file and print its name."""
+    put(path, data)
     encoding = sys.stdout.encoding or "utf-8"
     tqdm.write(str(path).encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
     sys.stdout.flush()
