@@ -5,13 +5,13 @@ import io
 import json
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image, ImageCms
+from support.browser import chromium
 from torch.nn.functional import interpolate
 
 import kornia_patchaug as kp
@@ -25,7 +25,6 @@ from kornia_patchaug.shapes import box_of, shape_of
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[1]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDTHS, SCHEMES = (375, 1024, 1920), ("light", "dark")
 START = Ranges(15.0, (0.05, 0.05), (0.9, 1.1), 0.0, "zeros", clip=False, fill="surroundings", matte="mask", feather=0.1)
 SEED, DRAWS = 3, 4
@@ -83,14 +82,8 @@ def address(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    if not CHROMIUM:
-        pytest.skip("Chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM)
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture

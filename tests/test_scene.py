@@ -3,12 +3,12 @@
 import base64
 import itertools
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.browser import CHROMIUM, chromium
 
 import kornia_patchaug as kp
 from kornia_patchaug.augmentation import _grow
@@ -19,7 +19,6 @@ from kornia_patchaug.preview import Ranges, _label_boxes
 pytestmark = pytest.mark.browser
 
 SCRIPTS = Path(kp.__file__).parent / "web"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # Bytes come and go as text, as JSON has none.
 HELPERS = """
 const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -179,12 +178,7 @@ def test_ci_has_a_browser():
 @pytest.fixture(scope="module")
 def page():
     """An empty page that knows the scripts; what it complains about is an error in the end."""
-    if not CHROMIUM:
-        pytest.skip("Chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+    with chromium() as browser:
         page, complaints = browser.new_page(), []
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -192,7 +186,6 @@ def page():
             page.add_script_tag(path=SCRIPTS / script)
         page.add_script_tag(content=HELPERS)
         yield page
-        browser.close()
     assert complaints == []
 
 
