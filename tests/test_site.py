@@ -14,6 +14,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 import torch
+from support.browser import CHROMIUM, chromium
 
 import kornia_patchaug as kp
 
@@ -21,7 +22,6 @@ pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.with_suffix(".html").name for path in (ROOT / "docs").glob("*.md"))
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PHONE, DESK = {"width": 375, "height": 812}, {"width": 1280, "height": 900}
 WAYS = [(PHONE, "light"), (DESK, "light"), (DESK, "dark")]
 
@@ -142,12 +142,8 @@ def address(site):
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM)
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture
