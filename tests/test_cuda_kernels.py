@@ -436,7 +436,7 @@ def test_the_comparison_notices_another_kernel(monkeypatch):
 def test_the_kernels_compile_for_a_gpu(tmp_path):
     """The interpreter takes what the compiler does not; compiling takes no GPU."""
     script = Path(__file__).with_name("support") / "compile_kernels.py"
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     environment.pop("TRITON_INTERPRET", None)
     run = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
