@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 from gallery.api import entry
-from gallery.hook import ENTRY, MARK, OVERLAP, PART, STRIPS, strips
+from gallery.hook import DEMO, ENTRY, MARK, OVERLAP, PART, STRIPS, strips
 from gallery.overlap import table
 
+DEMO_ALT = "Coins of the demo: the input with its numbered boxes, and draws in which each moved, with its label"
 ROOT = Path(__file__).resolve().parent.parent
 MEMBERS = re.compile(r"^ +members: \[(.*)\]$", flags=re.M)
 
@@ -27,6 +28,8 @@ def made(what: str) -> str:
     """What a mark asks for."""
     if what == STRIPS:
         return strips(on_site=False)
+    if what == DEMO:
+        return f"![{DEMO_ALT}](preview.jpg)"
     if what == OVERLAP:
         return table()
     if what.startswith(PART):

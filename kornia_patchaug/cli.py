@@ -14,7 +14,6 @@ from importlib import resources
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -22,10 +21,10 @@ from kornia_patchaug import __version__
 from kornia_patchaug.augment import Recipe, begin, finish, free_name, make, picture_file, put, survey
 from kornia_patchaug.augmentation import ORDERS
 from kornia_patchaug.functional import CLEAR_PADDINGS, PADDINGS
-from kornia_patchaug.pages import Replay, Replayed, Shown, page, read_replay
-from kornia_patchaug.pictures import find_pictures, read_picture
-from kornia_patchaug.preview import Picture, Ranges, contact_sheet, picture_tensor, sweep
-from kornia_patchaug.readers import FORMS, Labels, Notes, UnusableError, UserError, mask_of
+from kornia_patchaug.pages import Replay, Replayed, Shown, page, read_objects, read_replay
+from kornia_patchaug.pictures import find_pictures
+from kornia_patchaug.preview import Picture, Ranges, contact_sheet, sweep
+from kornia_patchaug.readers import FORMS, Labels, Notes, UnusableError, UserError
 from kornia_patchaug.theta import OUTLINES
 
 LIMIT = 24  # pictures that are shown unless asked for more
@@ -41,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None, *, prog: str = "kornia-patchaug") -> int:
     """Run the command; returns the exit code: 0, 2 after an error, 130 after Ctrl-C."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    parser = _parser(prog)
+    parser = parser_of(prog)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever called, as >&- does
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
@@ -63,7 +62,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "kornia-patchaug") ->
     return 0
 
 
-def _parser(prog: str) -> Parser:
+def parser_of(prog: str) -> Parser:
+    """Of both commands, which are called ``prog``."""
     parser = Parser(prog=prog, description="Affine augmentation of the objects in images, for Kornia.")
     parser.add_argument("--version", action="version", version=f"kornia-patchaug {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -220,7 +220,8 @@ def _shard(text: str) -> tuple[int, int]:
     return shard
 
 
-def _ranges(args: argparse.Namespace) -> Ranges:
+def ranges_of(args: argparse.Namespace) -> Ranges:
+    """What the options of either command say; raises UserError where they do not go together."""
     if args.scale[0] > args.scale[1]:
         raise UserError(f"argument --scale: expected LO <= HI, got {args.scale[0]:g} {args.scale[1]:g}")
     if args.clip and max(args.translate) > 1:
@@ -245,7 +246,7 @@ def _ranges(args: argparse.Namespace) -> Ranges:
 
 
 def _preview(args: argparse.Namespace, command: str) -> None:
-    ranges, notes = _ranges(args), Notes(args.strict)
+    ranges, notes = ranges_of(args), Notes(args.strict)
     paths = find_pictures(args.images or [_bundled()], notes, args.out)
     labels = Labels(paths[: args.limit], args.boxes, args.format)
     replay, draws, seed = None, args.draws, args.seed
@@ -258,12 +259,12 @@ def _preview(args: argparse.Namespace, command: str) -> None:
     try:
         for path in tqdm(paths[: args.limit], unit="picture", disable=None):  # None: no bar in a file or pipe
             try:
-                picture = _read(path, labels, notes)
+                picture = read_objects(path, labels, notes)
                 theta = None if replay is None else _theta_of(picture, replay.pictures)
             except UnusableError as reason:
                 notes.add("left out", reason, str(path))
                 continue
-            own = ranges if picture.masks is not None or ranges.matte != "mask" else ranges._replace(matte="box")
+            own = ranges.fitting(picture)
             sheet, buffer = args.out / free_name(f"{path.stem}.png", taken), io.BytesIO()
             contact_sheet(picture, own, draws=draws, seed=seed, theta=theta).save(buffer, "PNG")
             _write(sheet, buffer.getvalue())
@@ -295,20 +296,8 @@ def _theta_of(picture: Picture, replayed: Sequence[Replayed]) -> torch.Tensor:
     raise UnusableError("not in the draw that is replayed, with this name, size and boxes")
 
 
-def _read(path: Path, labels: Labels, notes: Notes) -> Picture:
-    """A picture with its objects, but for crowds; raises UnusableError if it cannot be shown."""
-    image = picture_tensor(read_picture(path))
-    size = int(image.shape[1]), int(image.shape[2])
-    found = [each for each in labels.read(path, size, notes) if not each.crowd]
-    boxes = torch.tensor([each.box for each in found]).reshape(-1, 4)
-    masks = None
-    if any(each.shape is not None for each in found):
-        masks = torch.from_numpy(np.stack([mask_of(each, size) for each in found]))
-    return Picture(path.name, image, boxes, tuple(each.label for each in found), masks)
-
-
 def _augment(args: argparse.Namespace, command: str) -> None:
-    ranges, notes = _ranges(args), Notes(args.strict)
+    ranges, notes = ranges_of(args), Notes(args.strict)
     paths = find_pictures(args.images, notes, args.out)
     labels = Labels(paths, args.boxes, args.read)
     form = args.format or labels.form

@@ -9,15 +9,18 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from kornia_patchaug.augmentation import PatchAffine
-from kornia_patchaug.preview import Picture, Ranges
-from kornia_patchaug.readers import UserError
+from kornia_patchaug.pictures import read_picture
+from kornia_patchaug.preview import Picture, Ranges, picture_tensor
+from kornia_patchaug.readers import Labels, Notes, UserError, mask_of
 from kornia_patchaug.shapes import encoded, runs_of
 
 WEB = "web"  # the folder of what a page is made of
@@ -84,6 +87,18 @@ class Replay(NamedTuple):
     pictures: tuple[Replayed, ...]
 
 
+def read_objects(path: Path, labels: Labels, notes: Notes) -> Picture:
+    """A picture with its objects, but for crowds; raises UnusableError if it cannot be shown."""
+    image = picture_tensor(read_picture(path))
+    size = int(image.shape[1]), int(image.shape[2])
+    found = [each for each in labels.read(path, size, notes) if not each.crowd]
+    boxes = torch.tensor([each.box for each in found]).reshape(-1, 4)
+    masks = None
+    if any(each.shape is not None for each in found):
+        masks = torch.from_numpy(np.stack([mask_of(each, size) for each in found]))
+    return Picture(path.name, image, boxes, tuple(each.label for each in found), masks)
+
+
 def page(command: str, pictures: Sequence[Shown], ranges: Ranges, seed: int, draws: int) -> str:
     """One HTML file that shows ``draws`` draws of a seed and those of others; ``command`` made it.
 
@@ -92,7 +107,7 @@ def page(command: str, pictures: Sequence[Shown], ranges: Ranges, seed: int, dra
     given = {
         "command": command,
         "around": _around(command),
-        "ranges": ranges._asdict(),
+        "ranges": ranges.fitting(*(each.picture for each in pictures))._asdict(),
         "seed": str(seed),  # JavaScript's numbers end before Python's
         "draws": draws,
         "version": VERSION,

@@ -81,6 +81,11 @@ class Ranges(NamedTuple):
         """What labels enclose."""
         return "ellipse" if self.matte == "ellipse" else "box"
 
+    def fitting(self, *pictures: Picture) -> Ranges:
+        """The same, with boxes for masks where none of the pictures has any."""
+        none = all(picture.masks is None for picture in pictures)
+        return self._replace(matte="box") if none and self.matte == "mask" else self
+
     def augmentation(self, seed: int) -> RandomPatchAffine:
         """The augmentation that draws from these ranges, always, from a seed of its own."""
         return RandomPatchAffine(**self._asdict(), p=1.0, generator=torch.Generator().manual_seed(seed))

@@ -65,7 +65,7 @@ def check_commands(text: str) -> None:
     for line in text.splitlines():
         own = re.search(r"kornia-patchaug (.*)", line)
         if own:
-            cli._parser("").parse_args(shlex.split(re.sub(r"\{\}|\$\w+", "0", own[1])))
+            cli.parser_of("").parse_args(shlex.split(re.sub(r"\{\}|\$\w+", "0", own[1])))
         elif not line.startswith("#"):
             program, *arguments = shlex.split(line, comments=True)
             assert program == "make" and arguments, line

@@ -15,7 +15,7 @@ from support.browser import chromium
 from torch.nn.functional import interpolate
 
 import kornia_patchaug as kp
-from kornia_patchaug.cli import _parser, _ranges
+from kornia_patchaug.cli import parser_of, ranges_of
 from kornia_patchaug.pages import Shown, page, read_replay
 from kornia_patchaug.pictures import read_picture
 from kornia_patchaug.preview import Picture, Ranges, picture_tensor
@@ -355,9 +355,16 @@ def test_what_is_set_is_painted_and_said_as_in_python(visit, address, settings, 
     assert_same(shown_on(found, MASKED), levels_of(image))
 
     _, *words = shlex.split(copied(found, found.locator("#copy-command")))
-    args = _parser("kornia-patchaug").parse_args(words)
-    assert _ranges(args) == ranges
+    args = parser_of("kornia-patchaug").parse_args(words)
+    assert ranges_of(args) == ranges
     assert (args.seed, args.draws, args.limit, [str(each) for each in args.images]) == (SEED, DRAWS, 9, ["my pictures"])
+
+
+@pytest.mark.parametrize(("chosen", "matte"), [((DRAWN,), "box"), ((DRAWN, MASKED), "mask")])
+def test_masks_are_chosen_where_a_picture_has_any(visit, tmp_path, chosen, matte):
+    pictures = [PICTURES[number] for number in chosen]
+    found = visit(written(tmp_path, "own", COMMAND, pictures, START, SEED, DRAWS))
+    assert found.locator("#matte").input_value() == matte
 
 
 def test_objects_are_painted_in_the_order_that_is_set(visit, address):

@@ -106,7 +106,7 @@ def test_a_broken_link_or_anchor_and_a_script_from_elsewhere_are_noticed(tmp_pat
 
 
 def test_a_warning_fails_the_build(tmp_path):
-    for name in ("mkdocs.yml", "mkdocs_links.py", "benchmarks", "gallery", "kornia_patchaug"):
+    for name in ("mkdocs.yml", "mkdocs_links.py", "benchmarks", "demo_images", "gallery", "kornia_patchaug"):
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     with (tmp_path / "docs/index.md").open("a") as page:
@@ -232,3 +232,29 @@ def test_a_name_leads_to_its_entry(visit):
     page.locator(".md-content a", has_text="affine_patches").first.click()
     page.wait_for_url("**/api.html#kornia_patchaug.affine_patches")
     assert page.locator("[id='kornia_patchaug.affine_patches']").is_visible()
+
+
+@needs_a_browser
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=["phone", "desk"])
+def test_the_first_page_has_the_demo_to_play_with(visit, viewport):
+    page = visit("index.html", viewport)
+    page.locator("iframe.demo").scroll_into_view_if_needed()
+    demo = page.frame_locator("iframe.demo")
+    demo.get_by_text("7 pictures, 37 objects").wait_for()
+    drawing = demo.locator(".card canvas").first
+    drawing.wait_for()
+    page.wait_for_function(PAINTED)
+    before = drawing.evaluate("canvas => canvas.toDataURL()")
+    demo.get_by_role("button", name="New seed").click()
+    page.wait_for_function(f"before => {PAINTED} !== before", arg=before)
+    page.get_by_title("Dark").click()
+    ground = demo.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
+    assert max(map(int, re.findall(r"\d+", ground))) < 64
+    assert page.locator("a[href='demo/index.html']").count() == 1
+
+
+PAINTED = """(() => {
+  const canvas = document.querySelector("iframe.demo").contentDocument.querySelector(".card canvas");
+  const [middle] = canvas.getContext("2d").getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data.slice(3);
+  return middle && canvas.toDataURL();
+})()"""
