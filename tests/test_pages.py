@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ def visit(browser):
         found.on("console", lambda message: complaints.append(message.text))
         found.on("pageerror", lambda error: complaints.append(str(error)))
         found.on("requestfailed", lambda request: complaints.append(f"failed: {request.url[:99]}"))
-        own = (address.split("#")[0], "data:", "blob:")
+        own = (address.split("#")[0], "data:", "blob:", "http://served.test/")
         found.on("request", lambda request: None if request.url.startswith(own) else complaints.append(request.url))
         found.goto(address)
         found.locator(".card.drawn").first.wait_for()
@@ -858,6 +859,111 @@ def test_files_can_be_dropped(visit, address):
         [base64.b64encode(png()).decode(), VOC.format(VOC_OBJECT)],
     )
     found.locator("#log", has_text="Added own.png").wait_for()
+
+
+def two_splits(folder):
+    """A set of YOLO in which names of pictures are told apart by their folders alone, and things that are no labels."""
+    for split, x in (("train", 40), ("val", 80)):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+        (folder / f"images/{split}/own.png").write_bytes(png())
+        (folder / f"labels/{split}/own.txt").write_text(f"0 {x / 180} {30 / 120} {40 / 180} {40 / 120}\n")
+    (folder / "data.yaml").write_text("names: [cat]\n")
+    (folder / ".hidden.png").write_bytes(b"no picture")
+    (folder / "README.md").write_text("")
+    return folder
+
+
+def choose(found, folder):
+    found.locator("#folder").set_input_files(folder)
+
+
+def drop_in_another_browser(found, folder):
+    """One that has no handles of files, and lets a page that is served read what is dropped."""
+    path = Path(unquote(urlsplit(found.url).path))
+    found.context.route("http://served.test/", lambda route: route.fulfill(path=path, content_type="text/html"))
+    found.goto("http://served.test/")
+    found.evaluate("() => { delete DataTransferItem.prototype.getAsFileSystemHandle; }")
+    drop(found, folder)
+
+
+def drop(found, *paths):
+    """As the browser does it."""
+    session = found.context.new_cdp_session(found)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 600, "y": 400, "data": data})
+
+
+@pytest.mark.parametrize("give", [choose, drop, drop_in_another_browser])
+def test_a_folder_of_pictures_and_labels(visit, address, tmp_path, give):
+    found = visit(address)
+    give(found, two_splits(tmp_path / "set"))
+    found.locator("#log", has_text="Added own.png, own.png").wait_for()
+    boxes = found.evaluate("Pictures.all.slice(-2).map(({boxes}) => boxes[0])")
+    assert np.allclose(sorted(boxes), [[20, 10, 60, 50], [60, 10, 100, 50]], atol=1e-4)
+    assert found.locator("#log li").all_text_contents()[:-1] == ["README.md: neither a picture nor labels"]
+    assert found.locator(".object .name").all_text_contents()[:2] == ["cat", "cat"]
+
+
+def test_a_picture_is_known_by_the_end_of_its_path(visit, address, tmp_path):
+    """In files of lists too: by the folders of file_name, and by which file knows it."""
+    for split, x in (("train", 20), ("val", 60)):
+        (tmp_path / "set" / split).mkdir(parents=True)
+        (tmp_path / f"set/{split}/own.png").write_bytes(png())
+        told = [{"id": k, "file_name": f"{name}/own.png"} for k, name in enumerate(("train", "val"))]
+        rows = [{"image_id": k, "bbox": [x, 10, 40, 40]} for k, x in enumerate((20, 60))]
+        (tmp_path / "set/all.json").write_text(json.dumps({"images": told, "annotations": rows}))
+    (tmp_path / "set/other.json").write_text(coco([], file_name="other.png"))
+    found = visit(address)
+    drop(found, tmp_path / "set")
+    found.locator("#log", has_text="Added own.png, own.png").wait_for()
+    boxes = found.evaluate("Pictures.all.slice(-2).map(({boxes}) => boxes[0])")
+    assert sorted(boxes) == [[20, 10, 60, 50], [60, 10, 100, 50]]
+
+    (tmp_path / "set/same.json").write_bytes((tmp_path / "set/all.json").read_bytes())
+    drop(found, tmp_path / "set")
+    found.locator("#log li", has_text="own.png: more than one label file that fits").first.wait_for()
+
+
+def test_a_saved_draw_can_be_dropped(visit, address, tmp_path):
+    found = visit(address)
+    for name, value in {"degrees": 90, "matte": "ellipse", "fill": "grey", "clip": True, "order": "rows"}.items():
+        put(found, name, value)
+    found.locator("#next").click()
+    with found.expect_download() as download:
+        found.locator("#save-draw").click()
+    download.value.save_as(tmp_path / "draw.json")
+    other = visit(address)
+    drop(other, tmp_path / "draw.json")
+    other.locator("#log li", has_text="draw.json: 3 of 3 pictures of this draw are here").wait_for()
+    for n in (DRAWN, MASKED):
+        assert np.array_equal(shown_on(other, n), shown_on(found, n))
+    assert other.locator("#draw").inner_text() == "draw 2 of 4"
+
+    alone = visit(written(tmp_path, "alone", COMMAND, [PICTURES[DRAWN]], START, SEED, DRAWS))
+    drop(alone, tmp_path / "draw.json")
+    alone.locator("#log li", has_text="draw.json: 1 of 3 pictures").wait_for()
+    assert_same(shown_on(alone, 0), shown_on(found, DRAWN).astype(float))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('{"options": {}, "pictures": []}', "a draw of version undefined, which this page cannot read"),
+        ('{"version": 1, "seed": -1, "options": {}, "pictures": []}', "a draw whose seed is none"),
+        ('{"version": 1, "seed": "1", "options": {"clip": 1}, "pictures": []}', "a draw whose padding_mode is none"),
+        ("own boxes", "a draw without boxes and thetas"),
+    ],
+)
+def test_a_draw_that_makes_no_sense_changes_nothing(visit, address, text, line):
+    if text == "own boxes":
+        text = json.dumps({**SAVED, "pictures": [{**ONE, "thetas": [[1, 0, 0]]}]})
+    found = visit(address)
+    before = shown_on(found, DRAWN)
+    found.locator("#files").set_input_files([as_file("draw.json", text)])
+    found.locator("#log li", has_text=line).wait_for()
+    assert np.array_equal(shown_on(found, DRAWN), before)
 
 
 # Replays

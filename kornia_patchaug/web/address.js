@@ -110,5 +110,5 @@ const Address = (() => {
     State.changed("all");
   });
 
-  return { write };
+  return { write, READ };
 })();

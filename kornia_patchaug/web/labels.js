@@ -64,10 +64,16 @@ const Labels = (() => {
     if (typeof value === "string") return /^\s*[-+]?\d+\s*$/.test(value) ? Number(value) : value;
     return Number.isInteger(value) ? value : null;
   };
-  const lastPart = (name) => {
+  const partsOf = (name) => {
     const parts = name.normalize("NFC").replaceAll("\\", "/").split("/");
-    return parts.filter((part) => part !== "" && part !== ".").pop();
+    return parts.filter((part) => part !== "" && part !== ".");
   };
+  // How many parts the ends of two paths have in common.
+  function commonEnd(one, other) {
+    let count = 0;
+    while (count < Math.min(one.length, other.length) && one.at(-1 - count) === other.at(-1 - count)) count++;
+    return count;
+  }
 
   function ring(part) {
     const isNumber = (value) => typeof value === "number" && Math.abs(value) < FAR;
@@ -101,8 +107,9 @@ const Labels = (() => {
     return { counts: runs, size };
   }
 
-  function coco(text) {
-    const data = parsed(text), rows = {};
+  // From parsed JSON. The function tells, too, whether a picture `fits`: whether it has one entry.
+  function coco(data) {
+    const rows = {};
     for (const name of ["images", "annotations", "categories"]) {
       rows[name] = isObject(data) ? (data[name] ?? (name === "categories" ? [] : null)) : null;
       if (Array.isArray(rows[name]) && rows[name].every(isObject)) continue;
@@ -110,16 +117,23 @@ const Labels = (() => {
     }
     const named = rows.categories.filter(({ name }) => name != null);
     const names = new Map(named.map(({ id, name }) => [idOf(id), String(name)]));
-    return (picture, size, note) => {
-      const own = lastPart(picture);
-      const entries = rows.images.filter(({ file_name: name }) => typeof name === "string" && lastPart(name) === own);
-      if (entries.length !== 1) refuse(`${entries.length || "no"} entries with this file_name`);
-      const [entry] = entries, id = idOf(entry.id);
+    const entries = rows.images.filter(({ file_name: name }) => typeof name === "string");
+    const byName = Map.groupBy(entries, ({ file_name: name }) => partsOf(name).at(-1));
+    const byId = Map.groupBy(rows.images, ({ id }) => idOf(id));
+    const about = Map.groupBy(rows.annotations, (row) => idOf(row.image_id));
+    // Those that have most of the end of a picture's path.
+    function entriesOf(path) {
+      const own = partsOf(path), named = byName.get(own.at(-1)) ?? [];
+      const scores = named.map(({ file_name: name }) => commonEnd(own, partsOf(name))), best = Math.max(...scores);
+      return named.filter((_, k) => scores[k] === best);
+    }
+    const read = (picture, size, note) => {
+      const found = entriesOf(picture);
+      if (found.length !== 1) refuse(`${found.length || "no"} entries with this file_name`);
+      const [entry] = found, id = idOf(entry.id);
       checkSize(entry, size, "the JSON");
-      const isShared = rows.images.filter((other) => idOf(other.id) === id).length > 1;
-      if (id === null || isShared) refuse("an entry without an id of its own");
-      const about = rows.annotations.filter((row) => idOf(row.image_id) === id);
-      return usable(about, (row, k) => {
+      if (id === null || byId.get(id).length > 1) refuse("an entry without an id of its own");
+      return usable(about.get(id) ?? [], (row, k) => {
         let shape = null;
         try {
           shape = shapeOf(row.segmentation, size);
@@ -138,6 +152,7 @@ const Labels = (() => {
         return { box, label, shape, crowd: Boolean(number(row.iscrowd || 0, "an iscrowd")) };
       }, size, note);
     };
+    return Object.assign(read, { fits: (picture) => entriesOf(picture).length === 1 });
   }
 
   function parsed(text) {
@@ -174,7 +189,7 @@ const Labels = (() => {
   const bare = (text) => text.trim().replace(/^(["'])(.*)\1$/, "$2");
 
   // What a key of data.yaml holds: the parts of a list or of a table of one level, as text.
-  function partsOf(lines, key) {
+  function listed(lines, key) {
     const at = lines.findIndex((line) => line.replace(/\s*:.*$/, "") === key);
     if (at < 0) return [];
     const below = lines.slice(at + 1), stop = below.findIndex((line) => /^[^\s\-\]}]/.test(line));
@@ -192,11 +207,11 @@ const Labels = (() => {
       return { classes, keypoints: 0 };
     }
     const told = lines.map((line) => line.replace(/(^|\s)#.*$/, "").trimEnd());
-    for (const part of partsOf(told, "names")) {
+    for (const part of listed(told, "names")) {
       const [, key, label] = part.match(/^\s*(?:(\d+)\s*:\s|-\s+)?(.*)$/);
       classes.set(key === undefined ? classes.size : Number(key), bare(label));
     }
-    const shape = partsOf(told, "kpt_shape").map((part) => Number(part.replace("-", "")));
+    const shape = listed(told, "kpt_shape").map((part) => Number(part.replace("-", "")));
     return { classes, keypoints: shape.length === 2 && shape.every(Number.isInteger) ? shape[0] * shape[1] : 0 };
   }
 
@@ -225,5 +240,5 @@ const Labels = (() => {
     };
   }
 
-  return { coco, yolo, voc, namesOf, refuse, Unusable };
+  return { parsed, coco, yolo, voc, namesOf, refuse, Unusable };
 })();

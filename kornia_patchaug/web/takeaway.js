@@ -3,6 +3,7 @@
 // What is set, as text to take along: Python, the command, and JSON that `--replay` reads.
 const Takeaway = (() => {
   const { now } = State;
+  const CLOSE = 1e-3; // pixels between the boxes of a picture and those of a draw
   const IMPORTS = ["import torch", "", "import kornia_patchaug as kp", ""];
 
   const tuple = (values) => `(${values.join(", ")}${values.length === 1 ? "," : ""})`;
@@ -99,5 +100,38 @@ const Takeaway = (() => {
     return `${JSON.stringify({ version, seed, draw, options: State.options(), pictures })}\n`;
   }
 
-  return { python, thetas, command, leftOut, saved };
+  // The reverse of `saved`
+
+  const isDraw = (told) => told !== null && typeof told === "object" && "options" in told && "pictures" in told;
+  const isRow = (row, count) => Array.isArray(row) && row.length === count && row.every(Number.isFinite);
+  const rowsFit = (rows, count) => Array.isArray(rows) && rows.every((row) => isRow(row, count));
+
+  // The pictures of the page that are one of a draw: of its name, its size and its boxes.
+  function same({ name, width, height, boxes }) {
+    const near = (box, n) => box.every((edge, k) => Math.abs(edge - boxes[n][k]) <= CLOSE);
+    return Pictures.all.filter((entry) => entry.name === name && entry.width === width && entry.height === height
+      && entry.boxes.length === boxes.length && entry.boxes.every(near));
+  }
+
+  // Set what a draw says, and pin its objects where they were; returns how many of its pictures are here.
+  function restore({ version, seed, draw, options, pictures }) {
+    if (version !== Pictures.given.version) Labels.refuse(`a draw of version ${version}, which this page cannot read`);
+    const told = { seed, ...options }, found = {};
+    for (const name of ["seed", ...Object.keys(State.options())]) {
+      found[name] = Address.READ[name](String(told[name] ?? "none"));
+      if (found[name] === undefined) Labels.refuse(`a draw whose ${name} is none`);
+    }
+    const fits = ({ boxes, thetas }) => rowsFit(boxes, 4) && rowsFit(thetas, 6) && boxes.length === thetas.length;
+    if (!Array.isArray(pictures) || !pictures.every(fits)) Labels.refuse("a draw without boxes and thetas");
+    if (!found.clip) delete found.padding_mode; // which says nothing then
+    Object.assign(now, found, { draw: Address.READ.draw(String(draw)) ?? 1 });
+    const here = pictures.flatMap((each) => same(each).map((entry) => [entry, each.thetas]));
+    for (const [{ key }, thetas] of here) {
+      now.pins.set(key, new Map(thetas.map((theta, n) => [n, Float32Array.from(theta)])));
+    }
+    State.changed("all");
+    return here.length;
+  }
+
+  return { python, thetas, command, leftOut, saved, isDraw, restore };
 })();

@@ -210,17 +210,26 @@ const Ui = (() => {
   // Own pictures
 
   async function take(files) {
-    const added = await Files.read([...files], say);
-    const first = Cards.list.firstChild;
+    const { added, draws } = await Files.read(files, say), first = Cards.list.firstChild;
     for (const entry of added) Cards.add(entry, first);
     if (added.length > 0) say(`Added ${added.map(({ name }) => name).join(", ")}`);
+    for (const { name, told } of draws) {
+      try {
+        say(`${name}: ${Takeaway.restore(told)} of ${count(told.pictures.length, "picture")} of this draw are here`);
+      } catch (error) {
+        if (!(error instanceof Labels.Unusable)) throw error;
+        say(`${name}: ${error.message}`);
+      }
+    }
     showClasses();
     showAll();
   }
-  $("files").addEventListener("change", ({ target }) => {
-    take(target.files);
-    target.value = "";
-  });
+  for (const id of ["files", "folder"]) {
+    $(id).addEventListener("change", ({ target }) => {
+      take([...target.files]);
+      target.value = "";
+    });
+  }
   let inside = 0;
   const hasFiles = ({ dataTransfer }) => dataTransfer && [...dataTransfer.types].includes("Files");
   for (const [name, by] of [["dragenter", 1], ["dragleave", -1]]) {
@@ -231,12 +240,12 @@ const Ui = (() => {
     });
   }
   window.addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());
-  window.addEventListener("drop", (event) => {
+  window.addEventListener("drop", async (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();
     inside = 0;
     document.body.classList.remove("dropping");
-    take(event.dataTransfer.files);
+    take(await Files.dropped(event.dataTransfer));
   });
 
   // Comparing with the input, while a key or the button is held
