@@ -12,10 +12,14 @@ import json
 import multiprocessing
 import os
 import random
+import re
+import secrets
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,16 +32,16 @@ from kornia_patchaug.detection import DetectionSequential
 from kornia_patchaug.pasting import RandomPatchPaste
 from kornia_patchaug.pictures import picture_size, read_picture
 from kornia_patchaug.preview import Ranges
-from kornia_patchaug.readers import Labelled, Labels, Notes, UnusableError, UserError, mask_of
+from kornia_patchaug.readers import Labelled, Labels, Notes, UnusableError, UserError, check_room, mask_of
 from kornia_patchaug.shapes import Polygons, polygons_of, runs_of
-from kornia_patchaug.writers import FOLDERS, Schema, Written, files_of, record_of, summary
+from kornia_patchaug.writers import FOLDERS, RECORDS, STAMP, Schema, Written, files_of, label_files, record_of, summary
 
-RECORDS = ".records"  # what is known of each picture, and of the call
-STAMP = "call.json"
+PICTURE_FOLDERS = {folder for folder, _ in FOLDERS.values()}
 PART = ".part"  # of a file that is being written
 IN_FLIGHT = 4  # jobs a worker that are ready for it
 DONORS = 3  # other pictures that copies are pasted from
 JPEG = (".jpg", ".jpeg")
+LONGEST = 200  # bytes of a name, to which a number and a suffix are added
 
 
 class Recipe(NamedTuple):
@@ -56,6 +60,7 @@ class Source(NamedTuple):
 
     path: Path
     objects: tuple[Labelled, ...]
+    about: Mapping[str, Any]  # what else COCO's file says of it
 
 
 class Job(NamedTuple):
@@ -70,13 +75,15 @@ class Job(NamedTuple):
 def augmented(image: torch.Tensor, job: Job, recipe: Recipe) -> tuple[torch.Tensor, list[Labelled]]:
     """A picture ``(3, H, W)`` of bytes and its objects, augmented. Crowds stay as they are."""
     generator = torch.Generator().manual_seed(job.seed)
+    donors = _readable(job.donors)
     ranges = recipe.ranges
     if ranges.matte == "mask" and not recipe.schema.shapes:
         ranges = ranges._replace(matte="box")
-    pool = [[each for each in source.objects if not each.crowd] for source in (job.source, *job.donors)]
+    sources = [job.source, *(donor for donor, _ in donors)]
+    pool = [[each for each in source.objects if not each.crowd] for source in sources]
     steps: list[torch.nn.Module] = [ranges.augmentation(job.seed)]
     if recipe.paste and any(pool):
-        pictures = [image, *(picture_bytes(donor.path) for donor in job.donors)]
+        pictures = [image, *(picture for _, picture in donors)]
         starts = [sum(map(len, pool[:i])) for i in range(len(pool))]
         bank = [
             _target(objects, (each.shape[1], each.shape[2]), recipe, start)
@@ -101,6 +108,15 @@ def augmented(image: torch.Tensor, job: Job, recipe: Recipe) -> tuple[torch.Tens
     return images[0], found + [each for each in job.source.objects if each.crowd]
 
 
+def _readable(donors: Sequence[Source]) -> list[tuple[Source, torch.Tensor]]:
+    """Those whose pictures can be read, with them."""
+    found = []
+    for donor in donors:
+        with suppress(UnusableError):
+            found.append((donor, picture_bytes(donor.path)))
+    return found
+
+
 def picture_bytes(path: Path) -> torch.Tensor:
     """A picture as ``(3, H, W)`` bytes."""
     return torch.from_numpy(np.array(read_picture(path))).permute(2, 0, 1).contiguous()
@@ -115,6 +131,7 @@ def _target(objects: Sequence[Labelled], size: tuple[int, int], recipe: Recipe, 
         "row": torch.arange(start, start + count),
     }
     if recipe.schema.shapes:
+        check_room(len(objects), size)
         masks = [mask_of(each, size) for each in objects]
         target["masks"] = torch.from_numpy(np.stack(masks) if masks else np.zeros((0, *size), bool))
     if points:
@@ -141,40 +158,59 @@ def _objects(target: dict[str, Any], objects: Sequence[Labelled], recipe: Recipe
 def write_copy(job: Job, recipe: Recipe, out: Path) -> str | None:
     """Make a picture and write it with its labels; returns why it cannot be."""
     torch.set_num_threads(1)  # a process a core
+    file = picture_file(out, job.name, recipe.form)
     try:
         image = picture_bytes(job.source.path)
         made, objects = augmented(image, job, recipe)
+        data = _encoded(made, file)
     except UnusableError as reason:
-        left_out = {"file_name": job.name, "of": str(job.source.path), "left_out": str(reason)}
-        put(record_file(out, job.name), json.dumps(left_out).encode())
-        return str(reason)
-    written = Written(job.name, (int(image.shape[1]), int(image.shape[2])), objects)
+        return leave_out(job.name, job.source.path, reason, out)
+    size = (int(image.shape[1]), int(image.shape[2]))
+    written = Written(job.name, size, objects, job.source.about)
     for name, text in files_of(written, recipe.form, recipe.schema).items():
-        put(out / name, text.encode())
-    record = {
+        put(out / name, text.encode(errors="surrogateescape"))
+    told = {
         **record_of(written, recipe.form, recipe.schema),
         "of": str(job.source.path),
         "seed": job.seed,
         "pasted_from": [str(donor.path) for donor in job.donors],
     }
-    put(record_file(out, job.name), json.dumps(record).encode())
-    buffer, file = io.BytesIO(), picture_file(out, job.name, recipe.form)
-    image_out = Image.fromarray(made.permute(1, 2, 0).contiguous().numpy())
-    if file.suffix.lower() in JPEG:
-        image_out.save(buffer, "JPEG", quality=95)
-    else:
-        image_out.save(buffer, "PNG")
-    put(file, buffer.getvalue())
+    put(record_file(out, job.name), json.dumps(told).encode())
+    put(file, data)
     return None
+
+
+def leave_out(job_name: str, source: Path, reason: object, out: Path) -> str:
+    """Record that a copy cannot be made."""
+    told = {"file_name": job_name, "of": str(source), "left_out": str(reason)}
+    put(record_file(out, job_name), json.dumps(told).encode())
+    return str(reason)
+
+
+def _encoded(picture: torch.Tensor, file: Path) -> bytes:
+    image, buffer = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()), io.BytesIO()
+    try:
+        if file.suffix.lower() in JPEG:
+            image.save(buffer, "JPEG", quality=95)
+        else:
+            image.save(buffer, "PNG")
+    except OSError as error:  # more pixels than the form can have
+        raise UnusableError(f"cannot be written as {file.suffix}: {error}") from error
+    return buffer.getvalue()
 
 
 def put(path: Path, data: bytes) -> None:
     """Write a file, whole or not at all. A link there is replaced, and not what it leads to."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
+    part = path.with_name(f".{secrets.token_hex(8)}{PART}")
     try:
         part.write_bytes(data)
         part.replace(path)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and path.exists():
+            return  # whoever swept up took it for what a killed process left, as all is there
+        error.filename, error.filename2 = str(path), None
+        raise
     finally:
         part.unlink(missing_ok=True)
 
@@ -184,7 +220,21 @@ def picture_file(out: Path, name: str, form: str) -> Path:
 
 
 def record_file(out: Path, name: str) -> Path:
-    return out / RECORDS / f"{name}.json"
+    return out / RECORDS / "pictures" / f"{name}.json"
+
+
+def record(out: Path, name: str, form: str) -> dict[str, Any] | None:
+    """What is known of a picture that is there with its labels, or left out; None if it is to be made."""
+    try:
+        found: dict[str, Any] = json.loads(record_file(out, name).read_bytes())
+        if found["file_name"] != name:
+            return None
+        if "left_out" in found:
+            return found
+        whole = picture_file(out, name, form).stat().st_size > 0
+        return found if whole and all((out / file).is_file() for file in label_files(name, form)) else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 # Data sets
@@ -198,6 +248,7 @@ class Dataset(NamedTuple):
     names: list[str]  # what they are called below the folder that is written
     labels: Labels
     schema: Schema
+    digest: str  # of all labels
 
     def name(self, number: int, copies: int) -> str:
         """What a copy is called; they are counted picture by picture."""
@@ -205,62 +256,82 @@ class Dataset(NamedTuple):
         return f"{stem}_{number % copies}{suffix if suffix.lower() in JPEG else '.png'}"
 
     def job(self, number: int, copies: int, recipe: Recipe) -> Job:
-        """How a copy is made."""
+        """How a copy is made; raises UnusableError where its picture or labels are there no longer."""
         own = number // copies
         key = f"{recipe.seed}/{number % copies}/{self.below[own]}".encode(errors="surrogateescape")
         seed = int.from_bytes(hashlib.sha256(key).digest()[:6])
-        others = []
+        donors = []
         if recipe.paste:
             drawn = random.Random(seed).sample(range(len(self.pictures)), min(DONORS + 1, len(self.pictures)))
-            others = [other for other in drawn if other != own][:DONORS]
-        donors = tuple(self.source(self.pictures[other]) for other in others)
-        return Job(self.name(number, copies), self.source(self.pictures[own]), donors, seed)
+            for other in [other for other in drawn if other != own][:DONORS]:
+                with suppress(UnusableError):
+                    donors.append(self.source(self.pictures[other]))
+        return Job(self.name(number, copies), self.source(self.pictures[own]), tuple(donors), seed)
 
     def source(self, picture: Path) -> Source:
         """A picture with its objects."""
-        return Source(picture, tuple(self.labels.read(picture, picture_size(picture), Notes())))
+        found = self.labels.read(picture, picture_size(picture), Notes())
+        return Source(picture, tuple(found), self.labels.about(picture))
 
 
-def survey(pictures: Sequence[Path], labels: Labels, form: str, roots: Sequence[Path], notes: Notes) -> Dataset:
+def survey(pictures: Iterable[Path], labels: Labels, form: str, roots: Sequence[Path], notes: Notes) -> Dataset:
     """Read all labels once: which pictures have any, and what the files that are written have in common."""
     used, paths, names, taken = list[Path](), list[str](), list[str](), set[str]()
-    seen, shapes, points = set[str](), False, 0
+    seen, shapes, crowds, points, digest = set[str](), False, False, 0, hashlib.sha256()
     for picture in pictures:
+        below = _below(picture, roots)
         try:
-            found = labels.read(picture, picture_size(picture), notes)
+            size = picture_size(picture)
+            found = labels.read(picture, size, notes)
+            if max(map(len, map(os.fsencode, below.split("/")))) > LONGEST:
+                raise UnusableError("a name that is too long")
         except UnusableError as reason:
             notes.add("left out", reason, str(picture))
             continue
-        below = _below(picture, roots)
+        digest.update(repr((below, size, [_told(each) for each in found])).encode(errors="surrogateescape"))
         used.append(picture)
         paths.append(below)
-        names.append(free_name(below.replace("/", "_") if form == "voc" else below, taken))
+        own = re.sub(r"[\x00-\x1f\x7f]", "_", _own_path(below))
+        names.append(free_name(own.replace("/", "_") if form == "voc" else own, taken))
         seen |= {each.label for each in found}
         shapes |= any(each.shape is not None for each in found)
+        crowds |= any(each.crowd for each in found)
         points = max([points, *(len(each.keypoints) for each in found)])
     told = labels.numbers()
     free = (k for k in range(1, len(seen) + len(told) + 1) if k not in told.values())
     numbers = {**told, **{name: next(free) for name in sorted(seen - set(told))}}
-    if form == "yolo" and labels.form != "yolo":
+    if len(set(numbers.values())) < len(numbers) or (form == "yolo" and labels.form != "yolo"):  # of two data sets, say
         numbers = {name: k for k, name in enumerate(sorted(numbers, key=numbers.__getitem__))}
-    return Dataset(used, paths, names, labels, Schema(numbers, shapes, points))
+    schema = Schema(numbers, shapes, points, crowds, labels.categories(), labels.head())
+    return Dataset(used, paths, names, labels, schema, digest.hexdigest())
+
+
+def _told(found: Labelled) -> tuple[Any, ...]:
+    """All of an object, as text that is the same wherever it is read."""
+    shape = found.shape
+    arrays = () if shape is None else shape.rings if isinstance(shape, Polygons) else (shape.counts,)
+    return (*found._replace(shape=None), [array.tolist() for array in arrays])
 
 
 def make(jobs: Iterable[Job], recipe: Recipe, out: Path, workers: int) -> Iterator[tuple[Job, str | None]]:
-    """Make pictures in processes; yields each with why it could not be made."""
+    """Make pictures in this process and ``workers - 1`` others; yields each with why it could not be made."""
     if workers == 1:
         yield from ((job, write_copy(job, recipe, out)) for job in jobs)
         return
     spawned = multiprocessing.get_context("spawn")  # a forked process has threads of torch's that do not run there
-    with ProcessPoolExecutor(workers, spawned, initializer=_ignore_interrupts) as pool:
+    with ProcessPoolExecutor(workers - 1, spawned, initializer=_as_worker) as pool:
         waiting, left = dict[Future[str | None], Job](), iter(jobs)
         try:
             while True:
-                for job in islice(left, IN_FLIGHT * workers - len(waiting)):
+                for job in islice(left, IN_FLIGHT * (workers - 1) - len(waiting)):
                     waiting[pool.submit(write_copy, job, recipe, out)] = job
                 if not waiting:
                     return
-                for done in wait(waiting, return_when=FIRST_COMPLETED).done:
+                own = next(left, None)
+                if own is not None:
+                    yield own, write_copy(own, recipe, out)
+                patience = None if own is None else 0  # seconds
+                for done in wait(waiting, patience, FIRST_COMPLETED).done:
                     yield waiting.pop(done), done.result()
         except BrokenProcessPool as error:
             raise UserError("a worker was killed, as for want of memory; --resume goes on where this ended") from error
@@ -268,21 +339,28 @@ def make(jobs: Iterable[Job], recipe: Recipe, out: Path, workers: int) -> Iterat
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C is the main process's, which ends the others."""
+def _as_worker() -> None:
+    """Ctrl-C is the main process's, which ends the others; where it was killed they end too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_main, daemon=True).start()
+
+
+def _end_with_main() -> None:
+    main = multiprocessing.parent_process()
+    if main is not None:
+        main.join()
+        os._exit(1)
 
 
 def finish(names: Sequence[str], recipe: Recipe, out: Path) -> bool:
     """Write the files of all pictures, from the records of these, if no shard has any of them to make."""
-    files = [record_file(out, name) for name in names]
-    if not all(file.exists() for file in files):
+    records = [found for name in names if (found := record(out, name, recipe.form)) is not None]
+    if len(records) < len(names):
         return False
-    records = [json.loads(file.read_text()) for file in files]
-    made = [record for record in records if "left_out" not in record]
+    made = [each for each in records if "left_out" not in each]
     for name, text in summary(made, recipe.form, recipe.schema).items():
-        put(out / name, text.encode())
-    lines = ({key: record[key] for key in record if key != "annotations"} for record in records)
+        put(out / name, text.encode(errors="surrogateescape"))
+    lines = ({key: each[key] for key in each if key not in ("annotations", "about")} for each in records)
     put(out / "manifest.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines).encode())
     for part in out.rglob(f".*{PART}"):  # of processes that were killed
         if part.parent != out:
@@ -292,20 +370,32 @@ def finish(names: Sequence[str], recipe: Recipe, out: Path) -> bool:
 
 def begin(out: Path, call: dict[str, Any], resume: bool, sharded: bool) -> None:
     """Make the folder, or raise unless it is one of the same call that may be gone on with."""
-    stamp, text = out / RECORDS / STAMP, json.dumps(call, sort_keys=True)
+    stamp, data = out / RECORDS / STAMP, json.dumps(call, sort_keys=True).encode()
+    # Looked at before the stamp, as shards may begin at once. A link leads elsewhere, where nothing may be written.
+    occupied = any((path.is_file() or path.is_symlink()) and path.suffix != PART for path in out.rglob("*"))
     if stamp.exists() and (resume or sharded):
-        if stamp.read_text() != text:
-            raise UserError(f"argument --out: {out} was made with other options or pictures; name another folder")
+        if stamp.read_bytes() != data:
+            raise UserError(
+                f"argument --out: {out} was made with other options, pictures or labels; name another folder"
+            )
         return
-    if any(path.is_file() and path.suffix != PART for path in out.rglob("*")):
+    if occupied:
         raise UserError(f"argument --out: {out} is there already; name another folder, or go on with --resume")
-    put(stamp, text.encode())
+    put(stamp, data)
 
 
 def _below(picture: Path, roots: Sequence[Path]) -> str:
     """The path of a picture below the folder that was given, or its name."""
-    root = next((root for root in roots if root.is_dir() and picture.is_relative_to(root)), picture.parent)
+    picture, folders = Path(os.path.abspath(picture)), (Path(os.path.abspath(root)) for root in roots if root.is_dir())
+    root = next((folder for folder in folders if picture.is_relative_to(folder)), picture.parent)
     return picture.relative_to(root).as_posix()
+
+
+def _own_path(below: str) -> str:
+    """A path without the folder that a form of labels has for pictures: that which is written has one."""
+    *folders, name = below.split("/")
+    at = max((k for k, folder in enumerate(folders) if folder in PICTURE_FOLDERS), default=None)
+    return "/".join([*(folder for k, folder in enumerate(folders) if k != at), name])
 
 
 def free_name(name: str, taken: set[str]) -> str:

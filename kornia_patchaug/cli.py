@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import NoReturn
@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from kornia_patchaug import __version__
-from kornia_patchaug.augment import Recipe, begin, finish, free_name, make, picture_file, put, survey
+from kornia_patchaug.augment import Job, Recipe, begin, finish, free_name, leave_out, make, put, record, survey
 from kornia_patchaug.augmentation import ORDERS
 from kornia_patchaug.functional import CLEAR_PADDINGS, PADDINGS
 from kornia_patchaug.pages import Replay, Replayed, Shown, page, read_objects, read_replay
@@ -26,6 +26,7 @@ from kornia_patchaug.pictures import find_pictures
 from kornia_patchaug.preview import Picture, Ranges, contact_sheet, sweep
 from kornia_patchaug.readers import FORMS, Labels, Notes, UnusableError, UserError
 from kornia_patchaug.theta import OUTLINES
+from kornia_patchaug.writers import lost_by
 
 LIMIT = 24  # pictures that are shown unless asked for more
 
@@ -51,6 +52,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "kornia-patchaug") ->
             return 2
         COMMANDS[args.command](args, shlex.join([*prog.split(), *argv]))
     except KeyboardInterrupt:
+        if args.command == "augment":
+            print("kornia-patchaug: ended; the same with --resume goes on", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has left, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at exit
@@ -301,20 +304,33 @@ def _augment(args: argparse.Namespace, command: str) -> None:
     paths = find_pictures(args.images, notes, args.out)
     labels = Labels(paths, args.boxes, args.read)
     form = args.format or labels.form
-    dataset = survey(paths, labels, form, args.images, notes)
+    bar = tqdm(paths, "labels", unit="picture", leave=False, disable=None)
+    dataset = survey(bar, labels, form, args.images, notes)
     recipe = Recipe(ranges, args.paste, args.min_visible, args.seed, form, dataset.schema)
-    call = {"recipe": json.loads(json.dumps(recipe)), "copies": args.copies, "pictures": [str(path) for path in paths]}
+    call = {"recipe": json.loads(json.dumps(recipe)), "copies": args.copies, "labels": dataset.digest}
+    if not dataset.pictures:
+        raise UserError("; ".join(notes.lines()))
     (shard, shards), total = args.shard, len(dataset.pictures) * args.copies
     begin(args.out, call, args.resume, shards > 1)
     names = [dataset.name(number, args.copies) for number in range(total)]
-    own = [n for n in range(shard, total, shards) if not picture_file(args.out, names[n], form).exists()]
-    jobs = (dataset.job(number, args.copies, recipe) for number in own)
-    done = make(jobs, recipe, args.out, args.workers)
+    own = [n for n in range(shard, total, shards) if "seed" not in (record(args.out, names[n], form) or {})]
+
+    def jobs() -> Iterator[Job]:
+        for number in own:
+            try:
+                yield dataset.job(number, args.copies, recipe)
+            except UnusableError as reason:
+                path = dataset.pictures[number // args.copies]
+                notes.add("left out", leave_out(names[number], path, reason, args.out), str(path))
+
+    done = make(jobs(), recipe, args.out, args.workers)
     for job, reason in tqdm(done, unit="picture", total=len(own), disable=None):
         if reason is not None:
             notes.add("left out", reason, str(job.source.path))
     whole = finish(names, recipe, args.out)
-    _say(notes, bool(names))
+    _say(notes, True)
+    for what in lost_by(form, dataset.schema):
+        print(f"kornia-patchaug: left out: {what}, for which {form} has no room", file=sys.stderr)
     print(args.out / "manifest.jsonl" if whole else f"{args.out}: shard {shard}/{shards} is done, others are not")
 
 

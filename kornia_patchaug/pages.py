@@ -20,7 +20,7 @@ from torch import Tensor
 from kornia_patchaug.augmentation import PatchAffine
 from kornia_patchaug.pictures import read_picture
 from kornia_patchaug.preview import Picture, Ranges, picture_tensor
-from kornia_patchaug.readers import Labels, Notes, UserError, mask_of
+from kornia_patchaug.readers import Labels, Notes, UserError, check_room, mask_of
 from kornia_patchaug.shapes import encoded, runs_of
 
 WEB = "web"  # the folder of what a page is made of
@@ -95,6 +95,7 @@ def read_objects(path: Path, labels: Labels, notes: Notes) -> Picture:
     boxes = torch.tensor([each.box for each in found]).reshape(-1, 4)
     masks = None
     if any(each.shape is not None for each in found):
+        check_room(len(found), size)
         masks = torch.from_numpy(np.stack([mask_of(each, size) for each in found]))
     return Picture(path.name, image, boxes, tuple(each.label for each in found), masks)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 import xml.etree.ElementTree as ElementTree
 from collections import Counter, defaultdict
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ FORMS = ("coco", "yolo", "voc")
 OBJECT = "object"  # what is of no class
 ROUNDING = 1.0  # pixels that boxes may stick out of their picture without a note: tools round
 LARGEST = 1 << 24  # bytes of a label file of one picture
+ROOM = 1 << 30  # bytes of the masks of a picture
 FAR = 1e7  # pixels; numbers beyond are none of a picture
 
 
@@ -56,6 +58,12 @@ def mask_of(found: Labelled, size: tuple[int, int]) -> NDArray[np.bool_]:
     return (x >= x1) & (x < x2) & (y >= y1) & (y < y2)
 
 
+def check_room(count: int, size: tuple[int, int]) -> None:
+    """Raise if so many masks of a picture are more than memory has room for."""
+    if count * size[0] * size[1] > ROOM:
+        raise UnusableError(f"{count} shapes in a picture of {size[1]} x {size[0]}, more than fit into memory")
+
+
 class Notes:
     """What was left out or changed, by reason."""
 
@@ -66,7 +74,7 @@ class Notes:
     def add(self, what: str, reason: object, place: str) -> None:
         """Note that something was left out, say, or raise if nothing may be."""
         if self.strict:
-            raise UserError(f"{place}: {reason} ({what})")
+            raise UserError(f"{place}: {reason}")
         self.found[f"{what}: {reason}"].append(place)
 
     def lines(self) -> Iterator[str]:
@@ -81,6 +89,14 @@ class Form(Protocol):
 
     def read(self, picture: Path, size: tuple[int, int], notes: Notes) -> list[Labelled]:
         """The objects of a picture that is ``size`` (height, width) pixels large; raises UnusableError without any."""
+
+    def numbers(self) -> dict[str, int]:
+        """The number of each class that it tells, and of those without a name in what was read."""
+        return {}
+
+    def about(self, picture: Path) -> Mapping[str, Any]:
+        """What else it says of a picture, as it says it."""
+        return {}
 
 
 class Labels:
@@ -107,9 +123,8 @@ class Labels:
             what = {"coco": "COCO JSON", "yolo": "YOLO txt", "voc": "Pascal VOC XML"}.get(form or "", "labels")
             at = given if given is not None else f"beside {pictures[0]}"
             raise UserError(f"{at}: no {what} found; name the file or folder with --boxes")
-        for each in set(self._forms.values()):
-            if isinstance(each, Coco):
-                each.match([picture for picture, of in self._forms.items() if of is each])
+        for each in self._lists():
+            each.match([picture for picture, of in self._forms.items() if of is each])
 
     @property
     def form(self) -> str:
@@ -117,15 +132,27 @@ class Labels:
         return type(next(iter(self._forms.values()))).__name__.lower()
 
     def numbers(self) -> dict[str, int]:
-        """The number of each class, as files tell it."""
+        """The number of each class that files tell, and of those without a name in what was read."""
         found: dict[str, int] = {}
         for form in dict.fromkeys(self._forms.values()):
-            if isinstance(form, Coco):
-                told = {name: number for number, name in form.names.items() if isinstance(number, int)}
-            else:
-                told = {name: number for number, name in form.names.classes.items()} if isinstance(form, Yolo) else {}
-            found = {**told, **found}
+            found = {**form.numbers(), **found}
         return found
+
+    def categories(self) -> dict[str, Mapping[str, Any]]:
+        """What else COCO's files say of each class."""
+        return {name: told for form in reversed(self._lists()) for name, told in form.categories.items()}
+
+    def head(self) -> Mapping[str, Any]:
+        """What else COCO's file says, if there is one."""
+        lists = self._lists()
+        return lists[0].head if len(lists) == 1 else {}
+
+    def about(self, picture: Path) -> Mapping[str, Any]:
+        """What else COCO's file says of a picture."""
+        return self._forms[picture].about(picture)
+
+    def _lists(self) -> list[Coco]:
+        return [form for form in dict.fromkeys(self._forms.values()) if isinstance(form, Coco)]
 
     def read(self, picture: Path, size: tuple[int, int], notes: Notes) -> list[Labelled]:
         """The objects of a picture that is ``size`` (height, width) pixels large; raises if none are told."""
@@ -136,7 +163,7 @@ class Labels:
     def _beside(self, picture: Path, form: str | None) -> tuple[str, Path] | None:
         """The form and the file of a picture's labels, where the tools of each form put them, if they are there."""
         if form in (None, "coco"):
-            for folder in (picture.parent, picture.parent.parent / "annotations"):
+            for folder in _coco_folders(picture):
                 found = self._json_in(folder)
                 if found is not None:
                     return "coco", found
@@ -176,9 +203,20 @@ YAML = (".yaml", ".yml")
 SUFFIX = {"coco": ".json", "yolo": ".txt", "voc": ".xml"}
 
 
+def _coco_folders(picture: Path) -> Iterator[Path]:
+    """Where COCO's file of a picture may lie: beside it, in annotations/, or next to the images/ that it is in."""
+    yield picture.parent
+    yield picture.parent.parent / "annotations"
+    parts = picture.parts[:-1]
+    if "images" in parts:
+        around = Path(*parts[: len(parts) - 1 - parts[::-1].index("images")])
+        yield from (around, around / "annotations")
+
+
 def _json_in(folder: Path) -> Path | None:
     """The COCO file of a folder: the only JSON, or one by its usual name."""
-    found = {path.name: path for path in sorted(folder.glob("*.json"))} if folder.is_dir() else {}
+    files = [path for path in sorted(folder.glob("*.json")) if path.is_file()] if folder.is_dir() else []
+    found = {path.name: path for path in files}
     usual = next((found[name] for name in JSON_BESIDE if name in found), None)
     return next(iter(found.values())) if len(found) == 1 else usual
 
@@ -186,7 +224,7 @@ def _json_in(folder: Path) -> Path | None:
 # COCO JSON
 
 
-class Coco:
+class Coco(Form):
     """A file of many pictures and of their annotations, which are read when their picture is asked for."""
 
     def __init__(self, path: Path) -> None:
@@ -194,13 +232,16 @@ class Coco:
         data = _json(path)
         parts = {name: self._rows(data, name) for name in ("images", "annotations", "categories")}
         named = [row for row in parts["categories"] if row.get("name") is not None]
-        self.names = {_id(row.get("id")): str(row["name"]) for row in named}
+        self.names = {key: str(row["name"]) for row in named if (key := _id(row.get("id"))) is not None}
+        self.categories = {str(row["name"]): _without(row, "id", "name") for row in named}
+        self.head = _without(data, *parts)
         self.entries = parts["images"]
         self.ids = Counter(_id(entry.get("id")) for entry in self.entries)
         self.rows: dict[object, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
         for k, row in enumerate(parts["annotations"]):
             self.rows[_id(row.get("image_id"))].append((k, row))
         self._of: dict[Path, int | str] = {}  # an entry's number, or why there is none
+        self._unnamed: dict[str, int] = {}
 
     def _rows(self, data: Any, name: str) -> list[dict[str, Any]]:
         rows = data.get(name, [] if name == "categories" else None) if isinstance(data, dict) else None
@@ -222,9 +263,10 @@ class Coco:
         for picture in pictures:
             own = _parts(str(picture.absolute()))
             scores = [(_common_end(own, parts), k) for k, parts in by_name[own[-1]]]
-            best = [k for score, k in scores if score == max(scores)[0]]
+            highest = max(scores, default=(0, 0))[0]
+            best = [k for score, k in scores if score == highest]
             if len(best) == 1:
-                claims[best[0]].append((max(scores)[0], picture))
+                claims[best[0]].append((highest, picture))
             else:
                 self._of[picture] = f"{len(best) or 'no'} entries with this file_name in {self.path}"
         for k, some in claims.items():
@@ -253,6 +295,13 @@ class Coco:
                 found.append(_kept(self._labelled(row, shape), size, notes, place))
         return found
 
+    def numbers(self) -> dict[str, int]:
+        return {**self._unnamed, **{name: number for number, name in self.names.items() if _is_number(number)}}
+
+    def about(self, picture: Path) -> Mapping[str, Any]:
+        k = self._of[picture]
+        return {} if isinstance(k, str) else _without(self.entries[k], "id", "file_name", "width", "height")
+
     def _shape(self, row: dict[str, Any], size: tuple[int, int]) -> Shape | None:
         try:
             shape = shape_of(row.get("segmentation"))
@@ -272,7 +321,10 @@ class Coco:
         else:
             raise UnusableError("no bbox x y w h, and no segmentation")
         category = row.get("category_id")
-        label = OBJECT if category is None else self.names.get(_id(category), f"class {category}")
+        number = _id(category)
+        label = OBJECT if category is None else self.names.get(number, f"class {category}")
+        if _is_number(number) and number not in self.names:
+            self._unnamed[label] = number
         told = row.get("keypoints")
         points = _numbers(told, "keypoints") if isinstance(told, list) and len(told) % 3 == 0 else []
         keypoints = tuple(zip(points[0::3], points[1::3], points[2::3], strict=True))
@@ -280,9 +332,20 @@ class Coco:
         return Labelled(corners, label, shape, keypoints, crowd, row)
 
 
+def _without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def _is_number(number: object) -> TypeGuard[int]:
+    """Whether a class may keep a number."""
+    return isinstance(number, int) and 0 <= number < 2**31
+
+
 def _json(path: Path) -> Any:
+    if not path.is_file():  # but a pipe, say, which may never end
+        raise UserError(f"{path}: not a file")
     try:
-        return json.loads(path.read_text("utf-8-sig"))
+        return json.loads(path.read_text("utf-8-sig"), parse_constant=lambda _: None)  # NaN is no JSON
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error})") from error
 
@@ -306,10 +369,8 @@ def _common_end(one: Sequence[str], other: Sequence[str]) -> int:
 def _id(value: object) -> object:
     """An id, which tools write as a number or as its text."""
     if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            return value
+        text = value.strip()
+        return int(text) if re.fullmatch("0|-?[1-9][0-9]{0,18}", text) else value
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) else None
@@ -318,7 +379,7 @@ def _id(value: object) -> object:
 # YOLO txt
 
 
-class Yolo:
+class Yolo(Form):
     """The file of one picture: a line an object, its class and then shares of the picture's width and height.
 
     ``x y w h`` of a box, or points of a polygon; those of oriented boxes are polygons of four. ``names``: of the
@@ -327,6 +388,11 @@ class Yolo:
 
     def __init__(self, path: Path, names: YoloNames) -> None:
         self.path, self.names = path, names
+        self._unnamed: dict[str, int] = {}
+
+    def numbers(self) -> dict[str, int]:
+        told = {name: number for number, name in self.names.classes.items() if _is_number(number)}
+        return {**self._unnamed, **told}
 
     def read(self, picture: Path, size: tuple[int, int], notes: Notes) -> list[Labelled]:
         found = []
@@ -341,7 +407,10 @@ class Yolo:
         kind, *numbers = _numbers(words, "a line")
         if kind < 0 or not kind.is_integer():
             raise UnusableError("a class that is no whole number")
-        label = self.names.classes.get(int(kind), f"class {int(kind)}")
+        label = self.names.classes.get(int(kind))
+        if label is None:
+            label = f"class {int(kind)}"
+            self._unnamed[label] = int(kind)
         values = np.array(numbers)
         count, each = self.names.keypoints
         with_points = count > 0 and len(values) == 4 + count * each
@@ -393,18 +462,29 @@ def _names_of(path: Path | None) -> YoloNames:
         data = yaml.safe_load(text)
         names, points = data.get("names", {}), data.get("kpt_shape") or (0, 0)
         pairs = names.items() if isinstance(names, dict) else enumerate(names)
+        classes = {int(key): name for key, name in pairs}
+        if any(isinstance(name, (list, dict, set)) for name in classes.values()):  # whose text may be endless
+            raise ValueError("names that are no text")
         count, each = points
         if each not in (0, 2, 3):
             raise ValueError("kpt_shape")
-        return YoloNames({int(key): str(name) for key, name in pairs}, (int(count), int(each)))
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError) as error:
+        return YoloNames({key: str(name) for key, name in classes.items()}, (int(count), int(each)))
+    except (
+        yaml.YAMLError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:  # whatever its constructors raise
         raise UserError(f"{path}: not the data.yaml of YOLO ({error})") from error
 
 
 # Pascal VOC XML
 
 
-class Voc:
+class Voc(Form):
     """The file of one picture. Its pixels count from 1, and boxes hold their last pixel."""
 
     def __init__(self, path: Path) -> None:
@@ -438,12 +518,14 @@ class Voc:
 
 def _text(path: Path) -> str:
     """The text of a label file of one picture."""
-    if path.stat().st_size > LARGEST:
-        raise UnusableError(f"labels of more than {LARGEST >> 20} MB")
     try:
+        if path.stat().st_size > LARGEST:
+            raise UnusableError(f"labels of more than {LARGEST >> 20} MB")
         return path.read_text("utf-8-sig")
     except ValueError as error:
         raise UnusableError(f"labels that are not UTF-8: {error}") from error
+    except OSError as error:
+        raise UnusableError(f"labels that cannot be read: {error}") from error
 
 
 @contextmanager
@@ -481,7 +563,7 @@ def _kept(found: Labelled, size: tuple[int, int], notes: Notes, place: str) -> L
     """An object with its box cut to the picture; raises UnusableError if nothing of it is there."""
     height, width = size
     x1, y1, x2, y2 = map(float, found.box)
-    if not (x2 > x1 and y2 > y1):
+    if not (np.float32(x2) > np.float32(x1) and np.float32(y2) > np.float32(y1)):
         raise UnusableError("a box without area")
     inside = max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
     if not (inside[2] > inside[0] and inside[3] > inside[1]):

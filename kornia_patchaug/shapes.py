@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+PAIRS_AT_ONCE = 1 << 24  # of edges and rows of pixels
+
 
 class Polygons(NamedTuple):
     """Rings of points ``(K, 2)`` in pixels, one a part of the object."""
@@ -28,10 +30,13 @@ class Polygons(NamedTuple):
             (x1, y1), (x2, y2) = ring.T, np.roll(ring, -1, axis=0).T
             low, high = (int(np.clip(np.floor(v), 0, height)) for v in (y1.min(), y1.max() + 1))
             y = np.arange(low, high) + 0.5
-            edge, row = np.nonzero((y1[:, None] <= y) != (y2[:, None] <= y))
-            x = x1[edge] + (y[row] - y1[edge]) * (x2 - x1)[edge] / (y2 - y1)[edge]
-            first = np.ceil(x - 0.5).clip(0, width).astype(np.int64)  # the first pixel beyond the edge
-            crossed = np.bincount(row * (width + 1) + first, minlength=len(y) * (width + 1))
+            crossed = np.zeros(len(y) * (width + 1), np.int64)
+            for some in np.array_split(np.arange(len(ring)), 1 + len(ring) * len(y) // PAIRS_AT_ONCE):
+                edge, row = np.nonzero((y1[some, None] <= y) != (y2[some, None] <= y))
+                edge = some[edge]
+                x = x1[edge] + (y[row] - y1[edge]) * (x2 - x1)[edge] / (y2 - y1)[edge]
+                first = np.ceil(x - 0.5).clip(0, width).astype(np.int64)  # the first pixel beyond the edge
+                crossed += np.bincount(row * (width + 1) + first, minlength=len(crossed))
             found[low:high] |= crossed.reshape(len(y), width + 1).cumsum(1)[:, :width] % 2 == 1
         return found
 
@@ -151,7 +156,8 @@ def _runs(rle: dict[str, Any]) -> Runs:
     try:
         numbers = _decoded(counts) if isinstance(counts, str) else counts
         found = np.array(numbers, np.int64)
-        if found.ndim != 1 or (found < 0).any() or found.sum() != size[0] * size[1]:
+        area = size[0] * size[1]
+        if found.ndim != 1 or not ((found >= 0) & (found <= area)).all() or found.sum() != area:
             raise ValueError
     except (TypeError, ValueError, OverflowError, IndexError):
         raise ValueError("run lengths that do not fit their size") from None

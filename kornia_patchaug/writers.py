@@ -16,7 +16,10 @@ import numpy as np
 from kornia_patchaug.readers import Labelled
 from kornia_patchaug.shapes import Polygons, Runs, Shape, encoded
 
+RECORDS = ".records"  # of a data set: what is known of each picture, and of the call
+STAMP = "call.json"
 FOLDERS = {"coco": ("images", ""), "yolo": ("images", "labels"), "voc": ("JPEGImages", "Annotations")}
+MANY_CLASSES = 10_000
 OWN = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "keypoints", "num_keypoints")
 
 
@@ -26,6 +29,9 @@ class Schema(NamedTuple):
     classes: Mapping[str, int]  # the number of each class, in COCO's file or from 0 on
     shapes: bool  # some objects have shapes
     keypoints: int  # how many an object has, or 0
+    crowds: bool = False  # some objects are crowds
+    categories: Mapping[str, Mapping[str, Any]] = {}  # what else is known of classes, for COCO's file
+    head: Mapping[str, Any] = {}  # and what else is in that
 
 
 class Written(NamedTuple):
@@ -34,16 +40,26 @@ class Written(NamedTuple):
     name: str  # its file's, below the folder of pictures
     size: tuple[int, int]
     objects: Sequence[Labelled]
+    about: Mapping[str, Any] = {}  # what else COCO's file says of it
+
+
+def label_files(name: str, form: str) -> list[str]:
+    """The names of a picture's label files below the folder of the data set."""
+    stem = Path(name).with_suffix("").as_posix()
+    return {"coco": [], "yolo": [f"labels/{stem}.txt"], "voc": [f"Annotations/{stem}.xml"]}[form]
 
 
 def files_of(picture: Written, form: str, schema: Schema) -> dict[str, str]:
-    """The label files of one picture, by their names below the folder of the data set."""
-    stem = Path(picture.name).with_suffix("").as_posix()
-    if form == "yolo":
-        return {f"labels/{stem}.txt": "".join(f"{line}\n" for line in _yolo(picture, schema))}
-    if form == "voc":
-        return {f"Annotations/{stem}.xml": _voc(picture)}
-    return {}
+    """The label files of one picture, by their names."""
+    lines = (f"{line}\n" for line in _yolo(picture, schema))
+    return {name: _voc(picture) if form == "voc" else "".join(lines) for name in label_files(picture.name, form)}
+
+
+def lost_by(form: str, schema: Schema) -> list[str]:
+    """What objects have that a form has no room for."""
+    points = schema.keypoints and (form == "voc" or (form == "yolo" and schema.shapes))
+    found = {"shapes": schema.shapes and form == "voc", "keypoints": points, "crowds": schema.crowds and form != "coco"}
+    return [what for what, lost in found.items() if lost]
 
 
 def record_of(picture: Written, form: str, schema: Schema) -> dict[str, Any]:
@@ -52,6 +68,7 @@ def record_of(picture: Written, form: str, schema: Schema) -> dict[str, Any]:
     found: dict[str, Any] = {"file_name": picture.name, "width": width, "height": height}
     if form == "coco":
         found["annotations"] = [_annotation(each, schema) for each in picture.objects]
+        found["about"] = picture.about
     return found
 
 
@@ -62,17 +79,25 @@ def summary(records: Iterable[dict[str, Any]], form: str, schema: Schema) -> dic
         stems = (Path(record["file_name"]).with_suffix("").as_posix() for record in records)
         return {"ImageSets/Main/train.txt": "".join(f"{stem}\n" for stem in stems)}
     if form == "yolo":
-        lines = ["path: .", "train: images", "val: images", "names:"]
-        lines += [f"  {schema.classes[name]}: {json.dumps(name)}" for name in names]
-        lines += [f"kpt_shape: [{schema.keypoints}, 3]"] if schema.keypoints else []
-        return {"data.yaml": "\n".join(lines) + "\n"}
+        by_number = {number: name for name, number in schema.classes.items()}
+        last = max(by_number, default=-1)  # tools want all numbers up to the last
+        numbers = range(last + 1) if last < MANY_CLASSES else sorted(by_number)
+        known = {k: by_number.get(k, f"class {k}") for k in numbers}
+        data: dict[str, Any] = {"train": "images", "val": "images", "names": known}  # beside the file, without path
+        if schema.keypoints and not schema.shapes:
+            data["kpt_shape"] = [schema.keypoints, 3]
+        import yaml  # of which nothing else has need
+
+        return {"data.yaml": yaml.safe_dump(data, allow_unicode=True, sort_keys=False)}
     images, annotations = list[dict[str, Any]](), list[dict[str, Any]]()
     for number, record in enumerate(records, start=1):
-        images.append({"id": number, **{key: record[key] for key in ("file_name", "width", "height")}})
+        own = {key: record[key] for key in ("file_name", "width", "height")}
+        images.append({"id": number, **own, **record["about"]})
         for each in record["annotations"]:
             annotations.append({"id": len(annotations) + 1, "image_id": number, **each})
-    categories = [{"id": schema.classes[name], "name": name} for name in names]
-    return {"annotations.json": json.dumps({"images": images, "annotations": annotations, "categories": categories})}
+    categories = [{"id": schema.classes[name], "name": name, **schema.categories.get(name, {})} for name in names]
+    told = {**schema.head, "images": images, "annotations": annotations, "categories": categories}
+    return {"annotations.json": json.dumps(told)}
 
 
 # COCO JSON

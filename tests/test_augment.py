@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from pycocotools.coco import COCO
 
 import kornia_patchaug as kp
-from kornia_patchaug import cli
+from kornia_patchaug import cli, readers
 from kornia_patchaug.readers import Labels, Notes
 
 ROOT = Path(__file__).parents[1]
@@ -176,8 +176,7 @@ def test_every_form_says_the_same(run, tmp_path):
             # COCO's corners are of two numbers of two digits, YOLO's shares of 64 pixels have six.
             assert np.allclose(a, b, rtol=0, atol=0.0102) and np.allclose(a, c, rtol=0, atol=0.5 + 0.0101)
     assert (tmp_path / "voc/ImageSets/Main/train.txt").read_text().split()[:2] == ["train_a_0", "train_a_1"]
-    names = (tmp_path / "yolo/data.yaml").read_text()
-    assert '  0: "cat"\n  1: "dog"\n' in names
+    assert yaml.safe_load((tmp_path / "yolo/data.yaml").read_text())["names"] == {0: "cat", 1: "dog"}
 
 
 def test_yolo_keypoints_and_numbers_of_classes_are_kept(tmp_path, capsys):
@@ -191,7 +190,232 @@ def test_yolo_keypoints_and_numbers_of_classes_are_kept(tmp_path, capsys):
     assert cli.main([str(word) for word in command]) == 0
     words = (tmp_path / "out/labels/a_0.txt").read_text().split()
     assert words[0] == "4" and np.allclose([float(w) for w in words[1:]], [0.5, 0.5, 0.25, 0.5, 0.5, 0.5, 2, 0, 0, 0])
-    assert (tmp_path / "out/data.yaml").read_text().endswith('  0: "cat"\n  4: "dog"\nkpt_shape: [2, 3]\n')
+    assert yaml.safe_load((tmp_path / "out/data.yaml").read_text()) == {
+        "train": "images",  # beside the file
+        "val": "images",
+        "names": {0: "cat", 1: "class 1", 2: "class 2", 3: "class 3", 4: "dog"},  # tools want all up to the last
+        "kpt_shape": [2, 3],
+    }
+
+
+def augment(capsys, *words):
+    """Run the command: exit code, lines printed, lines of errors."""
+    code = cli.main(["augment", *map(str, words)])
+    captured = capsys.readouterr()
+    return code, captured.out.splitlines(), captured.err.splitlines()
+
+
+def put(path, content=None):
+    """A picture, or text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if content is None:
+        noise(0).save(path)
+    else:
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_numbers_of_classes_without_names_are_kept(tmp_path, capsys):
+    put(tmp_path / "yolo/a.png")
+    put(tmp_path / "yolo/a.txt", "0 0.5 0.5 0.25 0.5\n11 0.5 0.5 0.25 0.5\n2 0.5 0.5 0.25 0.5\n")
+    assert augment(capsys, tmp_path / "yolo", "--out", tmp_path / "out", *STILL)[0] == 0
+    lines = (tmp_path / "out/labels/a_0.txt").read_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["0", "11", "2"]
+    put(tmp_path / "coco/a.png")
+    row = {"image_id": 1, "category_id": 9, "bbox": [8, 8, 20, 20]}
+    put(tmp_path / "coco/a.json", {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [row]})
+    assert augment(capsys, tmp_path / "coco", "--out", tmp_path / "again")[0] == 0
+    assert json.loads((tmp_path / "again/annotations.json").read_text())["annotations"][0]["category_id"] == 9
+
+
+def test_classes_of_two_sets_stay_apart(tmp_path, capsys):
+    """Both count from 0, and mean another class by it."""
+    for name in ("cat", "dog"):
+        put(tmp_path / name / f"{name}.png")
+        put(tmp_path / name / f"{name}.txt", "0 0.5 0.5 0.5 0.5\n")
+        put(tmp_path / name / "data.yaml", f"names: [{name}]\n")
+    assert augment(capsys, tmp_path / "cat", tmp_path / "dog", "--out", tmp_path / "out")[0] == 0
+    assert [label for ((label, _),) in read(tmp_path / "out", "yolo")] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(("form", "pictures"), [("coco", "images"), ("yolo", "images"), ("voc", "JPEGImages")])
+def test_what_is_written_is_read_again(run, tmp_path, capsys, form, pictures):
+    """Where tools look for labels, also of a root whose pictures are in a folder of that name, and by ourselves."""
+    assert run("--format", form)[0] == 0
+    assert augment(capsys, tmp_path / "out", "--out", tmp_path / "again")[0] == 0
+    names = visible(tmp_path / "again")
+    assert f"{pictures}/{'train_a_0_0.png' if form == 'voc' else 'train/a_0_0.png'}" in names
+    assert [len(objects) for objects in read(tmp_path / "again", form)] == [2, 1, 0]
+
+
+def test_names_of_classes_are_those_that_came(tmp_path, capsys):
+    names = ["\U0001f600", "yes", "\x7f\x85", "a: [b", "\ud83d", "1"]
+    put(tmp_path / "data/a.png")
+    rows = [{"image_id": 1, "category_id": k, "bbox": [8, 8, 20, 20]} for k in range(len(names))]
+    told = [{"id": k, "name": name} for k, name in enumerate(names)]
+    put(
+        tmp_path / "data/a.json",
+        {"images": [{"id": 1, "file_name": "a.png"}], "annotations": rows, "categories": told},
+    )
+    assert augment(capsys, tmp_path / "data", "--format", "yolo", "--out", tmp_path / "out")[0] == 0
+    assert list(yaml.safe_load((tmp_path / "out/data.yaml").read_text())["names"].values()) == names
+
+
+def test_what_coco_says_of_pictures_and_classes_is_kept(tmp_path, capsys):
+    put(tmp_path / "data/a.png")
+    told = {
+        "info": {"year": 2020},
+        "licenses": [{"id": 4, "name": "MIT"}],
+        "images": [{"id": 1, "file_name": "a.png", "license": 4, "width": 64}],
+        "annotations": [{"image_id": 1, "category_id": 2, "bbox": [8, 8, 20, 20], "score": float("nan")}],
+        "categories": [{"id": 2, "name": "cat", "supercategory": "animal", "skeleton": [[1, 2]]}],
+    }
+    put(tmp_path / "data/a.json", told)
+    assert augment(capsys, tmp_path / "data", "--out", tmp_path / "out")[0] == 0
+    text = (tmp_path / "out/annotations.json").read_text()
+    found = json.loads(text, parse_constant=pytest.fail)  # NaN is no JSON
+    assert all(found[name] == told[name] for name in ("info", "licenses", "categories"))
+    assert found["images"] == [{"id": 1, "file_name": "a_0.png", "width": 64, "height": 48, "license": 4}]
+
+
+@pytest.mark.parametrize(
+    ("form", "lost"), [("coco", []), ("yolo", ["keypoints", "crowds"]), ("voc", ["shapes", "keypoints", "crowds"])]
+)
+def test_what_a_form_has_no_room_for_is_said(run, tmp_path, form, lost):
+    code, _, errors = run("--format", form)
+    assert code == 0 and [line.split(": ")[2].split(",")[0] for line in errors] == lost
+    if form == "yolo":
+        assert "kpt_shape" not in (tmp_path / "out/data.yaml").read_text()
+
+
+def test_nothing_is_written_outside(tmp_path, capsys, monkeypatch):
+    """A folder that is named by way of another is not below that."""
+    for name in ("here", "beside"):
+        put(tmp_path / "in" / name / f"{name}.png")
+        put(tmp_path / "in" / name / f"{name}.txt", "0 0.5 0.5 0.5 0.5\n")
+    monkeypatch.chdir(tmp_path / "in/here")
+    before = files(tmp_path)
+    assert augment(capsys, ".", "../beside", "--out", "../../out")[0] == 0
+    assert {name: data for name, data in files(tmp_path).items() if not name.startswith("out/")} == before
+    assert [name for name in visible(tmp_path / "out") if name.startswith("images")] == [
+        "images/beside_0.png",
+        "images/here_0.png",
+    ]
+
+
+def test_links_in_the_folder_are_refused(run, data, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/images").symlink_to(data)
+    before = files(data)
+    code, _, errors = run()
+    assert code == 2 and "is there already" in errors[0] and files(data) == before
+
+
+def test_what_it_wrote_is_no_picture_of_yours(run, data, tmp_path, capsys):
+    assert run(out="data/more")[0] == 0
+    code, _, errors = run("--seed", 1, out="data/again")
+    assert code == 0 and "passed over: a folder that augment wrote" in errors[0] and "more" in errors[0]
+    assert [name for name in visible(data / "again") if name.startswith("images")] == [f"images/{n}" for n in NAMES]
+
+
+def test_other_labels_are_another_call(run, data, tmp_path):
+    assert run()[0] == 0
+    told = json.loads((data / "boxes.json").read_text())
+    told["annotations"][-1]["bbox"][0] += 1
+    (data / "boxes.json").write_text(json.dumps(told))
+    code, _, errors = run("--resume")
+    assert code == 2 and "other options, pictures or labels" in errors[0]
+
+
+def test_the_folder_one_is_in_does_not_matter(data, tmp_path, capsys, monkeypatch):
+    """Shards of one call may be begun anywhere."""
+    for shard, where in enumerate((data.parent, data)):
+        monkeypatch.chdir(where)
+        path, boxes, out = map(os.path.relpath, (data, data / "boxes.json", tmp_path / "out"))
+        assert augment(capsys, path, "--boxes", boxes, "--out", out, "--shard", f"{shard}/2")[0] == 0
+    assert "manifest.jsonl" in visible(tmp_path / "out")
+
+
+def test_of_a_broken_picture_nothing_is_pasted(run, data):
+    whole = (data / "train/a.png").read_bytes()
+    (data / "train/a.png").write_bytes(whole[: len(whole) // 2])
+    code, _, errors = run("--paste", 2, "--copies", 3)
+    assert code == 0 and len(errors) == 1 and "(" in errors[0]
+    assert errors[0].count("train/a.png") == 3 and "b.jpg" not in errors[0]
+
+
+LOST = {
+    "a record": (".records/pictures/train/b_0.jpg.json", None),
+    "half a record": (".records/pictures/train/b_0.jpg.json", b'{"file'),
+    "another's record": (".records/pictures/train/b_0.jpg.json", b"{}"),
+    "labels": ("labels/train/b_0.txt", None),
+    "a picture": ("images/train/b_0.jpg", None),
+    "what is in a picture": ("images/train/b_0.jpg", b""),
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+def test_what_was_lost_is_made_again(run, tmp_path, what):
+    assert run("--format", "yolo")[0] == 0
+    whole, (name, content) = files(tmp_path / "out"), LOST[what]
+    if content is None:
+        (tmp_path / "out" / name).unlink()
+    else:
+        (tmp_path / "out" / name).write_bytes(content)
+    assert run("--format", "yolo", "--resume")[0] == 0 and files(tmp_path / "out") == whole
+
+
+def test_a_shard_does_not_end_what_another_is_at(run, tmp_path):
+    """A record is written before its picture."""
+    assert run("--shard", "0/2")[0] == run("--shard", "1/2")[0] == 0
+    whole = files(tmp_path / "out")
+    for name in ("manifest.jsonl", "images/train/b_0.jpg"):
+        (tmp_path / "out" / name).unlink()
+    code, lines, _ = run("--shard", "0/2")
+    assert code == 0 and "others are not" in lines[0] and not (tmp_path / "out/manifest.jsonl").exists()
+    assert run("--shard", "1/2")[0] == 0 and files(tmp_path / "out") == whole
+
+
+def test_where_nothing_can_be_used_nothing_is_written(run, data, tmp_path):
+    told = json.loads((data / "boxes.json").read_text())
+    (data / "boxes.json").write_text(json.dumps({**told, "images": []}))
+    code, lines, errors = run()
+    assert (code, lines) == (2, []) and "no entries with this file_name" in errors[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_made_is_left_out_and_the_rest_is_made(tmp_path, capsys, monkeypatch):
+    """Names that are too long, JPEGs that are too wide, shapes that memory has no room for, what is gone meanwhile."""
+    folder = tmp_path / "data"
+    for name in ("a", "b" * 220, "gone", "many"):
+        put(folder / f"{name}.png")
+        put(folder / f"{name}.txt", "0 0.1 0.1 0.5 0.1 0.5 0.5\n" * (40 if name == "many" else 1))
+    Image.new("RGB", (70_000, 1)).save(folder / "wide.png")
+    (folder / "wide.png").rename(folder / "wide.jpg")
+    put(folder / "wide.txt", "0 0.5 0.5 0.5 1\n")
+    monkeypatch.setattr(readers, "ROOM", 80_000)  # bytes
+    surveyed = cli.survey
+
+    def survey(*given):
+        found = surveyed(*given)
+        (folder / "gone.png").unlink()
+        return found
+
+    monkeypatch.setattr(cli, "survey", survey)
+    code, _, errors = augment(capsys, folder, "--out", tmp_path / "out")
+    assert code == 0 and len(visible(tmp_path / "out")) == 4  # a picture, its labels, and what is of all
+    said = {line.split(": ")[2].split(" (")[0] for line in errors}
+    assert {"a name that is too long", "cannot be written as .jpg"} <= said
+    assert any(text.startswith("40 shapes in a picture of 64 x 48") for text in said)
+    assert any("gone.png" in line and "not a picture that can be read" in line for line in errors)
+
+
+def test_ctrl_c_says_how_to_go_on(run, monkeypatch):
+    def ended(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "make", ended)
+    assert run() == (130, [], ["kornia-patchaug: ended; the same with --resume goes on"])
 
 
 @pytest.mark.parametrize("form", ["coco", "yolo"])
@@ -231,7 +455,7 @@ def test_a_folder_that_is_there_is_refused(run, tmp_path):
     assert run("--resume")[0] == 0 and files(tmp_path / "out") == before
     for options in (["--seed", 1], ["--copies", 2], ["--degrees", 7]):
         code, _, errors = run("--resume", *options)
-        assert code == 2 and "other options or pictures" in errors[0]
+        assert code == 2 and "other options, pictures or labels" in errors[0]
     assert files(tmp_path / "out") == before
 
 
@@ -267,12 +491,12 @@ def test_killed_while_it_runs_it_goes_on(run, data, tmp_path):
     command = [sys.executable, "-m", "kornia_patchaug", "augment", str(data), "--boxes", str(data / "boxes.json")]
     command += ["--out", str(tmp_path / "out"), *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    begun = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, start_new_session=True)
+    begun = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while len(list((tmp_path / "out").rglob("*.jpg"))) < 5 and time.monotonic() < deadline:
         time.sleep(0.01)
-    os.killpg(begun.pid, signal.SIGKILL)
-    begun.communicate()
+    begun.kill()
+    begun.communicate(timeout=60)  # until all have closed what they write to: the workers end with the command
     for path in (tmp_path / "out/images").rglob("[!.]*.jpg"):
         with Image.open(path) as image:
             image.load()

@@ -463,10 +463,10 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_work_starts(folder, r
 
 
 def test_a_disk_that_fills_up_ends_in_one_line(folder, run, monkeypatch, tmp_path):
-    written = Path.write_bytes
+    written, fits = Path.write_bytes, iter([True])
 
     def full(self, data):
-        if self.name.startswith(".two.png."):
+        if not next(fits, not data.startswith(b"\x89PNG")):  # the second sheet
             written(self, data[:9])
             raise OSError(28, "No space left on device", str(self))
         return written(self, data)
