@@ -19,7 +19,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -324,7 +324,8 @@ def make(jobs: Iterable[Job], recipe: Recipe, out: Path, workers: int) -> Iterat
         try:
             while True:
                 for job in islice(left, IN_FLIGHT * (workers - 1) - len(waiting)):
-                    waiting[pool.submit(write_copy, job, recipe, out)] = job
+                    with _without_interrupts():
+                        waiting[pool.submit(write_copy, job, recipe, out)] = job
                 if not waiting:
                     return
                 own = next(left, None)
@@ -339,9 +340,21 @@ def make(jobs: Iterable[Job], recipe: Recipe, out: Path, workers: int) -> Iterat
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C waits; processes that begin meanwhile never get it: it is the main one's, which ends the others."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _as_worker() -> None:
-    """Ctrl-C is the main process's, which ends the others; where it was killed they end too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ends with the main process, also where that was killed."""
     threading.Thread(target=_end_with_main, daemon=True).start()
 
 

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +19,9 @@ from pycocotools.coco import COCO
 
 import kornia_patchaug as kp
 from kornia_patchaug import cli, readers
+from kornia_patchaug.augment import free_name
 from kornia_patchaug.readers import Labels, Notes
+from kornia_patchaug.shapes import runs_of
 
 ROOT = Path(__file__).parents[1]
 SIZE = (48, 64)
@@ -410,6 +414,66 @@ def test_what_cannot_be_made_is_left_out_and_the_rest_is_made(tmp_path, capsys, 
     assert any("gone.png" in line and "not a picture that can be read" in line for line in errors)
 
 
+def test_labels_by_hand(tmp_path, capsys):
+    """Run lengths' area, points that are hidden, thin boxes, polygons that leave the picture."""
+    put(tmp_path / "data/a.png")
+    mask = np.zeros(SIZE, bool)
+    mask[8:20, 8:28] = True
+    runs = runs_of(mask)
+    box = [8, 8, 20, 12]
+    rows = [
+        {"bbox": box, "segmentation": {"size": list(SIZE), "counts": runs.counts.tolist()}, "keypoints": [9, 9, 1] * 2},
+        {"bbox": [30, 30, 0.25, 0.25]},
+        {"bbox": [40, 2, 20, 20], "segmentation": [[40, -9, 60, -9, 60, 22, 40, 22]]},
+    ]
+    rows = [{"image_id": 1, "category_id": 1, **row} for row in rows]
+    told = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": rows, "categories": [{"id": 1, "name": "cat"}]}
+    put(tmp_path / "data/a.json", told)
+    for form in ("coco", "yolo", "voc"):
+        options = ["--format", form, "--out", tmp_path / form, "--min-visible", 0, *STILL]
+        assert augment(capsys, tmp_path / "data", *options)[0] == 0
+    first, *_ = json.loads((tmp_path / "coco/annotations.json").read_text())["annotations"]
+    assert first["area"] == 240 and first["num_keypoints"] == 2
+    lines = (tmp_path / "yolo/labels/a_0.txt").read_text().splitlines()
+    assert all(0 <= float(word) <= 1 for line in lines for word in line.split())
+    text = (tmp_path / "voc/Annotations/a_0.xml").read_text()
+    corners = [[int(n) for n in re.findall(r"<[xy]m..>(\d+)<", each)] for each in text.split("<object>")[1:]]
+    assert corners[0] == [9, 9, 28, 20] and all(x1 <= x2 and y1 <= y2 for x1, y1, x2, y2 in corners)
+
+
+def test_labels_of_what_is_hidden_are_left_out(tmp_path, capsys):
+    """Six times as large, one has 61 % of itself in the picture, on top of the other, of which 3 % are left."""
+    put(tmp_path / "data/a.png")
+    rows = [{"image_id": 1, "category_id": 1, "bbox": box} for box in ([4, 4, 30, 30], [40, 10, 10, 10])]
+    told = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": rows, "categories": [{"id": 1, "name": "cat"}]}
+    put(tmp_path / "data/a.json", told)
+    for least, expected in ((0.01, 2), (0.3, 1), (0.7, 0)):
+        out = tmp_path / str(least)
+        options = ["--out", out, "--min-visible", least, *STILL, "--scale", 6, 6]
+        assert augment(capsys, tmp_path / "data", *options)[0] == 0
+        assert len(json.loads((out / "annotations.json").read_text())["annotations"]) == expected
+
+
+def test_donors_are_other_pictures(run, tmp_path):
+    assert run("--paste", 2, "--copies", 5)[0] == 0
+    for line in (tmp_path / "out/manifest.jsonl").read_text().splitlines():
+        told = json.loads(line)
+        assert len(told["pasted_from"]) == 2 and told["of"] not in told["pasted_from"]
+
+
+def test_what_killed_processes_left_is_swept_up(run, tmp_path):
+    assert run("--shard", "0/2")[0] == 0
+    (tmp_path / "out/images/.0123.part").write_bytes(b"half")
+    assert run("--shard", "1/2")[0] == 0
+    assert not list((tmp_path / "out").rglob("*.part"))
+
+
+def test_names_differ_by_more_than_case():
+    """As some file systems tell none apart."""
+    taken = set()
+    assert [free_name(name, taken) for name in ("a.png", "A.jpg", "a_2.png")] == ["a.png", "A_2.jpg", "a_2_2.png"]
+
+
 def test_ctrl_c_says_how_to_go_on(run, monkeypatch):
     def ended(*_):
         raise KeyboardInterrupt
@@ -486,17 +550,23 @@ def test_whatever_ends_it_nothing_is_lost_or_broken(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_killed_while_it_runs_it_goes_on(run, data, tmp_path):
+@pytest.mark.parametrize("how", ["killed", "Ctrl-C"])
+def test_ended_while_it_runs_it_goes_on(run, data, tmp_path, how):
     options = ["--copies", "16", "--matte", "none", "--workers", "2"]
     command = [sys.executable, "-m", "kornia_patchaug", "augment", str(data), "--boxes", str(data / "boxes.json")]
     command += ["--out", str(tmp_path / "out"), *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    begun = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    begun = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
     while len(list((tmp_path / "out").rglob("*.jpg"))) < 5 and time.monotonic() < deadline:
         time.sleep(0.01)
-    begun.kill()
-    begun.communicate(timeout=60)  # until all have closed what they write to: the workers end with the command
+    if how == "killed":
+        begun.kill()
+    else:  # of all its processes, as a terminal does it
+        os.killpg(begun.pid, signal.SIGINT)
+    _, errors = begun.communicate(timeout=60)  # until all have closed it: the workers end with the command
+    if how == "Ctrl-C":
+        assert begun.returncode == 130 and errors == "kornia-patchaug: ended; the same with --resume goes on\n"
     for path in (tmp_path / "out/images").rglob("[!.]*.jpg"):
         with Image.open(path) as image:
             image.load()

@@ -1,6 +1,8 @@
 """Label files: what is read of them, where they are found, and what is said of what cannot be used."""
 
 import json
+import os
+import time
 import unicodedata
 
 import matplotlib.path
@@ -123,6 +125,7 @@ BAD_SHAPES = [
     {"size": [0, 64], "counts": []},
     {"size": [64, 48], "counts": [64 * 48]},
     {"size": [10**9, 10**9], "counts": [10**18]},
+    {"size": [48, 64], "counts": [2**62] * 4 + [48 * 64]},  # whose sum is right but for 2**64
     {"counts": [3]},
 ]
 
@@ -138,6 +141,19 @@ def test_places_of_one_reason_are_counted(folder):
     _, notes = coco(folder, ONE, 7 * [{**ROW, "bbox": [0, 0, 0, 0]}])
     places = "annotations[0] in z.json, annotations[1] in z.json, annotations[2] in z.json and 4 more"
     assert notes == [f"left out: a box without area ({places})"]
+    _, notes = coco(folder, ONE, 3 * [{**ROW, "bbox": [8, 8, 1e-9, 1]}])  # none to float32 either
+    assert notes == [f"left out: a box without area ({places.removesuffix(' and 4 more')})"]
+
+
+def test_ids_of_text_are_numbers_only_where_they_are_written_so(folder):
+    """1_11 and 01 are none to anybody but Python."""
+    images = [{"id": name, "file_name": f"{k}.jpg"} for k, name in enumerate(("1_11", "111", "01", "1"))]
+    rows = [{**ROW, "image_id": name, "bbox": [k, 5, 20, 30]} for k, name in enumerate(("1_11", 111, "01", 1))]
+    told = {"images": images, "annotations": rows, "categories": [*CAT, {"id": [1], "name": "dog"}]}
+    found, notes = read([put(folder / f"{k}.jpg") for k in range(4)], put(folder / "z.json", told))
+    assert [each[0].box[0] for each in found] == [0, 1, 2, 3] and notes == []
+    (other,), _ = coco(folder, ONE, [{**ROW, "category_id": [1]}], categories=[*CAT, {"id": [1], "name": "dog"}])
+    assert other.label == "class [1]"
 
 
 def test_boxes_are_cut_to_the_picture_and_those_that_stick_out_are_said(folder):
@@ -186,6 +202,10 @@ def test_polygons_cover_the_pixels_whose_centre_is_inside(folder):
     (found,), _ = coco(folder, ONE, [{**ROW, "segmentation": [[10.4, 5.6, 30.6, 5.6, 30.6, 20.4, 10.4, 20.4]]}])
     expected = np.zeros(SIZE, bool)
     expected[6:20, 10:31] = True
+    assert (found.shape.mask(SIZE) == expected).all()
+    (found,), _ = coco(folder, ONE, [{**ROW, "segmentation": [[10.5, 5.5, 30.5, 5.5, 30.5, 20.5, 10.5, 20.5]]}])
+    expected = np.zeros(SIZE, bool)
+    expected[5:20, 10:30] = True  # a centre on an edge is inside at the left and above
     assert (found.shape.mask(SIZE) == expected).all()
     generator, (y, x) = np.random.default_rng(1), np.mgrid[:48, :64] + 0.5
     for _ in range(20):
@@ -364,7 +384,25 @@ def test_a_bad_line_is_left_out_and_said(folder, line, words):
     assert len(notes) == 1 and words in notes[0] and "(a.txt line 2)" in notes[0]
 
 
-@pytest.mark.parametrize("content", ["names: [", "names: 3", "- 1", "names: [a]\nkpt_shape: [2, 9]", "names: {x: y}"])
+# Constructors raise what they like; and text of lists may be endless.
+BAD_YAML = [
+    "names: [",
+    "names: 3",
+    "- 1",
+    "names: [a]\nkpt_shape: [2, 9]",
+    "names: {x: y}",
+    'names: [!!int ""]',
+    "names: [!!bool x]",
+    'names: [!!float ""]',
+    "names: {.inf: x}",
+    "names: [a]\nkpt_shape: [.inf, 3]",
+    "a: &a [b]\nnames: [*a]",
+]
+
+
+@pytest.mark.parametrize(
+    "content", ["names: [", "names: 3", "- 1", "names: [a]\nkpt_shape: [2, 9]", "names: {x: y}", *BAD_YAML]
+)
 def test_a_data_yaml_that_is_none_is_an_error(folder, content):
     put(folder / "data.yaml", content)
     put(folder / "a.txt", LINE)
@@ -517,6 +555,36 @@ def test_a_label_file_that_is_too_large_is_left_out(folder):
     assert "not UTF-8" in read(folder / "a.jpg")[1][0]
 
 
+def test_what_is_no_file_is_not_waited_for(folder):
+    """A pipe, which nobody may ever write to."""
+    for name in ("x/a.png", "y/labels.json", "z/labels.json"):
+        (folder / name).parent.mkdir()
+        os.mkfifo(folder / name)
+    with pytest.raises(UserError, match="no pictures"):
+        find_pictures([folder / "x"], Notes())
+    for read_it in (read_picture, picture_size):
+        with pytest.raises(UnusableError, match="not a file"):
+            read_it(folder / "x/a.png")
+    with pytest.raises(UserError, match="no labels found"):
+        read(put(folder / "y/a.jpg"))
+    with pytest.raises(UserError, match="no labels found"):
+        read(put(folder / "z/a.jpg"), folder / "z/labels.json")
+
+
+def test_many_points_and_many_entries_take_little(folder):
+    """Of one name in many folders, too."""
+    angles = np.linspace(0, 2 * np.pi, 300_000, endpoint=False)
+    ring = (np.stack([32 + 20 * np.cos(angles), 24 + 20 * np.sin(angles)], axis=1)).ravel().tolist()
+    (found,), _ = coco(folder, ONE, [{**ROW, "segmentation": [ring]}])
+    y, x = np.mgrid[:48, :64] + 0.5
+    assert (found.shape.mask(SIZE) == (np.hypot(x - 32, y - 24) < 20)).all()
+    images = [{"id": k, "file_name": f"{k}/a.jpg"} for k in range(2000)]
+    pictures = [put(folder / f"{k}/a.jpg") for k in range(2000)]
+    start = time.perf_counter()
+    labels = Labels(pictures, put(folder / "z.json", {"images": images, "annotations": []}))
+    assert labels.read(pictures[7], SIZE, Notes()) == [] and time.perf_counter() - start < 30  # 8 minutes once
+
+
 # Pictures
 
 
@@ -548,11 +616,33 @@ def test_folders_are_looked_through_and_what_is_passed_over_is_said(folder):
         ([0, 4095, 2056, 8], np.uint16, [0, 255, 128, 0]),  # 12 bits: 2056 * 255 / 4095 = 128.03
         ([0.0, 1.0, 0.5, 0.25], np.float32, [0, 255, 128, 64]),
         ([0, 70000, 35000, 14000], np.int32, [0, 255, 128, 51]),
+        ([0.0, 1.001, 0.5, np.nan], np.float32, [0, 255, 128, 0]),  # as filters leave it
+        ([0.0, 255.0, 64.4, np.inf], np.float32, [0, 255, 64, 0]),
     ],
 )
 def test_deep_levels_are_rounded_to_bytes(folder, levels, dtype, expected):
     path = save(folder / "a.tif", Image.fromarray(np.array([levels], dtype)))
     assert np.asarray(read_picture(path))[0].tolist() == [[level] * 3 for level in expected]
+
+
+def test_pictures_of_very_many_pixels_are_refused(folder, monkeypatch):
+    """Pillow warns of a bomb, and raises from twice as many pixels on."""
+    path = save(folder / "a.png", Image.new("RGB", (60, 30)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    for read_it in (read_picture, picture_size):
+        with pytest.raises(UnusableError, match="decompression bomb"):
+            read_it(path)
+
+
+def test_folders_may_be_deep_and_links_may_lead_to_themselves(folder):
+    (folder / "loop").symlink_to("loop")
+    top = os.getcwd()
+    for _ in range(1100):  # deeper than Python calls itself, and than a path is long, step by step
+        os.mkdir("x")
+        os.chdir("x")
+    os.chdir(top)
+    save(folder / "a.png", Image.new("RGB", (4, 4)))
+    assert find_pictures([folder], Notes(), leave=folder / "loop") == [folder / "a.png"]
 
 
 def test_what_cannot_be_read_is_said(folder):
