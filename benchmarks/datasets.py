@@ -139,7 +139,7 @@ def is_whole(out: Path, file: Path) -> bool:
     try:
         with Image.open(file) as picture:
             picture.load()
-        return "annotations" in json.loads((out / ".records" / f"{file.name}.json").read_text())
+        return "annotations" in json.loads((out / ".records/pictures" / f"{file.name}.json").read_text())
     except (OSError, ValueError):
         return False
 

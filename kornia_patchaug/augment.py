@@ -16,6 +16,7 @@ import re
 import secrets
 import signal
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from kornia_patchaug.detection import DetectionSequential
@@ -33,7 +35,7 @@ from kornia_patchaug.pasting import RandomPatchPaste
 from kornia_patchaug.pictures import picture_size, read_picture
 from kornia_patchaug.preview import Ranges
 from kornia_patchaug.readers import Labelled, Labels, Notes, UnusableError, UserError, check_room, mask_of
-from kornia_patchaug.shapes import Polygons, polygons_of, runs_of
+from kornia_patchaug.shapes import Polygons, Runs, Shape, polygons_of, runs_of
 from kornia_patchaug.writers import FOLDERS, RECORDS, STAMP, Schema, Written, files_of, label_files, record_of, summary
 
 PICTURE_FOLDERS = {folder for folder, _ in FOLDERS.values()}
@@ -145,11 +147,17 @@ def _objects(target: dict[str, Any], objects: Sequence[Labelled], recipe: Recipe
     for k, row in enumerate(target["row"].tolist()):
         was, shape = objects[row], None
         if recipe.schema.shapes:
-            mask = target["masks"][k].numpy()
-            shape = polygons_of(mask) if was.shape is None or isinstance(was.shape, Polygons) else runs_of(mask)
+            shape = _shape(target["masks"][k].numpy(), was)
         points = tuple(map(tuple, target["keypoints"][k].tolist())) if recipe.schema.keypoints else ()
         found.append(was._replace(box=tuple(target["boxes"][k].tolist()), shape=shape, keypoints=points))
     return found
+
+
+def _shape(mask: NDArray[np.bool_], was: Labelled) -> Shape | None:
+    """The shape of a mask in the form of what it was; and that itself, where nothing has changed."""
+    if was.shape is not None and np.array_equal(was.shape.mask(mask.shape), mask):
+        return was.shape
+    return runs_of(mask) if isinstance(was.shape, Runs) else polygons_of(mask, steps=False)
 
 
 # Files
@@ -355,7 +363,13 @@ def _without_interrupts() -> Iterator[None]:
 
 def _as_worker() -> None:
     """Ends with the main process, also where that was killed."""
+    trust_boxes()
     threading.Thread(target=_end_with_main, daemon=True).start()
+
+
+def trust_boxes() -> None:
+    """No warning of boxes that might not be in pixels: those of labels are."""
+    warnings.filterwarnings("ignore", "boxes: expected", UserWarning)
 
 
 def _end_with_main() -> None:
@@ -367,14 +381,17 @@ def _end_with_main() -> None:
 
 def finish(names: Sequence[str], recipe: Recipe, out: Path) -> bool:
     """Write the files of all pictures, from the records of these, if no shard has any of them to make."""
-    records = [found for name in names if (found := record(out, name, recipe.form)) is not None]
-    if len(records) < len(names):
+    if any(record(out, name, recipe.form) is None for name in names):
         return False
-    made = [each for each in records if "left_out" not in each]
-    for name, text in summary(made, recipe.form, recipe.schema).items():
-        put(out / name, text.encode(errors="surrogateescape"))
-    lines = ({key: each[key] for key in each if key not in ("annotations", "about")} for each in records)
-    put(out / "manifest.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines).encode())
+
+    def told() -> Iterator[dict[str, Any]]:  # one after another, as together they take much memory
+        return (record(out, name, recipe.form) or {} for name in names)
+
+    made = (each for each in told() if "left_out" not in each)
+    for file, text in summary(made, recipe.form, recipe.schema).items():
+        put(out / file, text.encode(errors="surrogateescape"))
+    lines = (json.dumps({key: each[key] for key in each if key not in ("annotations", "about")}) for each in told())
+    put(out / "manifest.jsonl", "".join(f"{line}\n" for line in lines).encode())
     for part in out.rglob(f".*{PART}"):  # of processes that were killed
         if part.parent != out:
             part.unlink(missing_ok=True)

@@ -9,7 +9,9 @@ import os
 import shlex
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import NoReturn
@@ -18,16 +20,31 @@ import torch
 from tqdm import tqdm
 
 from kornia_patchaug import __version__
-from kornia_patchaug.augment import Job, Recipe, begin, finish, free_name, leave_out, make, put, record, survey
+from kornia_patchaug.augment import (
+    Job,
+    Recipe,
+    begin,
+    finish,
+    free_name,
+    leave_out,
+    make,
+    put,
+    record,
+    survey,
+    trust_boxes,
+)
 from kornia_patchaug.augmentation import ORDERS
 from kornia_patchaug.functional import CLEAR_PADDINGS, PADDINGS
+from kornia_patchaug.outlines import MANY
 from kornia_patchaug.pages import Replay, Replayed, Shown, page, read_objects, read_replay
-from kornia_patchaug.pictures import find_pictures
+from kornia_patchaug.pictures import find_pictures, picture_size
 from kornia_patchaug.preview import Picture, Ranges, contact_sheet, sweep
 from kornia_patchaug.readers import FORMS, Labels, Notes, UnusableError, UserError
 from kornia_patchaug.theta import OUTLINES
 from kornia_patchaug.writers import lost_by
 
+INDEX = "index.html"
+MARK, LONG = b"<title>kornia_patchaug preview</title>", 2000  # of our own, and within so many bytes
 LIMIT = 24  # pictures that are shown unless asked for more
 
 
@@ -50,7 +67,9 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "kornia-patchaug") ->
         if args.command is None:
             parser.print_help(sys.stderr)
             return 2
-        COMMANDS[args.command](args, shlex.join([*prog.split(), *argv]))
+        with warnings.catch_warnings():
+            trust_boxes()
+            COMMANDS[args.command](args, shlex.join([*prog.split(), *argv]))
     except KeyboardInterrupt:
         if args.command == "augment":
             print("kornia-patchaug: ended; the same with --resume goes on", file=sys.stderr)
@@ -252,23 +271,27 @@ def _preview(args: argparse.Namespace, command: str) -> None:
     ranges, notes = ranges_of(args), Notes(args.strict)
     paths = find_pictures(args.images or [_bundled()], notes, args.out)
     labels = Labels(paths[: args.limit], args.boxes, args.format)
+    classes = _classes(paths[: args.limit], labels)
     replay, draws, seed = None, args.draws, args.seed
     if args.replay is not None:
         replay, draws = _read_replay(args.replay), 1
-        ranges, seed = ranges._replace(**replay.options), replay.seed
+        ranges, seed = ranges._replace(**replay.options, **replay.ranges), replay.seed
     _make_folder(args.out, paths)
-    shown: list[Shown] = []
     taken = set[str]()
+    names = [free_name(f"{path.stem}.png", taken) for path in paths[: args.limit]]
+    _check_free(args.out, names)
+    shown: list[Shown] = []
     try:
-        for path in tqdm(paths[: args.limit], unit="picture", disable=None):  # None: no bar in a file or pipe
+        bar = tqdm(paths[: args.limit], unit="picture", disable=None)  # None: no bar in a file or pipe
+        for path, name in zip(bar, names, strict=True):
             try:
-                picture = read_objects(path, labels, notes)
+                picture = read_objects(path, labels, notes)._replace(classes=classes)
                 theta = None if replay is None else _theta_of(picture, replay.pictures)
             except UnusableError as reason:
                 notes.add("left out", reason, str(path))
                 continue
             own = ranges.fitting(picture)
-            sheet, buffer = args.out / free_name(f"{path.stem}.png", taken), io.BytesIO()
+            sheet, buffer = args.out / name, io.BytesIO()
             contact_sheet(picture, own, draws=draws, seed=seed, theta=theta).save(buffer, "PNG")
             _write(sheet, buffer.getvalue())
             if args.animate:
@@ -276,10 +299,20 @@ def _preview(args: argparse.Namespace, command: str) -> None:
             shown.append(Shown(picture, path.read_bytes(), theta))
     finally:  # what was drawn before an error can be looked at
         if shown:
-            _write(args.out / "index.html", page(command, shown, ranges, seed, draws).encode(errors="replace"))
+            _write(args.out / INDEX, page(command, shown, ranges, seed, draws).encode(errors="replace"))
     _say(notes, bool(shown))
     if len(paths) > args.limit:
         print(f"kornia-patchaug: shown: {args.limit} of {len(paths)} pictures; --limit N shows more", file=sys.stderr)
+
+
+def _classes(paths: Sequence[Path], labels: Labels) -> tuple[str, ...]:
+    """All classes, by whose numbers objects are known if a picture has many: then they are the same on all sheets."""
+    found, many = dict[str, None](), False
+    for path in paths:
+        with suppress(UnusableError):  # which is said later
+            names = [each.label for each in labels.read(path, picture_size(path), Notes()) if not each.crowd]
+            found, many = found | dict.fromkeys(names), many or len(names) > MANY
+    return tuple(found) if many else ()
 
 
 def _read_replay(path: Path) -> Replay:
@@ -331,7 +364,8 @@ def _augment(args: argparse.Namespace, command: str) -> None:
     _say(notes, True)
     for what in lost_by(form, dataset.schema):
         print(f"kornia-patchaug: left out: {what}, for which {form} has no room", file=sys.stderr)
-    print(args.out / "manifest.jsonl" if whole else f"{args.out}: shard {shard}/{shards} is done, others are not")
+    done_so_far = f"{args.out}: shard {shard}/{shards} is done, others are not"
+    _print(str(args.out / "manifest.jsonl") if whole else done_so_far)
 
 
 COMMANDS = {"preview": _preview, "augment": _augment}
@@ -362,9 +396,23 @@ def _make_folder(out: Path, pictures: Sequence[Path]) -> None:
         raise UserError(f"argument --out: cannot write into {out} ({error.strerror})") from error
 
 
+def _check_free(out: Path, names: Sequence[str]) -> None:
+    """Raise if there are files of others where those of a preview go."""
+    index = out / INDEX
+    if index.is_file() and MARK in index.read_bytes()[:LONG]:
+        return
+    for path in (out / name for name in (*names, INDEX)):
+        if path.is_file() and not path.is_symlink():
+            raise UserError(f"argument --out: {path} is there already, and not by preview; name another folder")
+
+
 def _write(path: Path, data: bytes) -> None:
     """Write a file and print its name."""
     put(path, data)
+    _print(str(path))
+
+
+def _print(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
-    tqdm.write(str(path).encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
+    tqdm.write(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stdout)
     sys.stdout.flush()

@@ -116,12 +116,12 @@ def number_room(n: int) -> tuple[float, float]:
     return max(height, font(TAG_SIZE).getlength(str(n + 1)) + 2 * TAG_PADDING), height
 
 
-def kinds_of(labels: Sequence[str]) -> list[int]:
-    """By which number each object is known: its own, or where there are many that of its class."""
-    if len(labels) <= MANY:
+def kinds_of(labels: Sequence[str], classes: Sequence[str] = ()) -> list[int]:
+    """By which number each object is known: its own, or where there are many, or ``classes``, that of its class."""
+    if len(labels) <= MANY and not classes:
         return list(range(len(labels)))
-    classes = {label: k for k, label in enumerate(dict.fromkeys(labels))}
-    return [classes[label] for label in labels]
+    numbers = {label: k for k, label in enumerate(dict.fromkeys([*classes, *labels]))}
+    return [numbers[label] for label in labels]
 
 
 def choose_spots(quads: Tensor, size: tuple[int, int], kinds: Sequence[int]) -> list[int | None]:

@@ -58,6 +58,7 @@ SET_BY_PAGE = {
     "--replay": 1,
 }
 VERSION = 1  # of what a page saves
+RANGES = {"degrees": (0, 360), "translate": (0, 100), "scale": (0.01, 100), "shear": (0, 89)}  # and within what
 OPTIONS = ("padding_mode", "clip", "fill", "matte", "feather", "order")  # of `PatchAffine` that a page sets
 
 
@@ -84,6 +85,7 @@ class Replay(NamedTuple):
     seed: int
     draw: int  # which of this seed, from 1
     options: dict[str, Any]
+    ranges: dict[str, Any]  # from which it was drawn
     pictures: tuple[Replayed, ...]
 
 
@@ -129,7 +131,7 @@ def read_replay(text: str) -> Replay:
         told = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"not JSON ({error})") from error
-    told = _object(told, ("version", "seed", "draw", "options", "pictures"), "a draw")
+    told = _object(told, ("version", "seed", "draw", "options", "ranges", "pictures"), "a draw")
     if told["version"] != VERSION or isinstance(told["version"], bool):
         raise UserError(f"version: expected {VERSION}, got {json.dumps(told['version'])}")
     seed = told["seed"]  # as text, for the same reason
@@ -145,7 +147,19 @@ def read_replay(text: str) -> Replay:
     except (TypeError, ValueError) as error:
         raise UserError(f"options: {error}") from error
     pictures = tuple(_replayed(each, f"pictures[{k}]") for k, each in enumerate(_list(told["pictures"], "pictures")))
-    return Replay(int(seed), _whole(told["draw"], "draw"), options, pictures)
+    return Replay(int(seed), _whole(told["draw"], "draw"), options, _ranges(told["ranges"]), pictures)
+
+
+def _ranges(told: Any) -> dict[str, Any]:
+    told = _object(told, tuple(RANGES), "ranges")
+    for name, (low, high) in RANGES.items():
+        pair = name in ("translate", "scale")
+        values = told[name] if pair else [told[name]]
+        if not (isinstance(values, list) and len(values) == 1 + pair and all(_is_number(v) for v in values)):
+            raise UserError(f"ranges: {name}: expected {'two numbers' if pair else 'a number'}")
+        if not all(low <= value <= high for value in values) or (name == "scale" and values[0] > values[1]):
+            raise UserError(f"ranges: {name}: expected {low:g} to {high:g}, the lower first")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
 
 
 def _replayed(told: Any, where: str) -> Replayed:

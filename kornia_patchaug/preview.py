@@ -11,7 +11,7 @@ import math
 import textwrap
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -29,7 +29,6 @@ from kornia_patchaug.outlines import (
     FAINT,
     HALO,
     INK,
-    MANY,
     SMOOTH,
     annotate,
     choose_spots,
@@ -60,6 +59,7 @@ class Picture(NamedTuple):
     boxes: Tensor  # (N, 4)
     labels: tuple[str, ...]  # what each object is
     masks: Tensor | None = None  # (N, H, W) bool, what of each is opaque with matte="mask"
+    classes: tuple[str, ...] = ()  # whose numbers objects have, if not their own
 
 
 class Ranges(NamedTuple):
@@ -113,7 +113,7 @@ def contact_sheet(
     height, width = picture.image.shape[1:]
     size, zoom = _fit(picture.image, TILE)
     boxes = corners_of(picture.boxes)
-    kinds = kinds_of(picture.labels)
+    kinds = kinds_of(picture.labels, picture.classes)
     tiles = [annotate(to_pil(picture.image, size), boxes * zoom, boxes * zoom, kinds=kinds)]
     captions = [f"{picture.name}, {width} x {height}"]
     for k in range(draws):
@@ -127,7 +127,7 @@ def contact_sheet(
     untagged = choose_spots(boxes * zoom, size, kinds).count(None)
     if untagged:
         note += f" The {untagged} smallest of {len(kinds)} objects have no tag, which would hide the picture."
-    return _lay_out(tiles, captions, f"{ranges.code()}, seed {seed}", picture.labels, note)
+    return _lay_out(tiles, captions, f"{ranges.code()}, seed {seed}", _names(picture.labels, kinds), note)
 
 
 def sweep(picture: Picture, ranges: Ranges) -> bytes:
@@ -173,7 +173,7 @@ def _sweep_frames(picture: Picture, ranges: Ranges, longer: int) -> list[Image.I
     images = ranges.augmentation(0)(image.expand(FRAMES, -1, -1, -1), boxes, theta, obj_to_img, masks=masks)
     quads = move_points(corners.repeat(FRAMES, 1, 1), boxes, theta)
     labels = corners_of(_label_boxes(boxes, quads, ranges, (size[1], size[0])))
-    kinds = kinds_of(picture.labels)
+    kinds = kinds_of(picture.labels, picture.classes)
     spots = choose_spots(corners, size, kinds)  # one choice for all frames: tags must not jump
     drawn = zip(images, labels.view(FRAMES, count, 4, 2), quads.view(FRAMES, count, 4, 2), strict=True)
     return [
@@ -201,13 +201,13 @@ def encode_gif(frames: list[Image.Image], times: int | list[int] = FRAME_MS) -> 
 
 
 def _lay_out(
-    tiles: list[Image.Image], captions: list[str], header: str, labels: Sequence[str], note: str
+    tiles: list[Image.Image], captions: list[str], header: str, names: Mapping[int, str], note: str
 ) -> Image.Image:
     """Tiles in rows with captions below, a header above and a legend at the foot."""
     columns = len(tiles) if len(tiles) <= 3 else math.ceil(math.sqrt(len(tiles)))
     cell_width, cell_height = max(tiles[0].width, NARROWEST) + GAP, tiles[0].height + LINE + GAP
     inner = columns * cell_width - GAP
-    header, legend = textwrap.fill(header, inner // 9), _legend(labels, note, inner)
+    header, legend = textwrap.fill(header, inner // 9), _legend(names, note, inner)
     top = MARGIN + (header.count("\n") + 1) * LINE + GAP // 2
     foot = top + math.ceil(len(tiles) / columns) * cell_height
     sheet = Image.new("RGB", (inner + 2 * MARGIN, foot + legend.height + MARGIN), BACKGROUND)
@@ -222,17 +222,17 @@ def _lay_out(
     return sheet
 
 
-def _legend(labels: Sequence[str], note: str, width: int) -> Image.Image:
+def _legend(names: Mapping[int, str], note: str, width: int) -> Image.Image:
     """Every object's number and name in its colour, or every class's, and how to read the outlines."""
-    texts = [_shorten(name, NARROWEST / 2) for name in _names(labels)]
-    widest = max(map(font(TEXT_SIZE).getlength, texts), default=0)
-    cell = number_room(len(texts))[0] + 6 + widest + GAP
+    texts = {n: _shorten(name, NARROWEST / 2) for n, name in names.items()}
+    widest = max(map(font(TEXT_SIZE).getlength, texts.values()), default=0)
+    cell = number_room(max(texts, default=0))[0] + 6 + widest + GAP
     columns = max(1, int((width + GAP) // cell))
     lines, notes = math.ceil(len(texts) / columns), textwrap.wrap(note if texts else "no objects", width // 8)
     legend = Image.new("RGB", (width * SMOOTH, (lines + len(notes)) * LINE * SMOOTH), BACKGROUND)
     draw, letters = ImageDraw.Draw(legend), font(TEXT_SIZE * SMOOTH)
-    for n, text in enumerate(texts):
-        x, y, tag = n % columns * cell, (n // columns + 0.5) * LINE, number_room(n)[0]
+    for place, (n, text) in enumerate(texts.items()):
+        x, y, tag = place % columns * cell, (place // columns + 0.5) * LINE, number_room(n)[0]
         draw_number(draw, n, (x + tag / 2, y), SMOOTH)
         draw.text(((x + tag + 6) * SMOOTH, y * SMOOTH), text, fill=INK, font=letters, anchor="lm")
     for k, note in enumerate(notes, lines):
@@ -240,9 +240,12 @@ def _legend(labels: Sequence[str], note: str, width: int) -> Image.Image:
     return legend.reduce(SMOOTH)
 
 
-def _names(labels: Sequence[str]) -> list[str]:
-    """What the numbers of `kinds_of` stand for."""
-    return list(labels) if len(labels) <= MANY else [f"{label} ({n})" for label, n in Counter(labels).items()]
+def _names(labels: Sequence[str], kinds: Sequence[int]) -> dict[int, str]:
+    """What the numbers of `kinds_of` stand for: objects, or classes with how many there are."""
+    names, counts = dict(zip(kinds, labels, strict=True)), Counter(kinds)
+    if list(kinds) == list(range(len(labels))):
+        return names
+    return {n: f"{names[n]} ({counts[n]})" for n in sorted(names)}
 
 
 def _shorten(text: str, width: float) -> str:

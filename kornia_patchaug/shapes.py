@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+STEP = 0.5  # pixels that lines may be off the middle of a step
 PAIRS_AT_ONCE = 1 << 24  # of edges and rows of pixels
 
 
@@ -88,15 +89,15 @@ def box_of(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
-def polygons_of(mask: NDArray[np.bool_]) -> Polygons | None:
+def polygons_of(mask: NDArray[np.bool_], *, steps: bool = True) -> Polygons | None:
     """The polygons along the edges of a mask's pixels, which hold these and no others; None if there are none.
 
     Parts are rings of their own. With holes all is one ring, as a polygon has no holes: lines there and back join them.
+    Without steps they are near these edges, and have far fewer corners.
     """
-    rings = _rings_of(mask)
-    areas = [float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) for x, y in (ring.T for ring in rings)]
+    rings = _rings_of(mask) if steps else [_thinned(ring) for ring in _rings_of(mask)]
     found = Polygons(tuple(rings))
-    if min(areas, default=0) < 0:  # a hole is gone round the other way
+    if min(map(_area, rings), default=0) < 0:  # a hole is gone round the other way
         found = Polygons((found.joined(),))
     return found if rings else None
 
@@ -136,6 +137,37 @@ def _rings_of(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
             way = next(turn for turn in ways if (x, y, turn) in edges or (x, y, turn) == start)
         rings.append(np.array(corners[before == start[2] :], np.float64))
     return rings
+
+
+def _thinned(ring: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A ring of pixels' edges with slanting lines for steps, and few corners: those of Douglas and Peucker (1973).
+
+    Lines go through the middles of steps, so that they run as much inside as outside. What is too small for that stays.
+    """
+    ends = np.roll(ring, -1, axis=0)
+    is_long = np.abs(ends - ring).sum(1) > 1
+    is_corner = is_long & np.roll(is_long, -1)  # and no step, which goes on after a single pixel
+    points = np.stack([(ring + ends) / 2, ends], axis=1)[np.stack([np.ones_like(is_corner), is_corner], axis=1)]
+    start = int(((points - points.mean(0)) ** 2).sum(1).argmax())
+    points = np.roll(points, -start, axis=0)
+    closed, far = np.concatenate([points, points[:1]]), int(((points - points[0]) ** 2).sum(1).argmax())
+    kept, spans = {0, far}, [(0, far), (far, len(points))]
+    while spans:
+        first, last = spans.pop()
+        (x, y), (across, down) = (closed[first + 1 : last] - closed[first]).T, closed[last] - closed[first]
+        distance = np.abs(x * down - y * across) / np.hypot(across, down)
+        if distance.max(initial=0) > STEP:
+            middle = first + 1 + int(distance.argmax())
+            kept.add(middle)
+            spans += [(first, middle), (middle, last)]
+    thin = points[sorted(kept)]
+    return thin if abs(_area(thin) - _area(ring)) < 0.02 * abs(_area(ring)) else ring
+
+
+def _area(ring: NDArray[np.float64]) -> float:
+    """Of a ring; less than nothing if it goes anticlockwise."""
+    (x, y), (next_x, next_y) = ring.T, np.roll(ring, -1, axis=0).T
+    return float((x * next_y - next_x * y).sum() / 2)
 
 
 def _ring(part: Any) -> NDArray[np.float64] | None:

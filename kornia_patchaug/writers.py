@@ -74,7 +74,6 @@ def record_of(picture: Written, form: str, schema: Schema) -> dict[str, Any]:
 
 def summary(records: Iterable[dict[str, Any]], form: str, schema: Schema) -> dict[str, str]:
     """The files of all pictures, by their names below the folder of the data set."""
-    names = sorted(schema.classes, key=schema.classes.__getitem__)
     if form == "voc":
         stems = (Path(record["file_name"]).with_suffix("").as_posix() for record in records)
         return {"ImageSets/Main/train.txt": "".join(f"{stem}\n" for stem in stems)}
@@ -89,15 +88,18 @@ def summary(records: Iterable[dict[str, Any]], form: str, schema: Schema) -> dic
         import yaml  # of which nothing else has need
 
         return {"data.yaml": yaml.safe_dump(data, allow_unicode=True, sort_keys=False)}
-    images, annotations = list[dict[str, Any]](), list[dict[str, Any]]()
+    images, annotations = list[str](), list[str]()  # as text, which takes less memory than what it tells
     for number, record in enumerate(records, start=1):
         own = {key: record[key] for key in ("file_name", "width", "height")}
-        images.append({"id": number, **own, **record["about"]})
+        images.append(json.dumps({"id": number, **own, **record["about"]}))
         for each in record["annotations"]:
-            annotations.append({"id": len(annotations) + 1, "image_id": number, **each})
+            annotations.append(json.dumps({"id": len(annotations) + 1, "image_id": number, **each}))
+    names = sorted(schema.classes, key=schema.classes.__getitem__)
     categories = [{"id": schema.classes[name], "name": name, **schema.categories.get(name, {})} for name in names]
-    told = {**schema.head, "images": images, "annotations": annotations, "categories": categories}
-    return {"annotations.json": json.dumps(told)}
+    parts = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in schema.head.items()]
+    parts += [f'"images": [{", ".join(images)}]', f'"annotations": [{", ".join(annotations)}]']
+    parts.append(f'"categories": {json.dumps(categories)}')
+    return {"annotations.json": f"{{{', '.join(parts)}}}"}
 
 
 # COCO JSON

@@ -166,7 +166,9 @@ def test_a_draw_that_a_page_saved_is_shown_again(folder, run, tmp_path):
     theta = [[0.0, -1, 0.1, 1, 0, 0], [1, 0, 0, 0, 1, 0]]
     options = {"padding_mode": "zeros", "clip": False, "fill": 0.5, "matte": None, "feather": 0.1, "order": "rows"}
     one = {"name": "one.png", "width": 60, "height": 40, "boxes": boxes, "thetas": theta}
-    file = save(tmp_path, {"version": 1, "seed": "7", "draw": 2, "options": options, "pictures": [one]}, "draw.json")
+    drawn = {"degrees": 33, "translate": [0.05, 0.05], "scale": [0.9, 1.1], "shear": 0}
+    draw = {"version": 1, "seed": "7", "draw": 2, "options": options, "ranges": drawn, "pictures": [one]}
+    file = save(tmp_path, draw, "draw.json")
     code, lines, errors = run(folder, "--replay", file, draws=4)
     assert code == 0 and names(lines) == ["one.png", "index.html"]
     assert len(errors) == 1 and "left out: not in the draw that is replayed" in errors[0] and "two.png" in errors[0]
@@ -175,7 +177,7 @@ def test_a_draw_that_a_page_saved_is_shown_again(folder, run, tmp_path):
     found = told(lines[-1])
     assert np.allclose(found["pictures"][0]["thetas"], theta) and found["ranges"]["fill"] == 0.5
     image = preview.picture_tensor(load(folder / "one.png"))
-    ranges = Ranges(15.0, (0.05, 0.05), (0.9, 1.1), 0.0, **options)
+    ranges = Ranges(33.0, (0.05, 0.05), (0.9, 1.1), 0.0, **options)
     shown = preview.Picture("one.png", image, torch.tensor(boxes), ("cat", "dog"))
     expected = preview.contact_sheet(shown, ranges, draws=1, seed=7, theta=torch.tensor(theta))
     assert np.array_equal(np.asarray(sheet), np.asarray(expected))
@@ -490,6 +492,40 @@ def test_pictures_that_are_links_are_not_replaced(folder, run, tmp_path):
     links.mkdir()
     (links / "one.png").symlink_to(folder / "one.png")
     assert_fails(run(links, "--boxes", folder / "boxes.json", out=links), "--out", "pictures")
+
+
+def test_files_of_others_are_not_replaced(folder, run, tmp_path):
+    """Of a folder that is no preview's; a preview takes the place of another."""
+    out = tmp_path / "val"
+    out.mkdir()
+    (out / "two.png").write_bytes(b"mine")
+    assert_fails(run(folder, out=out), "--out", "two.png", "not by preview")
+    assert [path.name for path in out.iterdir()] == ["two.png"] and (out / "two.png").read_bytes() == b"mine"
+    (out / "two.png").unlink()
+    assert run(folder, out=out)[0] == 0 == run(folder, out=out)[0]
+    (out / "index.html").write_text("mine")
+    assert_fails(run(folder, out=out), "one.png")
+
+
+def test_boxes_within_the_first_pixel_are_believed(folder, run, recwarn):
+    told = json.loads((folder / "boxes.json").read_text())
+    told["annotations"] = [{**told["annotations"][0], "bbox": [0, 0, 1, 1]}]
+    (folder / "boxes.json").write_text(json.dumps(told))
+    assert run(folder)[2] == [] and not recwarn.list
+
+
+def test_classes_have_the_same_numbers_on_all_sheets(folder, run, monkeypatch):
+    """Where one picture has many objects; as on the page."""
+    told = json.loads((folder / "boxes.json").read_text())
+    row, first = told["annotations"][0], told["images"][0]["id"]
+    told["categories"] = [{"id": k, "name": name} for k, name in enumerate(("cat", "dog"))]
+    kinds = {first: [0], told["images"][1]["id"]: [1] + 13 * [0]}
+    told["annotations"] = [{**row, "image_id": n, "category_id": k} for n, some in kinds.items() for k in some]
+    (folder / "boxes.json").write_text(json.dumps(told))
+    drawn = []
+    monkeypatch.setattr(preview, "annotate", lambda tile, *_, kinds, **__: drawn.append(list(kinds)) or tile)
+    assert run(folder)[0] == 0
+    assert sorted(drawn, key=len) == 2 * [[0]] + 2 * [[1] + 13 * [0]]
 
 
 def test_control_c_ends_with_130_and_keeps_the_page(folder, run, monkeypatch):

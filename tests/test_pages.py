@@ -977,12 +977,14 @@ OPTIONS = {
     "order": "area",
 }
 ONE = {"name": "a.png", "width": 9, "height": 7, "boxes": [[1, 2, 3, 4.5]], "thetas": [[1, 0, 0, 0, 1, 0]]}
-SAVED = {"version": 1, "seed": "3", "draw": 2, "options": OPTIONS, "pictures": [ONE]}
+RANGES = {"degrees": 15, "translate": [0.05, 0.05], "scale": [0.9, 1.1], "shear": 0}
+SAVED = {"version": 1, "seed": "3", "draw": 2, "options": OPTIONS, "ranges": RANGES, "pictures": [ONE]}
 
 
 def test_a_replay_is_read():
     found = read_replay(json.dumps(SAVED))
     assert (found.seed, found.draw, found.options) == (3, 2, OPTIONS)
+    assert found.ranges == {"degrees": 15, "translate": (0.05, 0.05), "scale": (0.9, 1.1), "shear": 0}
     (each,) = found.pictures
     assert (each.name, each.size) == ("a.png", (7, 9))
     assert each.boxes.tolist() == [[1, 2, 3, 4.5]] and each.theta.tolist() == [[1, 0, 0, 0, 1, 0]]
@@ -1002,11 +1004,15 @@ def with_options(**changes):
 BAD_REPLAYS = [
     ("{", "not JSON"),
     ("[" * 100_000, "not JSON"),
-    ("[]", "a draw: expected an object with version, seed, draw, options, pictures"),
+    ("[]", "a draw: expected an object with version, seed, draw, options, ranges, pictures"),
     (json.dumps({**SAVED, "version": 2}), "version: expected 1, got 2"),
     (json.dumps({**SAVED, "version": True}), "version: expected 1, got true"),
     (json.dumps({**SAVED, "seed": 3}), "seed: expected"),
     (json.dumps({**SAVED, "seed": str(2**63)}), "seed: expected"),
+    (json.dumps({**SAVED, "ranges": {**RANGES, "degrees": "9"}}), "ranges: degrees: expected a number"),
+    (json.dumps({**SAVED, "ranges": {**RANGES, "shear": 90}}), "ranges: shear: expected 0 to 89"),
+    (json.dumps({**SAVED, "ranges": {**RANGES, "translate": [1]}}), "ranges: translate: expected two numbers"),
+    (json.dumps({**SAVED, "ranges": {**RANGES, "scale": [2, 1]}}), "ranges: scale: expected 0.01 to 100, the lower"),
     (json.dumps({**SAVED, "draw": 0}), "draw: expected a whole number from 1 on"),
     (json.dumps({**SAVED, "draw": 1.5}), "draw: expected a whole number from 1 on"),
     (json.dumps({**SAVED, "pictures": {}}), "pictures: expected a list"),

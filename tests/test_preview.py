@@ -334,12 +334,20 @@ def test_few_objects_have_colours_of_their_own_and_many_those_of_their_class(cou
         assert sum(len(where(tile, colour)) > 20 for colour in COLOURS) == colours
 
 
-def test_the_legend_has_a_line_an_object_or_a_class(monkeypatch):
+@pytest.mark.parametrize(
+    ("count", "classes", "expected"),
+    [
+        (3, (), {0: "a", 1: "b", 2: "a"}),
+        (13, (), {0: "a (7)", 1: "b (6)"}),
+        (2, ("b", "c", "a"), {0: "b (1)", 2: "a (1)"}),
+    ],
+)
+def test_the_legend_has_a_line_an_object_or_a_class(monkeypatch, count, classes, expected):
     seen, legend = [], preview._legend
-    monkeypatch.setattr(preview, "_names", lambda labels, names=preview._names: seen.append(names(labels)) or seen[-1])
-    for count in (3, 13):
-        legend(tuple("ab"[n % 2] for n in range(count)), "note", 400)
-    assert seen == [["a", "b", "a"], ["a (7)", "b (6)"]]
+    monkeypatch.setattr(preview, "_legend", lambda names, *rest: seen.append(names) or legend(names, *rest))
+    labels = tuple("ab"[n % 2] for n in range(count))
+    contact_sheet(picture(grid(count), labels=labels)._replace(classes=classes), STILL, draws=1, seed=0)
+    assert seen == [expected]
 
 
 def test_where_tags_would_hide_the_picture_the_largest_objects_have_them_and_the_others_are_counted(monkeypatch):

@@ -239,6 +239,29 @@ def test_a_mask_becomes_polygons_and_run_lengths_that_hold_its_pixels_and_no_oth
         assert (pycocotools.mask.decode(pycocotools.mask.merge(rings)) == mask).all()
 
 
+def test_polygons_without_steps_have_few_corners_and_are_near_the_edge_of_a_mask():
+    """Of an ellipse that is turned, with a hole; a slanting line's are its ends, and a rectangle's are its own."""
+    y, x = np.mgrid[:90, :120] - np.array([45, 60])[:, None, None]
+    along, across = x * np.cos(0.4) + y * np.sin(0.4), y * np.cos(0.4) - x * np.sin(0.4)
+    mask = ((along / 50) ** 2 + (across / 30) ** 2 < 1) & ((along / 20) ** 2 + (across / 12) ** 2 >= 1)
+    exact, few = polygons_of(mask), polygons_of(mask, steps=False)
+    assert len(few.rings[0]) < len(exact.rings[0]) / 5
+    drawn = few.mask(mask.shape)
+    beside = np.any([np.roll(mask, step, axis) != mask for step in (-1, 1) for axis in (0, 1)], axis=0)
+    assert not ((drawn != mask) & ~beside).any()  # within a pixel
+    assert abs(int(drawn.sum()) - int(mask.sum())) < 0.01 * mask.sum()  # as much inside as outside
+    wedge = x - 3 * y > 0.5
+    assert len(polygons_of(wedge, steps=False).rings[0]) <= 6 < len(polygons_of(wedge).rings[0]) / 10
+    for size in (2, 30):
+        mask = np.zeros((50, 50), bool)
+        mask[2 : 2 + size, 1:48] = True
+        (ring,) = polygons_of(mask, steps=False).rings
+        assert sorted(ring.tolist()) == [[1, 2], [1, 2 + size], [48, 2], [48, 2 + size]]
+    mask[:] = False
+    mask[4, 4] = True
+    assert polygons_of(mask, steps=False).rings[0].tolist() == [[4, 4], [5, 4], [5, 5], [4, 5]]
+
+
 def test_polygons_of_a_mask_by_hand():
     mask = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0]], bool)
     one, other = polygons_of(mask).rings

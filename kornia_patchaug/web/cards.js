@@ -39,7 +39,7 @@ const Cards = (() => {
     const objects = make("ul", { className: "objects" });
     const element = make("article", { className: "card" }, stage, make("header", {}, title, facts, copy));
     const card = { entry, element, picture, marks, stage, objects };
-    Object.assign(card, { opening: null, scene: null, shares: null, spots: null, chips: null });
+    Object.assign(card, { opening: null, scene: null, shares: null, spots: null, chips: null, pointed: null });
     if (labels.length > Pictures.MANY) {
       const line = `${count(labels.length, "object")}: ${summary(entry)}`;
       const details = make("details", {}, make("summary", { textContent: line }), objects);
@@ -85,6 +85,12 @@ const Cards = (() => {
       const name = make("span", { className: "name", textContent: label });
       const button = make("button", { className: "object" }, numberOf(entry.kinds[n]), name, share);
       button.addEventListener("click", () => Editor.open(entry, n));
+      for (const [event, pointed] of [["pointerenter", n], ["pointerleave", null], ["focus", n], ["blur", null]]) {
+        button.addEventListener(event, () => {
+          card.pointed = pointed;
+          if (card.scene) mark(card);
+        });
+      }
       objects.append(make("li", {}, button));
       return { button, share };
     });
@@ -192,18 +198,26 @@ const Cards = (() => {
     if (now.shares && !comparing) unseen.add(card);
   }
 
+  // The points of an ellipse towards the corners around it.
+  function onEllipse(corners) {
+    const middle = [0, 1].map((axis) => (corners[0][axis] + corners[2][axis]) / 2);
+    return corners.map((corner) => corner.map((at, axis) => middle[axis] + (at - middle[axis]) * Math.SQRT1_2));
+  }
+
   // What is drawn over a picture whose points are `zoom` as large: the objects that are shown, as they are moved.
   function itemsOf(entry, zoom, thetas) {
     const options = State.optionsFor(entry), scaled = (points) => points.map(([x, y]) => [x * zoom[0], y * zoom[1]]);
+    const isRound = options.matte === "ellipse" && thetas;
     return entry.boxes.map((box, n) => {
       if (now.hidden.has(entry.labels[n])) return null;
       const theta = thetas ? thetas.subarray(6 * n, 6 * n + 6) : [1, 0, 0, 0, 1, 0];
       const outline = Scene.outline(box, theta), label = thetas && Scene.labelBox(entry, box, theta, options);
       return {
+        n,
         kind: entry.kinds[n],
         text: String(entry.kinds[n] + 1),
-        corners: outline && scaled(outline.corners),
-        ring: outline && scaled(options.matte === "ellipse" && thetas ? outline.ellipse : outline.corners),
+        corners: outline && scaled(isRound ? onEllipse(outline.corners) : outline.corners),
+        ring: outline && scaled(isRound ? outline.ellipse : outline.corners),
         label: label && label.map((edge, k) => edge * zoom[k % 2]),
       };
     }).filter((item) => item !== null);
@@ -218,7 +232,8 @@ const Cards = (() => {
     context.setTransform(dense, 0, 0, dense, 0, 0);
     // One choice for all frames: tags must not jump.
     card.spots ??= Marks.choose(context, itemsOf(entry, zoom, null), size);
-    Marks.draw(context, itemsOf(entry, zoom, comparing ? null : State.thetasOf(entry)), card.spots, size, now);
+    const items = itemsOf(entry, zoom, comparing ? null : State.thetasOf(entry));
+    Marks.draw(context, items, card.spots, size, now, card.pointed);
   }
 
   const measure = document.createElement("canvas").getContext("2d");

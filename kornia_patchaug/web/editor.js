@@ -4,6 +4,8 @@
 const Editor = (() => {
   const { make } = Cards;
   const LEAST = 0.02, MOST = 50; // scales
+  const LARGE = 1 << 22, ROUGH = 1 << 20; // pixels from where on what changes is painted of fewer first, and of how many
+  const SETTLED = 200; // milliseconds without a change until all are painted
   const isFinger = matchMedia("(pointer: coarse)").matches;
   const KNOB = 34, REACH = isFinger ? 11 : 7; // pixels of the window: from the object to the knob, and half a handle
   const TURNS = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 };
@@ -16,6 +18,8 @@ const Editor = (() => {
   const dialog = $("editor"), after = $("after"), before = $("before"), handles = $("handles"), zoomed = $("zoom");
   let entry = null, n = 0, scene = null, frame = 0, held = null;
   let latest = null, leader = null; // the picture that is opened, and the pane that is slid
+  let rough = null, settling = 0; // the scene of fewer pixels
+  const draft = document.createElement("canvas");
 
   const svg = (tag, attributes) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -89,23 +93,24 @@ const Editor = (() => {
   }
 
   async function open(chosen, object) {
-    [entry, n, scene] = [chosen, object, null];
+    [entry, n, scene, rough] = [chosen, object, null, null];
     if (!dialog.open) dialog.showModal();
     say();
-    const opening = Pictures.open(entry);
+    const isLarge = entry.width * entry.height > LARGE;
+    const opening = Promise.all([Pictures.open(entry), isLarge ? Pictures.open(entry, ROUGH) : null]);
     latest = opening;
     const found = await opening.catch(() => null);
     if (latest !== opening || !dialog.open || found === null) return; // its card says if it cannot be read
-    scene = found;
+    [scene, rough] = found;
     for (const canvas of [before, after]) {
       canvas.width = scene.width;
       canvas.height = scene.height;
     }
-    before.getContext("2d").putImageData(new ImageData(scene.picture.bytes, scene.width, scene.height), 0, 0);
     zoomed.value = "fit";
     fit();
     if (zoom() < 1) zoomed.value = "1"; // at full size, or larger
     fit();
+    outlineBefore();
     paint();
     centred();
     body.focus({ preventScroll: true });
@@ -116,8 +121,20 @@ const Editor = (() => {
     if (!scene || !dialog.open) return;
     const bytes = Scene.render(scene, State.thetasOf(entry), State.optionsFor(entry));
     after.getContext("2d").putImageData(new ImageData(bytes, scene.width, scene.height), 0, 0);
-    outlineBefore();
     show();
+  }
+
+  // A large picture as far as it can follow a hand; all of it once that rests.
+  function sketch() {
+    frame = 0;
+    if (!scene || !dialog.open) return;
+    const bytes = Scene.render(rough, State.thetasOf(entry), State.optionsFor(entry));
+    [draft.width, draft.height] = [rough.width, rough.height];
+    draft.getContext("2d").putImageData(new ImageData(bytes, rough.width, rough.height), 0, 0);
+    after.getContext("2d").drawImage(draft, 0, 0, scene.width, scene.height);
+    show();
+    clearTimeout(settling);
+    settling = setTimeout(paint, SETTLED);
   }
 
   function outlineBefore() {
@@ -246,14 +263,20 @@ const Editor = (() => {
 
   // Buttons
 
-  const step = (by) => open(entry, (n + by + entry.boxes.length) % entry.boxes.length);
+  // To the next object that is shown.
+  function step(by) {
+    const count = entry.boxes.length, isHidden = (k) => State.now.hidden.has(entry.labels[k]);
+    let next = (n + by + count) % count;
+    while (isHidden(next) && next !== n) next = (next + by + count) % count;
+    open(entry, next);
+  }
   $("object-previous").addEventListener("click", () => step(-1));
   $("object-next").addEventListener("click", () => step(1));
   $("pin").addEventListener("change", ({ target }) => State.pin(entry, n, target.checked ? theta() : null));
   $("unmoved").addEventListener("click", () => hold(still));
   $("copy-object").addEventListener("click", () => Ui.copy(Takeaway.thetas(entry), `the thetas of ${entry.name}`));
   $("close").addEventListener("click", () => dialog.close());
-  dialog.addEventListener("close", () => ([scene, held] = [null, null]));
+  dialog.addEventListener("close", () => ([scene, rough, held] = [null, null, null]));
   zoomed.addEventListener("change", () => {
     fit();
     outlineBefore();
@@ -274,7 +297,7 @@ const Editor = (() => {
     });
   });
 
-  State.follow(() => dialog.open && (frame ||= requestAnimationFrame(paint)));
+  State.follow(() => dialog.open && (frame ||= requestAnimationFrame(rough ? sketch : paint)));
 
   // Shares of a card are known.
   const told = (card) => dialog.open && card.entry === entry && say();

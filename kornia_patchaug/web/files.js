@@ -68,6 +68,7 @@ const Files = (() => {
     const lists = [], single = [], draws = [];
     const named = files.find(({ name }) => NAMES.test(name));
     const names = named ? Labels.namesOf(named.name, await textOf(named)) : { classes: new Map(), keypoints: 0 };
+    if (named && names.classes.size === 0) say(`${named.name}: no names of classes that this page can read`);
     for (const file of files.filter(({ name }) => !NAMES.test(name))) {
       try {
         const { name } = file, text = await textOf(file), path = stem(pathOf(file));

@@ -90,8 +90,9 @@ const Marks = (() => {
     context.fillText(text, x, y + 0.5);
   }
 
-  // Items {kind, text, corners, ring, label} in pixels of the window; corners and label may be null.
-  function draw(context, items, spots, size, { outlines, labels }) {
+  // Items {n, kind, text, corners, ring, label} in pixels of the window; corners and label may be null. Object `pointed`
+  // stands out.
+  function draw(context, items, spots, size, { outlines, labels }, pointed = null) {
     const many = items.length > Pictures.MANY, [line, halo] = many ? [THIN_LINE, THIN_HALO] : [LINE, HALO_WIDTH];
     context.clearRect(0, 0, ...size);
     context.lineJoin = "round";
@@ -107,8 +108,7 @@ const Marks = (() => {
       }
       context.globalAlpha = 1;
     }
-    if (!outlines) return;
-    for (const item of items.filter(({ ring }) => ring)) {
+    function surround(item, line, halo) {
       ring(context, item.ring, line / 2, size);
       context.strokeStyle = HALO;
       context.lineWidth = line + 2 * halo;
@@ -117,11 +117,25 @@ const Marks = (() => {
       context.lineWidth = line;
       context.stroke();
     }
-    items.forEach((item, n) => {
-      if (spots[n] == null || !item.corners) return;
+    function name(item, spot) {
       const room = roomOf(context, item.text);
-      tag(context, item.text, colourOf(item.kind), placesOf(item.corners, room, size)[spots[n]].place, room);
-    });
+      tag(context, item.text, colourOf(item.kind), placesOf(item.corners, room, size)[spot].place, room);
+    }
+    if (outlines) {
+      for (const item of items) if (item.ring) surround(item, line, halo);
+      items.forEach((item, k) => spots[k] != null && item.corners && name(item, spots[k]));
+    }
+    const at = items.findIndex(({ n, ring }) => n === pointed && ring);
+    if (at < 0) return;
+    context.fillStyle = "#08080c73"; // the others step back
+    context.fillRect(0, 0, ...size);
+    context.save();
+    ring(context, items[at].ring, 0, size);
+    context.clip();
+    context.clearRect(0, 0, ...size);
+    context.restore();
+    surround(items[at], LINE + 1, HALO_WIDTH);
+    name(items[at], spots[at] ?? 0);
   }
 
   return { draw, choose, colourOf, inkOn };

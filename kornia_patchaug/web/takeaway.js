@@ -85,6 +85,7 @@ const Takeaway = (() => {
     const found = [];
     if (now.own.size > 0) found.push("ranges of classes");
     if (now.pins.size > 0) found.push("pinned objects");
+    if (Pictures.all.length > Pictures.given.pictures.length) found.push("your own pictures");
     return found;
   }
 
@@ -97,7 +98,8 @@ const Takeaway = (() => {
       thetas: rowsOf(State.thetasOf(entry), 6).map((row) => Array.from(row, State.short)),
     }));
     const { version } = Pictures.given, { seed, draw } = now;
-    return `${JSON.stringify({ version, seed, draw, options: State.options(), pictures })}\n`;
+    const ranges = Object.fromEntries(State.RANGES.map((name) => [name, now[name]]));
+    return `${JSON.stringify({ version, seed, draw, options: State.options(), ranges, pictures })}\n`;
   }
 
   // The reverse of `saved`
@@ -114,10 +116,10 @@ const Takeaway = (() => {
   }
 
   // Set what a draw says, and pin its objects where they were; returns how many of its pictures are here.
-  function restore({ version, seed, draw, options, pictures }) {
+  function restore({ version, seed, draw, options, ranges, pictures }) {
     if (version !== Pictures.given.version) Labels.refuse(`a draw of version ${version}, which this page cannot read`);
-    const told = { seed, ...options }, found = {};
-    for (const name of ["seed", ...Object.keys(State.options())]) {
+    const told = { seed, ...options, ...ranges }, found = {};
+    for (const name of ["seed", ...Object.keys(State.options()), ...State.RANGES]) {
       found[name] = Address.READ[name](String(told[name] ?? "none"));
       if (found[name] === undefined) Labels.refuse(`a draw whose ${name} is none`);
     }

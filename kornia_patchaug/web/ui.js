@@ -50,16 +50,21 @@ const Ui = (() => {
     toast(`Saved ${name}`);
   }
 
-  // A slider and a field of the same number; returns what shows how it is set.
-  function dial(place, id, text, [first, last, step], limits, read, write) {
+  // A slider and a field of the same number; returns what shows how it is set. While it is typed it is written only
+  // where it `fits`: its first digits may not be meant.
+  function dial(place, id, text, [first, last, step], limits, read, write, fits = () => true) {
     const slider = make("input", { type: "range", id, min: first, max: Math.max(last, read()), step: String(step) });
     const field = make("input", { type: "number", min: limits[0], max: limits[1], step: "any" });
     field.setAttribute("aria-label", `${text}, exactly`);
     slider.addEventListener("input", () => write(slider.valueAsNumber));
     field.addEventListener("input", () => {
-      if (Number.isFinite(field.valueAsNumber)) write(field.valueAsNumber);
+      const number = field.valueAsNumber;
+      if (number >= limits[0] && number <= limits[1] && fits(number)) write(number);
     });
-    field.addEventListener("change", () => (field.value = String(read())));
+    field.addEventListener("change", () => {
+      if (Number.isFinite(field.valueAsNumber)) write(field.valueAsNumber);
+      field.value = String(read());
+    });
     const label = make("label", { htmlFor: id, textContent: text });
     place.append(make("div", { className: "dial" }, label, slider, field));
     return () => {
@@ -82,7 +87,8 @@ const Ui = (() => {
       if (name === "scale" && both[0] > both[1]) both[1 - part] = number;
       return State.setRange(name, both, ofClass);
     };
-    shown.push(dial($("dials"), text.replace(" ", "-"), text, slider, State.LIMITS[name], read, write));
+    const fits = (number) => name !== "scale" || (part === 0 ? number <= value()[1] : number >= value()[0]);
+    shown.push(dial($("dials"), text.replace(" ", "-"), text, slider, State.LIMITS[name], read, write, fits));
   }
   const unit = [0, 1, 0.01];
   const setWithin = (name) => (value) => State.set(name, State.within(name, value));
@@ -127,6 +133,7 @@ const Ui = (() => {
     now.draw = 1;
     State.set("seed", String(BigInt(target.value)));
   });
+  $("seed").addEventListener("keydown", ({ key, target }) => key === "Enter" && target.blur());
   $("seed").addEventListener("change", ({ target }) => {
     target.value = now.seed;
     target.setCustomValidity("");
@@ -212,7 +219,11 @@ const Ui = (() => {
   async function take(files) {
     const { added, draws } = await Files.read(files, say), first = Cards.list.firstChild;
     for (const entry of added) Cards.add(entry, first);
-    if (added.length > 0) say(`Added ${added.map(({ name }) => name).join(", ")}`);
+    if (added.length > 0) {
+      say(`Added ${added.map(({ name }) => name).join(", ")}`);
+      toast(`Added ${count(added.length, "picture")}`);
+      Cards.list.firstChild.scrollIntoView({ block: "nearest" });
+    }
     for (const { name, told } of draws) {
       try {
         say(`${name}: ${Takeaway.restore(told)} of ${count(told.pictures.length, "picture")} of this draw are here`);

@@ -145,7 +145,7 @@ class Cache(FunctionCache):
         except Exception:
             found = None
         if found is None:
-            announce(signature, f"It is done once, and kept in {self.cache_path}.")
+            announce(signature, f"They are kept in {self.cache_path}.")
         return found
 
     def save_overload(self, signature: Any, data: Any) -> None:
