@@ -15,13 +15,12 @@ import random
 import re
 import secrets
 import signal
-import threading
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from itertools import islice
+from multiprocessing import connection, resource_tracker
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +39,7 @@ from kornia_patchaug.writers import FOLDERS, RECORDS, STAMP, Schema, Written, fi
 
 PICTURE_FOLDERS = {folder for folder, _ in FOLDERS.values()}
 PART = ".part"  # of a file that is being written
-IN_FLIGHT = 4  # jobs a worker that are ready for it
+IN_FLIGHT = 2  # jobs that a worker is sent: one that it is at, and the next
 DONORS = 3  # other pictures that copies are pasted from
 JPEG = (".jpg", ".jpeg")
 LONGEST = 200  # bytes of a name, to which a number and a suffix are added
@@ -323,37 +322,72 @@ def _told(found: Labelled) -> tuple[Any, ...]:
 
 def make(jobs: Iterable[Job], recipe: Recipe, out: Path, workers: int) -> Iterator[tuple[Job, str | None]]:
     """Make pictures in this process and ``workers - 1`` others; yields each with why it could not be made."""
-    if workers == 1:
-        yield from ((job, write_copy(job, recipe, out)) for job in jobs)
-        return
-    spawned = multiprocessing.get_context("spawn")  # a forked process has threads of torch's that do not run there
-    with ProcessPoolExecutor(workers - 1, spawned, initializer=_as_worker) as pool:
-        waiting, left = dict[Future[str | None], Job](), iter(jobs)
-        try:
-            while True:
-                for job in islice(left, IN_FLIGHT * (workers - 1) - len(waiting)):
-                    with _without_interrupts():
-                        waiting[pool.submit(write_copy, job, recipe, out)] = job
-                if not waiting:
-                    return
+    left = iter(jobs)
+    with _begun(workers - 1, recipe, out) as ends:
+        sent = {end: deque[Job]() for end in ends}
+        own = next(left, None)
+        while own is not None or any(sent.values()):
+            if own is not None:  # here, as others are still beginning, or at work
+                yield own, write_copy(own, recipe, out)
                 own = next(left, None)
-                if own is not None:
-                    yield own, write_copy(own, recipe, out)
-                patience = None if own is None else 0  # seconds
-                for done in wait(waiting, patience, FIRST_COMPLETED).done:
-                    yield waiting.pop(done), done.result()
-        except BrokenProcessPool as error:
-            raise UserError("a worker was killed, as for want of memory; --resume goes on where this ended") from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            ready = connection.wait(ends, None if own is None else 0) if ends else []
+            for end in [each for each in ends if each in ready]:
+                try:
+                    said = end.recv()
+                except (EOFError, OSError) as error:
+                    text = "a worker was killed, as for want of memory; --resume goes on where this ended"
+                    raise UserError(text) from error
+                if isinstance(said, Exception):
+                    raise said
+                if sent[end]:  # else it says that it is there
+                    yield sent[end].popleft(), said
+                while len(sent[end]) < IN_FLIGHT and own is not None:
+                    end.send(own)
+                    sent[end].append(own)
+                    own = next(left, None)
+
+
+@contextmanager
+def _begun(count: int, recipe: Recipe, out: Path) -> Iterator[list[Connection]]:
+    """Our ends of pipes to so many processes that make pictures. They end with this one, also if it is killed."""
+    spawned = multiprocessing.get_context("spawn")  # a forked process has threads of torch's that do not run there
+    pipes = [spawned.Pipe() for _ in range(count)]
+    processes = [spawned.Process(target=_work, args=(theirs, recipe, out), daemon=True) for _, theirs in pipes]
+    try:
+        with _without_interrupts():
+            for process in processes:
+                process.start()
+        for _, theirs in pipes:
+            theirs.close()
+        yield [ours for ours, _ in pipes]
+    finally:
+        for process in processes:
+            if process.pid is not None:
+                process.kill()  # what it writes is whole or not there
+                process.join()
+
+
+def _work(main: Connection, recipe: Recipe, out: Path) -> None:
+    """Say that it is there, then make what is sent, and say why if it cannot."""
+    trust_boxes()
+    with suppress(EOFError, OSError):  # when the main process has ended
+        main.send(None)
+        while True:
+            job = main.recv()
+            try:
+                said: object = write_copy(job, recipe, out)
+            except Exception as error:
+                said = error
+            main.send(said)
 
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C waits; processes that begin meanwhile never get it: it is the main one's, which ends the others."""
+    """Processes that begin meanwhile never get Ctrl-C: it is the main one's, which ends the others."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # which the first process would begin, and let Ctrl-C through with it
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -361,22 +395,9 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _as_worker() -> None:
-    """Ends with the main process, also where that was killed."""
-    trust_boxes()
-    threading.Thread(target=_end_with_main, daemon=True).start()
-
-
 def trust_boxes() -> None:
     """No warning of boxes that might not be in pixels: those of labels are."""
     warnings.filterwarnings("ignore", "boxes: expected", UserWarning)
-
-
-def _end_with_main() -> None:
-    main = multiprocessing.parent_process()
-    if main is not None:
-        main.join()
-        os._exit(1)
 
 
 def finish(names: Sequence[str], recipe: Recipe, out: Path) -> bool:
