@@ -9,18 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import random
 import re
 import secrets
-import signal
 import warnings
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from multiprocessing import connection, resource_tracker
-from multiprocessing.connection import Connection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +34,6 @@ from kornia_patchaug.writers import FOLDERS, RECORDS, STAMP, Schema, Written, fi
 
 PICTURE_FOLDERS = {folder for folder, _ in FOLDERS.values()}
 PART = ".part"  # of a file that is being written
-IN_FLIGHT = 2  # jobs that a worker is sent: one that it is at, and the next
 DONORS = 3  # other pictures that copies are pasted from
 JPEG = (".jpg", ".jpeg")
 LONGEST = 200  # bytes of a name, to which a number and a suffix are added
@@ -165,6 +159,7 @@ def _shape(mask: NDArray[np.bool_], was: Labelled) -> Shape | None:
 def write_copy(job: Job, recipe: Recipe, out: Path) -> str | None:
     """Make a picture and write it with its labels; returns why it cannot be."""
     torch.set_num_threads(1)  # a process a core
+    trust_boxes()
     file = picture_file(out, job.name, recipe.form)
     try:
         image = picture_bytes(job.source.path)
@@ -318,81 +313,6 @@ def _told(found: Labelled) -> tuple[Any, ...]:
     shape = found.shape
     arrays = () if shape is None else shape.rings if isinstance(shape, Polygons) else (shape.counts,)
     return (*found._replace(shape=None), [array.tolist() for array in arrays])
-
-
-def make(jobs: Iterable[Job], recipe: Recipe, out: Path, workers: int) -> Iterator[tuple[Job, str | None]]:
-    """Make pictures in this process and ``workers - 1`` others; yields each with why it could not be made."""
-    left = iter(jobs)
-    with _begun(workers - 1, recipe, out) as ends:
-        sent = {end: deque[Job]() for end in ends}
-        own = next(left, None)
-        while own is not None or any(sent.values()):
-            if own is not None:  # here, as others are still beginning, or at work
-                yield own, write_copy(own, recipe, out)
-                own = next(left, None)
-            ready = connection.wait(ends, None if own is None else 0) if ends else []
-            for end in [each for each in ends if each in ready]:
-                try:
-                    said = end.recv()
-                except (EOFError, OSError) as error:
-                    text = "a worker was killed, as for want of memory; --resume goes on where this ended"
-                    raise UserError(text) from error
-                if isinstance(said, Exception):
-                    raise said
-                if sent[end]:  # else it says that it is there
-                    yield sent[end].popleft(), said
-                while len(sent[end]) < IN_FLIGHT and own is not None:
-                    end.send(own)
-                    sent[end].append(own)
-                    own = next(left, None)
-
-
-@contextmanager
-def _begun(count: int, recipe: Recipe, out: Path) -> Iterator[list[Connection]]:
-    """Our ends of pipes to so many processes that make pictures. They end with this one, also if it is killed."""
-    spawned = multiprocessing.get_context("spawn")  # a forked process has threads of torch's that do not run there
-    pipes = [spawned.Pipe() for _ in range(count)]
-    processes = [spawned.Process(target=_work, args=(theirs, recipe, out), daemon=True) for _, theirs in pipes]
-    try:
-        with _without_interrupts():
-            for process in processes:
-                process.start()
-        for _, theirs in pipes:
-            theirs.close()
-        yield [ours for ours, _ in pipes]
-    finally:
-        for process in processes:
-            if process.pid is not None:
-                process.kill()  # what it writes is whole or not there
-                process.join()
-
-
-def _work(main: Connection, recipe: Recipe, out: Path) -> None:
-    """Say that it is there, then make what is sent, and say why if it cannot."""
-    trust_boxes()
-    with suppress(EOFError, OSError):  # when the main process has ended
-        main.send(None)
-        while True:
-            job = main.recv()
-            try:
-                said: object = write_copy(job, recipe, out)
-            except Exception as error:
-                said = error
-            main.send(said)
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Processes that begin meanwhile never get Ctrl-C: it is the main one's, which ends the others."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # which the first process would begin, and let Ctrl-C through with it
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def trust_boxes() -> None:

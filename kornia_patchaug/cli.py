@@ -12,6 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import NoReturn
@@ -27,11 +28,11 @@ from kornia_patchaug.augment import (
     finish,
     free_name,
     leave_out,
-    make,
     put,
     record,
     survey,
     trust_boxes,
+    write_copy,
 )
 from kornia_patchaug.augmentation import ORDERS
 from kornia_patchaug.functional import CLEAR_PADDINGS, PADDINGS
@@ -41,6 +42,7 @@ from kornia_patchaug.pictures import find_pictures, picture_size
 from kornia_patchaug.preview import Picture, Ranges, contact_sheet, sweep
 from kornia_patchaug.readers import FORMS, Labels, Notes, UnusableError, UserError
 from kornia_patchaug.theta import OUTLINES
+from kornia_patchaug.workers import spread
 from kornia_patchaug.writers import lost_by
 
 INDEX = "index.html"
@@ -356,7 +358,8 @@ def _augment(args: argparse.Namespace, command: str) -> None:
                 path = dataset.pictures[number // args.copies]
                 notes.add("left out", leave_out(names[number], path, reason, args.out), str(path))
 
-    done = make(jobs(), recipe, args.out, args.workers)
+    make = partial(write_copy, recipe=recipe, out=args.out)
+    done = spread(jobs(), make, args.workers, "--resume goes on where this ended")
     for job, reason in tqdm(done, unit="picture", total=len(own), disable=None):
         if reason is not None:
             notes.add("left out", reason, str(job.source.path))

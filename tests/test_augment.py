@@ -478,7 +478,7 @@ def test_ctrl_c_says_how_to_go_on(run, monkeypatch):
     def ended(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "make", ended)
+    monkeypatch.setattr(cli, "spread", ended)
     assert run() == (130, [], ["kornia-patchaug: ended; the same with --resume goes on"])
 
 
