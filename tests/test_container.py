@@ -412,7 +412,7 @@ def test_a_keypoint_on_the_far_edge_of_what_is_painted_is_out_of_sight():
     """Thrown to x = 8, one past the last pixel of the first patch, where the second patch would have taken it on."""
     boxes, point = torch.tensor([[[2.0, 3, 7, 8], [8, 3, 15, 10]]]), torch.tensor([[[4.5, 4]]])  # half open: [2, 8)
     theta = torch.tensor([[1, 0, -1.0, 0, 1, 0], [-1, 0, 0, 0, -1, 0]])  # 3 to the right; half a turn
-    container = pipeline(kp.PatchAffine(sequential=True).bind(theta=theta), data_keys=POINTS_TOO)
+    container = pipeline(kp.PatchAffine(sequential=True, order="rows").bind(theta=theta), data_keys=POINTS_TOO)
     near(container(picture(1), boxes, point)[2], torch.tensor([[[7.5, 4]]]))
 
 
