@@ -511,7 +511,8 @@ def test_copies_are_pasted_with_their_labels(run, tmp_path):
 
 
 def test_a_folder_that_is_there_is_refused(run, tmp_path):
-    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.records").mkdir(parents=True)
+    (tmp_path / "out/.records/.0.part").write_bytes(b"")  # of a process that was killed before it had begun
     assert run()[0] == 0
     before = files(tmp_path / "out")
     code, lines, errors = run()
