@@ -793,14 +793,17 @@ def test_a_large_picture_follows_a_hand_and_is_then_painted_whole(visit, tmp_pat
     picture = large._replace(boxes=large.boxes * 0.2 + 100)
     found = visit(written(tmp_path, "large", COMMAND, [Shown(picture)], START._replace(fill=0.5), SEED, DRAWS))
     edit(found, 0)
-    before = found.evaluate("document.getElementById('after').toDataURL().length")
-    rendered = "window.sizes = []; const render = Scene.render; "
-    found.evaluate(f"""() => {{ {rendered}
-      Scene.render = (scene, ...rest) => {{ sizes.push(scene.width * scene.height); return render(scene, ...rest); }};
-    }}""")
+    found.evaluate("""() => {
+      const after = document.getElementById("after").getContext("2d"), seen = (window.seen = []);
+      for (const [name, size] of [["drawImage", ({ width, height }) => width * height], ["putImageData", () => "all"]]) {
+        const draw = after[name].bind(after);
+        after[name] = (...given) => { seen.push(size(...given)); draw(...given); };
+      }
+    }""")
     found.keyboard.press("ArrowRight")
-    found.wait_for_function("sizes.includes(2100 * 2200)")
-    assert found.evaluate("sizes[0]") <= 1 << 20 and before > 0
+    found.wait_for_function("seen.at(-1) === 'all'")
+    first, *_, last = found.evaluate("seen")
+    assert 1 << 19 < first <= 1 << 20 and last == "all"
     theta = theta_of(found, 0, 0)
     augment = kp.PatchAffine(clip=False, fill=0.5, matte="box", feather=0.1)
     thetas = torch.tensor(found.evaluate("[...State.thetasOf(Pictures.all[0])]")).view(-1, 6)
@@ -1029,6 +1032,11 @@ def test_a_saved_draw_can_be_dropped(visit, address, tmp_path):
     alone = visit(written(tmp_path, "alone", COMMAND, [PICTURES[DRAWN]], START, SEED, DRAWS))
     drop(alone, tmp_path / "draw.json")
     alone.locator("#log li", has_text="draw.json: 1 of 3 pictures").wait_for()
+    told = json.loads((tmp_path / "draw.json").read_text())
+    told["pictures"][DRAWN]["boxes"][0][0] += 0.01
+    (tmp_path / "draw.json").write_text(json.dumps(told))
+    drop(alone, tmp_path / "draw.json")
+    alone.locator("#log li", has_text="draw.json: 0 of 3 pictures").wait_for()
     assert_same(shown_on(alone, 0), shown_on(found, DRAWN).astype(float))
 
 
