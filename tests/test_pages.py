@@ -795,7 +795,8 @@ def test_a_large_picture_follows_a_hand_and_is_then_painted_whole(visit, tmp_pat
     edit(found, 0)
     found.evaluate("""() => {
       const after = document.getElementById("after").getContext("2d"), seen = (window.seen = []);
-      for (const [name, size] of [["drawImage", ({ width, height }) => width * height], ["putImageData", () => "all"]]) {
+      const sizes = { drawImage: ({ width, height }) => width * height, putImageData: () => "all" };
+      for (const [name, size] of Object.entries(sizes)) {
         const draw = after[name].bind(after);
         after[name] = (...given) => { seen.push(size(...given)); draw(...given); };
       }
