@@ -777,6 +777,17 @@ def test_tags_of_ellipses_are_on_them(visit, address):
     assert torch.allclose(torch.tensor(items), middle + (quads - middle) / 2**0.5, atol=1e-3)
 
 
+def test_tags_keep_clear_of_each_other(visit, address):
+    """Of three objects in one place each has a spot of its own, the first its first corner."""
+    spots = visit(address).evaluate("""() => {
+      const context = document.createElement("canvas").getContext("2d");
+      const corners = [[40, 40], [90, 40], [90, 80], [40, 80]];
+      const items = ["1", "2", "3"].map((text) => ({ text, corners }));
+      return Marks.choose(context, items, [180, 120]);
+    }""")
+    assert spots[0] == 0 and len(set(spots)) == 3
+
+
 def test_the_next_object_is_one_that_is_shown(visit, address):
     found = visit(address)
     found.locator(".class", has_text="dog").click()
