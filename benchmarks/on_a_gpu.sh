@@ -4,5 +4,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS=2
-"${PYTHON:-python3}" -m pytest tests/test_cuda.py tests/test_cuda_kernels.py -m cuda -n "${WORKERS:-8}" -p no:benchmark
+"${PYTHON:-python3}" -m pytest tests/test_cuda*.py -m cuda -n "${WORKERS:-8}" -p no:benchmark
 "${PYTHON:-python3}" -m benchmarks --device cuda --cases M64 --markdown "${1:-benchmarks/results-cuda.md}"

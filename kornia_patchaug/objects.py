@@ -153,10 +153,16 @@ def _to(value: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def on_host(*tensors: Tensor) -> list[NDArray[np.float64]]:
-    """Float64 copies of tensors ``(N, ...)`` of one device on the host, with one transfer."""
-    if tensors[0].is_cpu:  # column by column: NumPy is slow with slices of short rows
-        return [tensor.numpy(force=True).astype(np.float64, order="F") for tensor in tensors]
-    return packed_on_host(*tensors)
+    """Float64 copies of tensors ``(N, ...)`` of one device on the host, with one wait for it."""
+    if tensors[0].is_cuda:
+        device = tensors[0].device
+        there = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
+        tensors = tuple(t.copy_(tensor.detach(), non_blocking=True) for t, tensor in zip(there, tensors, strict=True))
+        torch.cuda.current_stream(device).synchronize()
+    elif not tensors[0].is_cpu:
+        return packed_on_host(*tensors)
+    # Column by column: NumPy is slow with slices of short rows.
+    return [tensor.numpy(force=True).astype(np.float64, order="F") for tensor in tensors]
 
 
 def packed_on_host(*tensors: Tensor) -> list[NDArray[np.float64]]:

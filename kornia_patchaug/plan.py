@@ -5,6 +5,7 @@ Gradients flow through arguments, never through a plan. Its tables are on the ho
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -60,19 +61,41 @@ class Sampling(NamedTuple):
     by_reach: bool  # the reach R, the sum of the weights of the pixels that are read, is part of opacity
 
 
+TABLE = "table"  # by which name each has itself on a device
+
+
+def uploaded(device: torch.device, *arrays: NDArray[np.int64]) -> list[Tensor]:
+    """Integers on a device, by one copy, which nobody waits for."""
+    if device.type == "cpu":
+        return [torch.from_numpy(array) for array in arrays]
+    buffer = torch.empty(sum(array.size for array in arrays), dtype=torch.int64, pin_memory=device.type == "cuda")
+    np.concatenate([array.ravel() for array in arrays], out=buffer.numpy())
+    parts = buffer.to(device, non_blocking=True).split([array.size for array in arrays])
+    return [part.view(array.shape) for part, array in zip(parts, arrays, strict=True)]
+
+
+def starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each of so many begin, one after another, and how many there are, ``(N + 1,)``."""
+    return np.concatenate(([0], counts.cumsum()))
+
+
 class Table:
     """Integers of N objects, a column for each, on the host and on the device of whoever asks."""
 
     def __init__(self, host: NDArray[np.int64]) -> None:
         self.host = host
-        self._copy: Tensor | None = None
         self._groups: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        self.kept: dict[tuple[str, torch.device], list[Tensor]] = {}  # what is on a device, by its name
 
     def on(self, device: torch.device) -> Tensor:
         """The table as an int64 tensor on a device."""
-        if self._copy is None or self._copy.device != device:
-            self._copy = torch.from_numpy(self.host).to(device, non_blocking=True)
-        return self._copy
+        return self.derived(TABLE, device, lambda: [self.host])[0]
+
+    def derived(self, name: str, device: torch.device, make: Callable[[], Sequence[NDArray[np.int64]]]) -> list[Tensor]:
+        """Integers that follow from the table, on a device. Each name is made once for it."""
+        if (name, device) not in self.kept:
+            self.kept[name, device] = uploaded(device, *make())
+        return self.kept[name, device]
 
     def grouped(self, groups: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The rows in order of their first column, which is in ``0 .. groups``, and in their own order where that is

@@ -16,6 +16,7 @@ from kornia_patchaug.plan import Beyond, Sampling, image_plan
 # The package has functions of these names.
 cuda_sample = import_module("kornia_patchaug.kernels.cuda.sample")
 cuda_composite = import_module("kornia_patchaug.kernels.cuda.composite")
+cuda_frames = import_module("kornia_patchaug.kernels.cuda.frames")
 TYPES = {
     torch.float16: "fp16",
     torch.bfloat16: "bf16",
@@ -51,7 +52,7 @@ class Compiled:
 
 
 def main() -> None:
-    for module, name in product((cuda_sample, cuda_composite), ("sample", "composite")):
+    for module, name in product((cuda_frames, cuda_sample, cuda_composite), ("frames", "sample", "composite")):
         for kernel in (f"_{name}_kernel", f"_{name}_backward_kernel"):
             if hasattr(module, kernel):
                 setattr(module, kernel, Compiled(getattr(module, kernel)))
@@ -64,10 +65,13 @@ def main() -> None:
         (torch.bfloat16, torch.float32, Sampling(True, Beyond.NEAREST, True, False), False),
     ):
         pixels = torch.zeros(2, 3, 13, 17, dtype=picture).to(memory_format=torch.channels_last)
-        inputs = Inputs(pixels, theta.to(real), torch.from_numpy(boxes).to(real))
+        of_objects = theta.to(real), torch.from_numpy(boxes).to(real)
+        inputs = Inputs(pixels, *of_objects, of_objects[1] if box_coverage else None)
         plan = replace(image_plan(boxes, image, pixels, sampling, False), box_coverage=box_coverage)
         values, coverage = cuda_sample.sample(inputs, plan)
-        cuda_sample.sample_backward(values, coverage, inputs, plan, Wanted(source=box_coverage))
+        cuda_sample.sample_backward(
+            values, coverage, inputs, plan, Wanted(source=box_coverage, source_boxes=box_coverage)
+        )
         opacity = torch.zeros(plan.windows.total, dtype=real)
         _, under = cuda_composite.composite(pixels, values, opacity, plan.windows, box_coverage, False)
         cuda_composite.composite_backward(pixels, opacity, under, plan.windows)

@@ -1,12 +1,12 @@
-"""*composite* in Triton, forward and backward: each program takes a tile of one image, and paints the windows of that
-image on it, object by object, so that the canvas is read and written once.
+"""*composite* in Triton, forward and backward: each program takes a tile of one image, and paints the windows that meet
+the region around it on it, object by object, so that the canvas is read and written once.
 
 ``reference.composite`` says what is computed.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,12 +16,19 @@ from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Composited, Found, Maybe
 from kornia_patchaug.kernels.cuda.tables import HEIGHT, LEFT, START, TOP, WIDTH, WINDOW, offsets_up_to
-from kornia_patchaug.plan import Windows
+from kornia_patchaug.plan import Windows, starts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Integers = NDArray[np.int64]
 
 # A tile of the canvas: wide, as pixels lie in memory, and small, so that few of its pixels lie outside a window that
 # it meets. With 4 channels it is 8 values for each thread of four warps.
 ROWS, COLUMNS = 8, 32
 CHANNELS = 4
+# Of tiles: each has a list of the windows that meet it, which is made on the host. Smaller ones make longer lists.
+REGION = 64
 
 
 def composite(
@@ -55,15 +62,30 @@ def _group(channels: int) -> int:
     return min(int(triton.next_power_of_2(channels)), CHANNELS)
 
 
+def regions_of(windows: Windows, images: int, height: int, width: int) -> tuple[Integers, Integers]:
+    """The windows that meet each region, in their own order, and where those of each region begin."""
+    down, across = triton.cdiv(height, REGION), triton.cdiv(width, REGION)
+    image, left, top, width_of, height_of, _ = windows.host.T
+    x, y = left // REGION, top // REGION
+    counts_x = (left + width_of - 1) // REGION + 1 - x
+    counts_y = (top + height_of - 1) // REGION + 1 - y
+    counts = np.where(windows.areas > 0, counts_x * counts_y, 0)
+    which = np.arange(len(counts)).repeat(counts)
+    row, column = np.divmod(np.arange(len(which)) - starts(counts)[which], counts_x[which])
+    region = (((image * down + y) * across + x)[which] + row * across) + column
+    total = images * down * across
+    by_region = (region.astype(np.uint16) if total <= 1 << 16 else region).argsort(kind="stable")  # by radix
+    return which[by_region], starts(np.bincount(region, minlength=total))
+
+
 def _launch(kernel: Any, source: Tensor, target: Tensor, windows: Windows, *buffers: Maybe) -> None:
     """Run a kernel on tiles of the source, which it writes to the target; it reads and fills the buffers."""
     images, channels, height, width = sizes = source.shape
-    order, first = windows.grouped(images)
-    host = torch.from_numpy(np.concatenate([first, order]))
-    first, order = host.to(source.device, non_blocking=True).split([images + 1, len(windows.host)])
+    name = f"regions of {images} x {height} x {width}"
+    order, first = windows.derived(name, source.device, lambda: regions_of(windows, images, height, width))
     farthest = (sum((n - 1) * s for n, s in zip(sizes[1:], t.stride()[1:], strict=True)) for t in (source, target))
     group, options = _group(channels), {"INT": offsets_up_to(max(*farthest, channels * windows.total))}
-    options |= {"CHANNELS": group, "ROWS": ROWS, "COLUMNS": COLUMNS, "enable_fp_fusion": False}
+    options |= {"CHANNELS": group, "ROWS": ROWS, "COLUMNS": COLUMNS, "REGION": REGION, "enable_fp_fusion": False}
     grid = images * triton.cdiv(height, ROWS) * triton.cdiv(width, COLUMNS), triton.cdiv(channels, group)
     tables = windows.on(source.device), order, first
     with torch.cuda.device_of(source):
@@ -74,10 +96,11 @@ def _launch(kernel: Any, source: Tensor, target: Tensor, windows: Windows, *buff
 
 @triton.jit
 def _tile(
-    channels, height, width, INT: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
-):
-    """The program's image, the first row and column of its tile, the channels, rows and columns of its values, and
-    whether the image has such a value."""
+    channels, height, width,
+    INT: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, REGION: tl.constexpr,
+):  # fmt: skip
+    """The program's image, the first row and column of its tile, its region, the channels, rows and columns of its
+    values, and whether the image has such a value."""
     across = tl.cdiv(width, COLUMNS)
     tiles = across * tl.cdiv(height, ROWS)
     image, tile = tl.program_id(0) // tiles, tl.program_id(0) % tiles
@@ -86,7 +109,8 @@ def _tile(
     y, x = (top + pixel // COLUMNS).to(INT), (left + pixel % COLUMNS).to(INT)
     channel = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)).to(INT)[:, None]
     there = (channel < channels) & ((y < height) & (x < width))[None, :]
-    return image.to(tl.int64), top, left, channel, y, x, there
+    region = (image * tl.cdiv(height, REGION) + top // REGION) * tl.cdiv(width, REGION) + left // REGION
+    return image.to(tl.int64), top, left, region, channel, y, x, there
 
 
 @triton.jit
@@ -121,13 +145,15 @@ def _composite_kernel(
     total, channels, height, width,
     stride_image, stride_channel, stride_y, stride_x,
     painted_image, painted_channel, painted_y, painted_x,
-    INT: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    INT: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, REGION: tl.constexpr,
 ):  # fmt: skip
-    image, top, left, channel, y, x, there = _tile(channels, height, width, INT, CHANNELS, ROWS, COLUMNS)
+    image, top, left, region, channel, y, x, there = _tile(
+        channels, height, width, INT, CHANNELS, ROWS, COLUMNS, REGION
+    )
     pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
     before = tl.load(canvas + image * stride_image + pixels, mask=there)
     state, touched = before.to(values.dtype.element_ty), y < 0
-    for k in range(tl.load(first + image), tl.load(first + image + 1)):
+    for k in range(tl.load(first + region), tl.load(first + region + 1)):
         window = windows + tl.load(order + k) * WINDOW
         if _meets(window, top, left, ROWS, COLUMNS):
             start = tl.load(window + START)
@@ -151,13 +177,15 @@ def _composite_backward_kernel(
     total, channels, height, width,
     stride_image, stride_channel, stride_y, stride_x,
     canvas_image, canvas_channel, canvas_y, canvas_x,
-    INT: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    INT: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, REGION: tl.constexpr,
 ):  # fmt: skip
-    image, top, left, channel, y, x, there = _tile(channels, height, width, INT, CHANNELS, ROWS, COLUMNS)
+    image, top, left, region, channel, y, x, there = _tile(
+        channels, height, width, INT, CHANNELS, ROWS, COLUMNS, REGION
+    )
     pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
     before = tl.load(grad + image * stride_image + pixels, mask=there, other=0.0)
     state, touched = before.to(opacity.dtype.element_ty), y < 0
-    begin, stop = tl.load(first + image), tl.load(first + image + 1)
+    begin, stop = tl.load(first + region), tl.load(first + region + 1)
     for k in range(stop - begin):
         window = windows + tl.load(order + stop - 1 - k) * WINDOW
         if _meets(window, top, left, ROWS, COLUMNS):

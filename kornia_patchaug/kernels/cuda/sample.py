@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Sampled, Wanted
+from kornia_patchaug.kernels.cuda.frames import frames, frames_backward
 from kornia_patchaug.kernels.cuda.tables import (
     FRAME,
     PICTURE,
@@ -43,17 +44,16 @@ from kornia_patchaug.kernels.cuda.taps import (
     tiles_of,
     weighted,
 )
-from kornia_patchaug.kernels.reference import frames, frames_backward
 from kornia_patchaug.plan import Plan
 
 
 def sample(inputs: Inputs, plan: Plan) -> Sampled:
     """As `reference.sample`."""
-    source, total, objects = inputs.source, plan.windows.total, frames(inputs, plan)
+    source, total, tiles = inputs.source, plan.windows.total, tiles_of(plan, inputs.source.device)
+    objects = frames(inputs, plan)
     covers = plan.box_coverage or plan.sampling.by_reach
     values, coverage = objects.new_empty(source.shape[1], total), objects.new_empty(total if covers else 0)
     if total:
-        tiles = tiles_of(plan.windows, source.device)
         _launch(_sample_kernel, tiles, inputs, objects, plan, values, coverage if covers else None)
     return values, coverage
 
@@ -65,25 +65,25 @@ def sample_backward(
     source, objects, grad_source = inputs.source, frames(inputs, plan), into if wanted.source else None
     if wanted.source and into is None:  # half precision would lose what many pixels add to one
         grad_source = torch.zeros(source.shape, dtype=objects.dtype, device=source.device)
-    grad_objects = torch.zeros_like(objects)
+    gradients = Gradients(None, None, None, None)
     if plan.windows.total:
         covers = plan.box_coverage or plan.sampling.by_reach
         grads = [None if g is None else g.contiguous() for g in (grad_values, grad_coverage if covers else None)]
-        owner, first = tiles = tiles_of(plan.windows, source.device)
+        tiles = tiles_of(plan, source.device)
         # Each program writes a sum of its own, so that no addition waits and their order is fixed.
-        sums = objects.new_empty(len(owner), objects.shape[1]) if any(wanted[1:4]) else None
+        sums = objects.new_empty(len(tiles[0]), objects.shape[1]) if any(wanted[1:4]) else None
         _launch(_sample_backward_kernel, tiles, inputs, objects, plan, *grads, grad_source, sums)
-        if sums is not None:  # unsafe: a check of the offsets would wait for the device
-            grad_objects = torch.segment_reduce(sums, "sum", offsets=first, axis=0, initial=0, unsafe=True)
-    gradients = frames_backward(grad_objects, inputs, plan, wanted)
+        if sums is not None:
+            gradients = frames_backward(sums, tiles[1], inputs, plan, wanted)
+    elif any(wanted[1:4]):  # of nothing that is painted
+        given = zip(inputs[1:], wanted[1:4], strict=True)
+        gradients = Gradients(None, *(torch.zeros_like(t) if t is not None and of else None for t, of in given))
     if grad_source is None or into is not None:
         return gradients
     return gradients._replace(source=grad_source.to(source.dtype))
 
 
-def _launch(
-    kernel: Any, tiles: tuple[Tensor, Tensor], inputs: Inputs, objects: Tensor, plan: Plan, *buffers: Maybe
-) -> None:
+def _launch(kernel: Any, tiles: list[Tensor], inputs: Inputs, objects: Tensor, plan: Plan, *buffers: Maybe) -> None:
     """Run a kernel on tiles: it reads and fills the buffers."""
     source = inputs.source
     tables = objects, plan.reads.on(source.device), plan.windows.on(source.device), *tiles

@@ -35,20 +35,26 @@ from kornia_patchaug.kernels.cuda.tables import (
     D,
     offsets_up_to,
 )
-from kornia_patchaug.plan import Plan, Windows
+from kornia_patchaug.plan import TABLE, Plan, starts, uploaded
 
 # Flat pixels of a tile: two for each thread of four warps, so that the taps of both fit in registers, and few threads
 # idle on small windows.
 TILE = 256
+TILES = "tiles"
 
 
-def tiles_of(windows: Windows, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The object of each tile, and ``(N + 1,)`` the first tile of each object and how many there are."""
-    first = np.concatenate([[0], (-(-windows.areas // TILE)).cumsum()])
-    on_device = torch.from_numpy(first).to(device, non_blocking=True)
-    # Not from the host: a copy of more than 64 KB waits for the device.
-    tile = torch.arange(int(first[-1]), device=device)
-    return torch.searchsorted(on_device[1:], tile, right=True), on_device
+def tiles_of(plan: Plan, device: torch.device) -> list[Tensor]:
+    """The object of each tile, and ``(N + 1,)`` the first tile of each object and how many there are.
+
+    The tables of the plan are uploaded with them.
+    """
+    windows, reads = plan.windows, plan.reads
+    if (TILES, device) not in windows.kept:
+        count = -(-windows.areas // TILE)
+        tables = windows.host, reads.host, np.arange(len(count)).repeat(count), starts(count)
+        windows.kept[TABLE, device], reads.kept[TABLE, device], *tiles = ([part] for part in uploaded(device, *tables))
+        windows.kept[TILES, device] = [part for (part,) in tiles]
+    return windows.kept[TILES, device]
 
 
 def options_of(source: Tensor, plan: Plan) -> dict[str, object]:
