@@ -598,16 +598,16 @@ def test_what_is_no_file_is_not_waited_for(folder):
 
 def test_many_points_and_many_entries_take_little(folder):
     """Of one name in many folders, too."""
-    angles = np.linspace(0, 2 * np.pi, 300_000, endpoint=False)
+    angles = np.linspace(0, 2 * np.pi, 100_000, endpoint=False)
     ring = (np.stack([32 + 20 * np.cos(angles), 24 + 20 * np.sin(angles)], axis=1)).ravel().tolist()
     (found,), _ = coco(folder, ONE, [{**ROW, "segmentation": [ring]}])
     y, x = np.mgrid[:48, :64] + 0.5
     assert (found.shape.mask(SIZE) == (np.hypot(x - 32, y - 24) < 20)).all()
-    images = [{"id": k, "file_name": f"{k}/a.jpg"} for k in range(2000)]
-    pictures = [put(folder / f"{k}/a.jpg") for k in range(2000)]
+    images = [{"id": k, "file_name": f"{k}/a.jpg"} for k in range(1000)]
+    pictures = [put(folder / f"{k}/a.jpg") for k in range(1000)]
     start = time.perf_counter()
     labels = Labels(pictures, put(folder / "z.json", {"images": images, "annotations": []}))
-    assert labels.read(pictures[7], SIZE, Notes()) == [] and time.perf_counter() - start < 30  # 8 minutes once
+    assert labels.read(pictures[7], SIZE, Notes()) == [] and time.perf_counter() - start < 10  # 2 minutes once
 
 
 # Pictures
