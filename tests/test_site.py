@@ -23,6 +23,7 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.with_suffix(".html").name for path in (ROOT / "docs").glob("*.md"))
 PHONE, DESK = {"width": 375, "height": 812}, {"width": 1280, "height": 900}
+PICTURES = "[...document.querySelectorAll('.md-content img')]"
 WAYS = [(PHONE, "light"), (DESK, "light"), (DESK, "dark")]
 
 
@@ -180,11 +181,10 @@ def test_a_page_loads_and_fits(visit, name, viewport, scheme):
     assert page.evaluate("document.body.getAttribute('data-md-color-scheme')") == {"light": "default"}.get(
         scheme, "slate"
     )
-    for image in page.locator(".md-content img").all():
-        image.scroll_into_view_if_needed()
-        page.wait_for_function("image => image.complete", arg=image.element_handle())
-        assert image.evaluate("image => image.naturalWidth") > 0, image.get_attribute("src")
-        assert image.bounding_box()["width"] > 200
+    page.evaluate(f"{PICTURES}.forEach((image) => {{ image.loading = 'eager'; }})")
+    page.wait_for_function(f"{PICTURES}.every((image) => image.complete)")
+    for source, pixels, width in page.evaluate(f"{PICTURES}.map((i) => [i.src, i.naturalWidth, i.clientWidth])"):
+        assert pixels > 0 and width > 200, source
     # No page slides sideways: only what scrolls on its own, code and tables, is wider than the window.
     assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
     assert page.evaluate("parseFloat(getComputedStyle(document.querySelector('.md-typeset p')).fontSize)") >= 16
