@@ -557,14 +557,9 @@ def test_ended_while_it_runs_it_goes_on(run, data, tmp_path, how):
     command = [sys.executable, "-m", "kornia_patchaug", "augment", str(data), "--boxes", str(data / "boxes.json")]
     command += ["--out", str(tmp_path / "out"), *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    begun = subprocess.Popen(
-        command,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which shells ignore in the background
-    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells ignore in the background
+    begun = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 120
     while len(list((tmp_path / "out").rglob("[!.]*.png"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
