@@ -505,6 +505,9 @@ def theta_of(found, n=DRAWN, row=0):
     return torch.tensor(values)
 
 
+READ = 2 * 0.05 + 1e-4  # how far two readings with a digit after the point are off, and theta in float32
+
+
 def pose_of(found):
     found.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     inputs = found.locator("#pose input").all()
@@ -584,9 +587,9 @@ def test_an_object_is_dragged_turned_and_scaled_by_mouse(visit, address):
     drag(found, "#handles .body", 30, -20)
     assert found.locator("#pin").is_checked()
     moved = pose_of(found)
-    assert np.allclose(moved[1:3], [x + 30 / zoom, y - 20 / zoom], atol=0.11)
+    assert np.allclose(moved[1:3], [x + 30 / zoom, y - 20 / zoom], atol=READ)
     drag(found, "#handles .knob", 40, 30)
-    assert pose_of(found)[0] > degrees + 10 and np.allclose(pose_of(found)[1:3], moved[1:3], atol=0.11)
+    assert pose_of(found)[0] > degrees + 10 and np.allclose(pose_of(found)[1:3], moved[1:3], atol=READ)
     drag(found, "#handles [aria-label=Scale]", 30, 30)
     both = pose_of(found)[3:5]
     assert max(both[0] / across, both[1] / down) > 1.05 or min(both[0] / across, both[1] / down) < 0.95
@@ -617,7 +620,7 @@ def test_an_object_is_dragged_by_a_finger(visit, address):
     for k in range(5):
         touch("touchMove", (12 * k, -8 * k))
     touch("touchEnd")
-    assert np.allclose(pose_of(found)[1:3], [x + 48 / 4, y - 32 / 4], atol=0.11)
+    assert np.allclose(pose_of(found)[1:3], [x + 48 / 4, y - 32 / 4], atol=READ)
     assert found.evaluate("document.querySelectorAll('.pane')[1].scrollLeft") == slid
     session.detach()
 
@@ -628,10 +631,10 @@ def test_an_object_is_moved_turned_and_scaled_by_keys_and_fields(visit, address)
     degrees, x, y, across, down, _ = pose_of(found)
     for key in ("ArrowRight", "Shift+ArrowRight", "ArrowUp"):
         found.keyboard.press(key)
-    assert np.allclose(pose_of(found)[1:3], [x + 11, y - 1], atol=0.11)
+    assert np.allclose(pose_of(found)[1:3], [x + 11, y - 1], atol=READ)
     found.locator("#handles .knob").focus()
     found.keyboard.press("Shift+ArrowRight")
-    assert np.isclose(pose_of(found)[0], degrees + 10, atol=0.11)
+    assert np.isclose(pose_of(found)[0], degrees + 10, atol=READ)
     found.locator("#handles [aria-label=Scale]").focus()
     found.keyboard.press("Shift+ArrowUp")
     assert np.allclose(pose_of(found)[3:5], [1.1 * across, 1.1 * down], atol=0.002)
