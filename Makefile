@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs gallery bench examples detect wheel matrix clean
+.PHONY: demo test lint docs gallery bench gpu-report examples detect wheel matrix clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/kornia-patchaug preview --animate
@@ -27,6 +27,10 @@ gallery: $(VENV)/gallery.stamp
 # Alone on the machine, for figures that mean something; make bench ARGS=--quick for a first look.
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# How the kernels for a GPU are compiled, and how many bytes they move: takes no GPU.
+gpu-report: $(VENV)/bench.stamp
+	$(BIN)/python -m benchmarks.gpu_report $(ARGS)
 
 # Each ends in one line of JSON and fails if its bar is missed; pictures go to out/.
 examples: $(VENV)/examples.stamp

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -91,6 +92,8 @@ def planned(
         windows[(there[:, 2:] <= there[:, :2]).any(1), WIDTH:START] = 0
         limits = last_pixels(source) - np.tile(origin, 2) if surroundings else _patches(objects, origin)
         plan = replace(plan, reads=Reads.of(source, objects.host_picture, origin, limits), windows=Windows(windows))
+    if surroundings:  # of a picture, which is much more than most read
+        plan = replace(plan, reached=partial(read_areas, last_pixels(source), objects, plan))
     return (
         (objects, plan)
         if objects.alpha is None or objects.alpha.ndim == 1
@@ -160,10 +163,10 @@ def read_by(objects: Objects, plan: Plan) -> tuple[Tensor, Tensor, Plan, Tensor 
 
 def paint_in_turn(canvas: Tensor, objects: Objects, plan: Plan, size: tuple[int, int] | None) -> Tensor:
     """Paint objects of which each reads the canvas as those before it left it."""
-    if size is None and kernels.is_fused(canvas.device):
+    if size is None and kernels.paints_in_turn(canvas.device):
         return kernels.paint(None, canvas, *read_by(objects, plan))
-    areas, picture = read_areas(canvas, objects, plan), kernels.Canvas(canvas, objects.boxes.dtype)
-    plan = replace(plan, read_areas=areas)
+    areas, picture = read_areas(last_pixels(canvas), objects, plan), kernels.Canvas(canvas, objects.boxes.dtype)
+    plan = replace(plan, reached=lambda: areas)
     for rows in layers(plan.windows, areas):
         some, of_some = objects.select(torch.from_numpy(rows)), plan.rows(rows)
         kernels.composite(picture, *_read(picture, some, of_some, size), of_some.windows)
@@ -182,7 +185,7 @@ def paint_peeled(images: Tensor, objects: Objects, plan: Plan, size: tuple[int, 
 
     So each is read as those above it left it. Objects of a layer, which are apart, go together.
     """
-    areas, (holes, of_holes) = read_areas(images, objects, plan), _holes(images, objects, plan, fill.grow)
+    areas, (holes, of_holes) = read_areas(last_pixels(images), objects, plan), _holes(images, objects, plan, fill.grow)
     picture, upside_down = kernels.Canvas(images, objects.boxes.dtype), np.arange(len(areas.host))[::-1]
     places, room = packed(areas)
     aside = kernels.Canvas.blank((1, images.shape[1], *room), objects.boxes)
@@ -276,22 +279,23 @@ def _laid_over(crops: Tensor, objects: Objects, plan: Plan, paints: NDArray[np.i
     return opacity * values, opacity * coverage
 
 
-def read_areas(images: Tensor, objects: Objects, plan: Plan) -> Windows:
-    """The pixels that each object may read of its image, as windows."""
-    boxes, theta = torch.from_numpy(objects.host_boxes), torch.from_numpy(objects.host_theta)
+def read_areas(last: NDArray[np.int64], objects: Objects, plan: Plan) -> Windows:
+    """The pixels that each object may read of its picture, as windows; ``last`` are the `last_pixels` of pictures."""
+    boxes, read_boxes = torch.from_numpy(objects.host_boxes), torch.from_numpy(objects.host_source_boxes)
+    theta, align_corners = torch.from_numpy(objects.host_theta), plan.sampling.align_corners
     window, reads = torch.from_numpy(plan.windows.host), plan.reads.host
     limits = reads[:, FIRST_X:] + np.tile(reads[:, ORIGIN_X:LOW_X], 2)
-    first, last = torch.from_numpy(limits.clip(0, np.tile(last_pixels(images)[2:], 2))).double().split(2, dim=1)
-    low, high = first, last
+    first, final = torch.from_numpy(limits.clip(0, np.tile(last[2:], 2))).double().split(2, dim=1)
+    low, high = first, final
     if plan.sampling.beyond != Beyond.MIRROR:  # which may lead from anywhere to anywhere
-        src_from_dst = centred_matrices(theta, half_sizes(boxes, plan.sampling.align_corners))
+        src_from_dst = centred_matrices(theta, half_sizes(boxes, align_corners), half_sizes(read_boxes, align_corners))
         outermost = torch.cat([window[:, LEFT:WIDTH], window[:, LEFT:WIDTH] + window[:, WIDTH:START] - 1], dim=1) + 0.5
         offsets = corners_of(outermost) - centres(boxes)[:, None]  # (N, 4, 2)
-        read = offsets @ src_from_dst[..., :2].mT + (src_from_dst[..., 2] + centres(boxes))[:, None] - 0.5
+        read = offsets @ src_from_dst[..., :2].mT + (src_from_dst[..., 2] + centres(read_boxes))[:, None] - 0.5
         # A pixel of margin: the device rounds differently. What is not a number may be read anywhere.
         low, high = read.amin(1).floor() - 1, read.amax(1).ceil() + 1
-        low, high = low.nan_to_num(-torch.inf).clamp(first, last), high.nan_to_num(torch.inf).clamp(first, last)
-    return Windows.of(objects.host_image, low.numpy(), high.numpy() + 1)
+        low, high = low.nan_to_num(-torch.inf).clamp(first, final), high.nan_to_num(torch.inf).clamp(first, final)
+    return Windows.of(objects.host_picture, low.numpy(), high.numpy() + 1)
 
 
 def cut_out(images: Tensor, objects: Objects, size: tuple[int, int], sampling: Sampling) -> Tensor:

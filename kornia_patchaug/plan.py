@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -89,12 +90,21 @@ class Table:
 
     def on(self, device: torch.device) -> Tensor:
         """The table as an int64 tensor on a device."""
-        return self.derived(TABLE, device, lambda: [self.host])[0]
+        if (TABLE, device) not in self.kept:
+            self.kept[TABLE, device] = uploaded(device, self.host)
+        return self.kept[TABLE, device][0]
 
-    def derived(self, name: str, device: torch.device, make: Callable[[], Sequence[NDArray[np.int64]]]) -> list[Tensor]:
-        """Integers that follow from the table, on a device. Each name is made once for it."""
+    def derived(
+        self, name: str, device: torch.device, make: Callable[[], Sequence[NDArray[np.int64]]], *others: Table
+    ) -> list[Tensor]:
+        """Integers that follow from the table, on a device: each name is made once for it. The table itself goes up in
+        the same copy, and others do."""
         if (name, device) not in self.kept:
-            self.kept[name, device] = uploaded(device, *make())
+            tables = [table for table in (self, *others) if (TABLE, device) not in table.kept]
+            parts = uploaded(device, *(table.host for table in tables), *make())
+            for table in tables:
+                table.kept[TABLE, device] = [parts.pop(0)]
+            self.kept[name, device] = parts
         return self.kept[name, device]
 
     def grouped(self, groups: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -135,6 +145,12 @@ class Reads(Table):
     def whole(cls, pictures: Tensor) -> Reads:
         """Object n reads all of picture n."""
         return cls.of(pictures, np.arange(len(pictures)), 0, last_pixels(pictures))
+
+    def areas(self) -> Windows:
+        """What there is within the limits of each object, as a rectangle of its picture."""
+        first, last = self.host[:, FIRST_X:LAST_X], self.host[:, LAST_X:]
+        first = first + self.host[:, ORIGIN_X:LOW_X]
+        return Windows.of(self.host[:, PICTURE], first, np.maximum(last + self.host[:, ORIGIN_X:LOW_X] + 1, first))
 
 
 class Windows(Table):
@@ -205,15 +221,19 @@ class Plan:
     sampling: Sampling
     box_coverage: bool  # the coverage K, the share of each pixel inside the box, is part of opacity
     opacity: Plan | None = None  # how the opacity A of each pixel is read, if it is not a number of the object
-    # What may be read of each picture, where the source would not outlive the call but for its gradient: kept instead.
-    read_areas: Windows | None = None
+    reached: Callable[[], Windows] | None = None  # finds out what of its limits each object reads, if that is little
+
+    @cached_property
+    def areas(self) -> Windows:
+        """What each object reads of its picture at most."""
+        return self.reads.areas() if self.reached is None else self.reached()
 
     def rows(self, rows: NDArray[np.int64]) -> Plan:
         """The plan of some objects."""
-        areas = None if self.read_areas is None else self.read_areas.rows(rows)
         reads, windows = Reads(self.reads.host[rows]), self.windows.rows(rows)
         opacity = self.opacity and replace(self.opacity, reads=Reads(self.opacity.reads.host[rows]), windows=windows)
-        return replace(self, reads=reads, windows=windows, opacity=opacity, read_areas=areas)
+        reached = self.reached and (lambda: self.areas.rows(rows))
+        return replace(self, reads=reads, windows=windows, opacity=opacity, reached=reached)
 
 
 def image_plan(

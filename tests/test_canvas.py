@@ -44,7 +44,7 @@ def steps(canvas, images, values, opacity, theta, picture, alpha):
     canvas = kernels.composite(canvas, values, opacity, WINDOWS[0])
     reads = Reads.of(images, np.array([1]), 0, last_pixels(images))
     everything = Windows.of(np.array([1]), np.array([[0, 0]]), np.array([[12, 9]]))
-    plan = Plan(reads, Windows.regular(1, 5, 5), BILINEAR, box_coverage=False, read_areas=everything)
+    plan = Plan(reads, Windows.regular(1, 5, 5), BILINEAR, box_coverage=False, reached=lambda: everything)
     read, _ = kernels.sample(canvas, theta, torch.tensor([[0, 0, 5, 5]], dtype=D), plan, box)
     plan = Plan(Reads.whole(picture), WINDOWS[1], BILINEAR, box_coverage=True)
     whole = torch.tensor([[0, 0, 6, 5]], dtype=D)

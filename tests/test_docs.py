@@ -87,7 +87,7 @@ def test_every_relative_link_leads_somewhere(page):
 
 @each_page
 def test_every_command_that_a_page_names_exists(page):
-    for target in re.findall(r"(?:`|^)make ([a-z]+)", page.read_text("utf-8"), flags=re.M):
+    for target in re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text("utf-8"), flags=re.M):
         assert target in targets(), f"{page.name}: make {target}"
 
 

@@ -232,11 +232,3 @@ def test_a_device_without_kernels_runs_the_reference_and_says_so_once(caplog, mo
         assert backend_of(torch.device("meta")) is backend_of(torch.device("meta")) is reference
         assert backend_of(torch.device("cpu")) is cpu
     assert [r.getMessage() for r in caplog.records] == ["There are no kernels for meta: the reference runs."]
-
-
-def test_deterministic_algorithms_of_cuda_are_the_references(monkeypatch):
-    """Additions of a GPU come in any order; those of the CPU kernels do not."""
-    monkeypatch.delenv("KORNIA_PATCHAUG_KERNELS", raising=False)
-    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
-    assert backend_of(torch.device("cuda")) is reference
-    assert backend_of(torch.device("cpu")) is cpu

@@ -27,10 +27,10 @@ __all__ = [
     "Canvas",
     "backend_of",
     "composite",
-    "is_fused",
     "light",
     "opacity_of_pixels",
     "paint",
+    "paints_in_turn",
     "sample",
     "sample_opaque",
 ]
@@ -85,7 +85,7 @@ def paint(
 
     ``alpha``: the opacity A of each object ``(N,)``, or pictures of it ``(S, 1, h, w)`` that are read in
     ``alpha_boxes`` as ``plan.opacity`` says. Without a source each object reads the canvas as those before it left it,
-    which takes a backend that `is_fused`.
+    which takes a backend that `paints_in_turn`.
     """
     backend = backend_of(canvas.device, plan.windows.total)
     if hasattr(backend, "paint"):
@@ -147,17 +147,15 @@ def light(opacity: Tensor, windows: Windows, size: tuple[int, int, int]) -> Tens
     return through
 
 
-def is_fused(device: torch.device) -> bool:
-    """Whether the device's backend paints in one sweep."""
-    return hasattr(backend_of(device), "paint")
+def paints_in_turn(device: torch.device) -> bool:
+    """Whether the device's backend paints in one sweep what reads what is painted."""
+    return getattr(backend_of(device), "IN_TURN", False)
 
 
 def backend_of(device: torch.device, pixels: int = 0) -> Backend:
     """The backend of a device; says, once, if the reference stands in for it in a call of more than a `FEW` pixels."""
     if os.environ.get("KORNIA_PATCHAUG_KERNELS") == "reference":
         return reference
-    if device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
-        return reference  # atomic additions come in any order; torch's own are put in order, or refused
     backend, why = _native(device.type)
     if why and pixels > FEW:
         _warn(why)
@@ -199,7 +197,7 @@ class _Sample(torch.autograd.Function):
         if not varies:
             ctx.mark_non_differentiable(coverage)
         ctx.plan, ctx.sheet = plan, sheet
-        needed = sheet.kept(plan.read_areas) if sheet is not None and any(ctx.needs_input_grad[1:4]) else source
+        needed = sheet.kept(plan.areas) if sheet is not None and any(ctx.needs_input_grad[1:4]) else source
         ctx.save_for_backward(needed, *inputs[1:])
         return values, coverage, None if sheet is None else source.new_empty(0)
 
@@ -214,7 +212,7 @@ class _Sample(torch.autograd.Function):
             source, into = needed, None
             if sheet is not None:
                 into = sheet.gradient(needed)
-                source = sheet.restored(needed, plan.read_areas) if any(wanted[1:4]) else into
+                source = sheet.restored(needed, plan.areas) if any(wanted[1:4]) else into
             inputs = Inputs(source, *others)
             return backend_of(needed.device).sample_backward(grad_values, grad_coverage, inputs, plan, wanted, into)
 

@@ -87,10 +87,12 @@ class Backend(Protocol):
 
 
 class Fused(Backend, Protocol):
-    """A backend that samples and composites in one sweep, and holds a row or a window at a time between the two.
+    """A backend that samples and composites in one sweep, and holds a row, tile or window at a time between the two.
 
     ``inputs.source`` is the canvas, but for ``Read.SOURCE``.
     """
+
+    IN_TURN: bool  # whether it does so for ``Read.PAINTED``
 
     def paint(
         self,

@@ -41,6 +41,10 @@ class Both:
         self.slack, self.overflow, self.calls = slack, overflow, []
         self.fused = True  # paints in one sweep
 
+    @property
+    def IN_TURN(self) -> bool:  # noqa: N802
+        return self.fused
+
     def __getattr__(self, name):
         if name not in DEFINED or (name.startswith("paint") and not self.fused):
             raise AttributeError(name)

@@ -5,4 +5,6 @@ from kornia_patchaug.kernels.cpu.paint import paint, paint_backward
 from kornia_patchaug.kernels.cpu.sample import sample
 from kornia_patchaug.kernels.cpu.sample_backward import sample_backward
 
+IN_TURN = True
+
 __all__ = ["composite", "composite_backward", "paint", "paint_backward", "sample", "sample_backward"]

@@ -12,10 +12,10 @@ PICTURE, ORIGIN, LOW, HIGH = map(tl.constexpr, (plan.PICTURE, plan.ORIGIN_X, pla
 FIRST, LAST = map(tl.constexpr, (plan.FIRST_X, plan.LAST_X))
 TO_Y = tl.constexpr(plan.ORIGIN_Y - plan.ORIGIN_X)
 A, B, TX, C, D, TY, SRC_X, SRC_Y, X1, Y1, X2, Y2 = map(tl.constexpr, range(12))
-# How many columns each has.
-WINDOW, READ, FRAME = map(tl.constexpr, (plan.START + 1, plan.LAST_Y + 1, 12))
+# How many columns each has; and sums of gradients, that with respect to the opacity of the object after its frame's.
+WINDOW, READ, FRAME, SUMS = map(tl.constexpr, (plan.START + 1, plan.LAST_Y + 1, 12, 13))
 
-ZERO, MIRROR = map(tl.constexpr, (int(plan.Beyond.ZERO), int(plan.Beyond.MIRROR)))
+ZERO, NEAREST_PIXEL, MIRROR = map(tl.constexpr, map(int, plan.Beyond))
 
 BEYOND_32_BITS = 2**31
 

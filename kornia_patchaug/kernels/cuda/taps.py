@@ -5,6 +5,8 @@ The formulas and their order are those of ``reference.py``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import triton
@@ -35,12 +37,11 @@ from kornia_patchaug.kernels.cuda.tables import (
     D,
     offsets_up_to,
 )
-from kornia_patchaug.plan import TABLE, Plan, starts, uploaded
+from kornia_patchaug.plan import Plan, starts
 
 # Flat pixels of a tile: two for each thread of four warps, so that the taps of both fit in registers, and few threads
 # idle on small windows.
 TILE = 256
-TILES = "tiles"
 
 
 def tiles_of(plan: Plan, device: torch.device) -> list[Tensor]:
@@ -48,27 +49,19 @@ def tiles_of(plan: Plan, device: torch.device) -> list[Tensor]:
 
     The tables of the plan are uploaded with them.
     """
-    windows, reads = plan.windows, plan.reads
-    if (TILES, device) not in windows.kept:
-        count = -(-windows.areas // TILE)
-        tables = windows.host, reads.host, np.arange(len(count)).repeat(count), starts(count)
-        windows.kept[TABLE, device], reads.kept[TABLE, device], *tiles = ([part] for part in uploaded(device, *tables))
-        windows.kept[TILES, device] = [part for (part,) in tiles]
-    return windows.kept[TILES, device]
+    windows, count = plan.windows, -(-plan.windows.areas // TILE)
+    return windows.derived("tiles", device, lambda: (np.arange(len(count)).repeat(count), starts(count)), plan.reads)
 
 
-def options_of(source: Tensor, plan: Plan) -> dict[str, object]:
-    """The constants that the kernels are compiled for."""
-    _, _, height, width = source.shape
-    farthest = (height - 1) * source.stride(2) + (width - 1) * source.stride(3)
+def options_of(plan: Plan, *pictures: Tensor) -> dict[str, Any]:
+    """How objects read, and how wide offsets within pictures and flat buffers are, as constants that kernels are
+    compiled for."""
+    farthest = [sum((n - 1) * s for n, s in zip(t.shape[1:], t.stride()[1:], strict=True)) for t in pictures]
     return {
         "NEAREST": plan.sampling.nearest,
         "BEYOND": int(plan.sampling.beyond),
         "EDGE": 0.0 if plan.sampling.align_corners else 0.5,
-        "BY_REACH": plan.sampling.by_reach,
-        "BOX_COVERAGE": plan.box_coverage,
-        "INT": offsets_up_to(max(plan.windows.total, height * width, farthest)),
-        "TILE": TILE,
+        "INT": offsets_up_to(max(*farthest, pictures[0].shape[1] * plan.windows.total)),
         "enable_fp_fusion": False,  # a fused multiplication would settle ties of nearest otherwise than the reference
     }
 
@@ -90,16 +83,30 @@ def positions_of(frame, x, y):
     """
     dst_x, dst_y = (tl.load(frame + X1) + tl.load(frame + X2)) / 2, (tl.load(frame + Y1) + tl.load(frame + Y2)) / 2
     dx, dy = (x.to(dst_x.dtype) + 0.5) - dst_x, (y.to(dst_y.dtype) + 0.5) - dst_y
-    qx = (tl.load(frame + A) * dx + tl.load(frame + B) * dy + tl.load(frame + TX)) + tl.load(frame + SRC_X) - 0.5
-    qy = (tl.load(frame + C) * dx + tl.load(frame + D) * dy + tl.load(frame + TY)) + tl.load(frame + SRC_Y) - 0.5
+    qx, qy = place_of(
+        dx, dy,
+        tl.load(frame + A), tl.load(frame + B), tl.load(frame + TX), tl.load(frame + SRC_X),
+        tl.load(frame + C), tl.load(frame + D), tl.load(frame + TY), tl.load(frame + SRC_Y),
+    )  # fmt: skip
     return dx, dy, qx, qy
 
 
 @triton.jit
+def place_of(dx, dy, a, b, tx, src_x, c, d, ty, src_y):
+    """Where a pixel is read that is dx and dy from the centre of its box."""
+    return (a * dx + b * dy + tx) + src_x - 0.5, (c * dx + d * dy + ty) + src_y - 0.5
+
+
+@triton.jit
 def share_of(edges, index):
-    """The share of each pixel between two edges of its box along one axis; whether it falls as the first edge moves
-    on, and whether it grows as the last edge does."""
-    low, high = tl.load(edges), tl.load(edges + (X2 - X1))
+    """`share_between` two edges of a frame along one axis."""
+    return share_between(tl.load(edges), tl.load(edges + (X2 - X1)), index)
+
+
+@triton.jit
+def share_between(low, high, index):
+    """The share of each pixel between two edges; whether it falls as the first edge moves on, and whether it grows as
+    the last edge does."""
     position = index.to(low.dtype)
     before_stop, after_start = high - position, position + 1 - low
     share = tl.minimum(tl.maximum(before_stop, 0.0), 1.0) + tl.minimum(tl.maximum(after_start, 0.0), 1.0) - 1
@@ -107,7 +114,7 @@ def share_of(edges, index):
 
 
 @triton.jit
-def _fold(position, low, high, BEYOND: tl.constexpr, EDGE: tl.constexpr):
+def fold(position, low, high, BEYOND: tl.constexpr, EDGE: tl.constexpr):
     """`reference._fold`, and its derivative."""
     slope = tl.where(position == position, 1.0, 0.0)
     if BEYOND == MIRROR:
@@ -130,6 +137,15 @@ def _fold(position, low, high, BEYOND: tl.constexpr, EDGE: tl.constexpr):
 
 
 @triton.jit
+def nearest_to(position, start):
+    """The nearest pixel, of two the even one, counted from the start of the patch."""
+    whole = tl.floor(position - start)
+    rest = position - start - whole
+    up = (rest > 0.5) | ((rest == 0.5) & (whole - 2 * tl.floor(whole / 2) != 0))
+    return start + whole + up.to(whole.dtype)
+
+
+@triton.jit
 def taps_of(position, read, NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr):
     """The pixels below and above each position along one axis: places in the source, weights, and whether they are
     read; and the derivative of the weight above, which is minus that of the weight below.
@@ -139,16 +155,11 @@ def taps_of(position, read, NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: t
     origin, low, high = tl.load(read + ORIGIN), tl.load(read + LOW), tl.load(read + HIGH)
     first, last = tl.load(read + FIRST).to(INT), tl.load(read + LAST).to(INT)
     origin, start = origin.to(INT), low.to(position.dtype)
-    position, slope = _fold(position, start, high.to(position.dtype), BEYOND, EDGE)
-    if NEAREST:
-        position -= start
+    position, slope = fold(position, start, high.to(position.dtype), BEYOND, EDGE)
     whole = tl.floor(position)
-    rest = position - whole
-    below = whole.to(INT)
-    if NEAREST:  # halves go to the even pixel of the patch
-        up = (rest > 0.5) | ((rest == 0.5) & (below % 2 != 0))
-        below += low.to(INT) + up.to(INT)
-        rest = tl.zeros_like(rest)
+    below, rest = whole.to(INT), position - whole
+    if NEAREST:
+        below, rest = nearest_to(position, start).to(INT), tl.zeros_like(rest)
     above = below + 1
     if BEYOND == ZERO:
         has_below, has_above = (below >= first) & (below <= last), (above >= first) & (above <= last)
@@ -168,6 +179,76 @@ def weighted(weight, number):
 
 
 @triton.jit
-def add_tap(value, weight, texel, there):
+def _add_tap(value, weight, texel, there):
     """Add weight times texel, which is read where it is there and the weight is not 0: it may be infinite else."""
     return tl.where(weight == 0, value, value + weight * tl.load(texel, there & (weight != 0), 0.0))
+
+
+@triton.jit
+def interpolated(plane, x0, x1, y0, y1, wx0, wx1, wy0, wy1, there, NEAREST: tl.constexpr):
+    """The sum of weights times texels of a plane, of which x and y are offsets."""
+    reach = wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
+    # Of taps that are all -0 the sum is -0, and of none it is 0. Triton takes the literal -0.0 for 0.
+    value = tl.where(reach == 0, 0.0, tl.zeros_like(reach) * -1.0)
+    value = _add_tap(value, wy0 * wx0, plane + (y0 + x0), there)
+    if not NEAREST:
+        value = _add_tap(value, wy0 * wx1, plane + (y0 + x1), there)
+        value = _add_tap(value, wy1 * wx0, plane + (y1 + x0), there)
+        value = _add_tap(value, wy1 * wx1, plane + (y1 + x1), there)
+    return value
+
+
+@triton.jit
+def by_texels(
+    plane, stride, grads, next_grads, factor, channels,
+    x0, x1, y0, y1, has_x0, has_x1, has_y0, has_y1, NEAREST: tl.constexpr,
+):  # fmt: skip
+    """The gradient with respect to each weight: of all channels, what comes times its texel."""
+    zero = tl.zeros_like(factor)
+    g00, g01, g10, g11 = zero, zero, zero, zero
+    for _ in range(channels):
+        g = factor * tl.load(grads, mask=has_x0 | has_x1, other=0.0)
+        g00 += g * tl.load(plane + (y0 + x0), has_y0 & has_x0, 0.0)
+        if not NEAREST:
+            g01 += g * tl.load(plane + (y0 + x1), has_y0 & has_x1, 0.0)
+            g10 += g * tl.load(plane + (y1 + x0), has_y1 & has_x0, 0.0)
+            g11 += g * tl.load(plane + (y1 + x1), has_y1 & has_x1, 0.0)
+        plane += stride
+        grads += next_grads
+    return g00, g01, g10, g11
+
+
+@triton.jit
+def by_positions(
+    g00, g01, g10, g11, wx0, wx1, wy0, wy1, has_x0, has_x1, has_y0, has_y1, slope_x, slope_y, NEAREST: tl.constexpr
+):
+    """The gradients with respect to the position across and down, of those with respect to weights."""
+    by_x, by_y = tl.zeros_like(g00), tl.zeros_like(g00)
+    if not NEAREST:
+        by_x = tl.where(has_x1, wy0 * g01 + wy1 * g11, 0.0) - tl.where(has_x0, wy0 * g00 + wy1 * g10, 0.0)
+        by_y = tl.where(has_y1, wx0 * g10 + wx1 * g11, 0.0) - tl.where(has_y0, wx0 * g00 + wx1 * g01, 0.0)
+    return tl.where(slope_x != 0, slope_x * by_x, 0.0), tl.where(slope_y != 0, slope_y * by_y, 0.0)
+
+
+@triton.jit
+def store_sums(row, frame, x, y, dx, dy, by_x, by_y, by_share):
+    """Add up what pixels contribute to the gradient with respect to a frame, in the order of `reference.frames`; by
+    their positions, which are dx and dy from the centre of their box, and by the share of each that is in its box."""
+    share_x, falls_x, grows_x = share_of(frame + X1, x)
+    share_y, falls_y, grows_y = share_of(frame + Y1, y)
+    sum_x, sum_y = tl.sum(by_x), tl.sum(by_y)
+    # A box moves its centre, from which pixels count, by half of what an edge moves; and its coverage.
+    centre_x = -(tl.load(frame + A) * sum_x + tl.load(frame + C) * sum_y) / 2
+    centre_y = -(tl.load(frame + B) * sum_x + tl.load(frame + D) * sum_y) / 2
+    tl.store(row + A, tl.sum(by_x * dx))
+    tl.store(row + B, tl.sum(by_x * dy))
+    tl.store(row + TX, sum_x)
+    tl.store(row + C, tl.sum(by_y * dx))
+    tl.store(row + D, tl.sum(by_y * dy))
+    tl.store(row + TY, sum_y)
+    tl.store(row + SRC_X, sum_x)
+    tl.store(row + SRC_Y, sum_y)
+    tl.store(row + X1, centre_x - tl.sum(tl.where(falls_x, by_share * share_y, 0.0)))
+    tl.store(row + Y1, centre_y - tl.sum(tl.where(falls_y, by_share * share_x, 0.0)))
+    tl.store(row + X2, centre_x + tl.sum(tl.where(grows_x, by_share * share_y, 0.0)))
+    tl.store(row + Y2, centre_y + tl.sum(tl.where(grows_y, by_share * share_x, 0.0)))

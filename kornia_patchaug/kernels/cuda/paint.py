@@ -1,0 +1,263 @@
+"""*paint* in Triton, forward and backward: each program takes a tile of one image, as those of *composite* do, and
+samples what it paints on it, so that values are never stored.
+
+What each object reads must be there before: under ``Read.PAINTED`` it is not.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Opacity, Painted, Read, Wanted
+from kornia_patchaug.kernels.cuda.frames import frames, frames_backward
+from kornia_patchaug.kernels.cuda.gather import gather
+from kornia_patchaug.kernels.cuda.regions import (
+    TILING,
+    counts_of,
+    grid_of,
+    group_of,
+    lists_of,
+    meets,
+    mixed,
+    pixels_in,
+    tile_in,
+    tile_of,
+)
+from kornia_patchaug.kernels.cuda.sample import sample
+from kornia_patchaug.kernels.cuda.tables import FRAME, PICTURE, READ, START, SUMS, TO_Y, WINDOW, X1, Y1
+from kornia_patchaug.kernels.cuda.taps import (
+    by_positions,
+    by_texels,
+    interpolated,
+    options_of,
+    positions_of,
+    share_of,
+    store_sums,
+    taps_of,
+    weighted,
+)
+from kornia_patchaug.plan import Plan
+
+
+def paint(
+    inputs: Inputs, canvas: Tensor, opacity: Opacity, plan: Plan, read: Read, keep: bool, in_place: bool = False
+) -> Painted:
+    """As `backend.Fused.paint`."""
+    lists, objects, channels = _lists_of(plan, canvas), frames(inputs, plan), canvas.shape[1]
+    matte = None
+    if isinstance(opacity, Inputs):
+        opacity = matte = sample(opacity, cast("Plan", plan.opacity))[0][0]
+    painted = canvas if in_place else torch.empty_like(canvas)
+    under = objects.new_empty(channels * plan.windows.total if keep else 0)
+    buffers, options = (opacity, under if keep else None), {"CHANNELS": group_of(channels), "IN_PLACE": in_place}
+    _launch(_paint_kernel, inputs, plan, canvas, painted, objects, *lists[:2], *buffers, **options)
+    return painted, under, matte if keep else None
+
+
+def paint_backward(
+    grad: Tensor,
+    kept: Tensor,
+    inputs: Inputs,
+    opacity: Maybe,
+    plan: Plan,
+    read: Read,
+    wanted: Wanted,
+    in_place: bool = False,
+) -> tuple[Gradients, Maybe, Maybe]:
+    """As `backend.Fused.paint_backward`."""
+    lists, objects, (_, channels, _, _) = _lists_of(plan, grad), frames(inputs, plan), grad.shape
+    of_source, of_canvas, of_opacity = wanted.canvas if read is Read.CANVAS else wanted.source, None, None
+    if in_place or wanted.canvas:
+        of_canvas = grad if in_place else torch.empty_like(grad)
+    if wanted.opacity and opacity is not None:
+        of_opacity = torch.empty_like(opacity)
+    each, of_objects = opacity is not None and opacity.ndim == 1, any(wanted[1:4]) or of_opacity is not None
+    grad_values = objects.new_empty(channels, plan.windows.total) if of_source else None
+    # Each program writes a sum of its own for each object, so that no addition waits and their order is fixed.
+    sums = objects.new_empty(int(counts_of(plan.windows).sum()), SUMS.value) if of_objects else None
+    under, of_each = kept if kept.numel() else None, of_opacity if each else None
+    buffers = opacity, under, grad_values, of_each, sums, lists[2] if of_objects else None
+    _launch(_paint_backward_kernel, inputs, plan, grad, of_canvas, objects, *lists[:2], *buffers, IN_PLACE=in_place)
+    found = Gradients(None, None, None, None)
+    if sums is not None:
+        found = frames_backward(sums, lists[2], inputs, plan, wanted, None if each else of_opacity)
+    if of_source:
+        into = of_canvas if read is Read.CANVAS else None
+        found = found._replace(source=gather(grad_values, objects, inputs.source, plan, False, into))
+    return found, None if in_place else of_canvas, of_opacity
+
+
+def _lists_of(plan: Plan, canvas: Tensor) -> list[Tensor]:
+    """`regions.lists_of`, uploaded with the tables of the plan."""
+    windows, sizes = plan.windows, canvas.shape
+    return windows.derived(f"tiles of {tuple(sizes)}", canvas.device, lambda: lists_of(windows, sizes), plan.reads)
+
+
+def _launch(
+    kernel: Any, inputs: Inputs, plan: Plan, canvas: Tensor, painted: Maybe, *buffers: Maybe, **options: int
+) -> None:
+    """Run a kernel on the tiles of a canvas or its gradient: it writes what becomes of it, and fills the buffers."""
+    if not canvas.numel():
+        return
+    source, opacity = inputs.source, buffers[3]
+    target, tables = (
+        canvas if painted is None else painted,
+        (plan.windows.on(canvas.device), plan.reads.on(canvas.device)),
+    )
+    rules = {"BY_REACH": plan.sampling.by_reach, "BOX_COVERAGE": plan.box_coverage, **TILING, **options}
+    rules |= {"EACH": opacity is not None and opacity.ndim == 1, **options_of(plan, canvas, target, source)}
+    sizes = plan.windows.total, *canvas.shape[1:], *canvas.stride(), *target.stride(), *source.stride()
+    with torch.cuda.device_of(canvas):
+        kernel[grid_of(canvas.shape, options.get("CHANNELS", canvas.shape[1]), TILING)](
+            canvas, painted, source, *tables, *buffers, *sizes, **rules
+        )
+
+
+@triton.jit
+def _opacity(opacity, obj, start, index, inside, like, EACH: tl.constexpr):
+    """The opacity A of pixels."""
+    alpha = tl.zeros_like(like) + 1
+    if opacity is not None:
+        if EACH:
+            alpha = tl.load(opacity + start + index, mask=inside, other=0.0)
+        else:
+            alpha *= tl.load(opacity + obj)
+    return alpha
+
+
+@triton.jit(do_not_specialize=["total"])  # it changes with every batch: no reason to compile anew
+def _paint_kernel(
+    canvas, painted, source, windows, reads, frames, order, first, opacity, under,
+    total, channels, height, width,
+    stride_image, stride_channel, stride_y, stride_x,
+    painted_image, painted_channel, painted_y, painted_x,
+    source_image, source_channel, source_y, source_x,
+    BY_REACH: tl.constexpr, BOX_COVERAGE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    REGION: tl.constexpr, EACH: tl.constexpr, CHANNELS: tl.constexpr, IN_PLACE: tl.constexpr,
+    NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
+):  # fmt: skip
+    image, top, left, region, channel, y, x, there = tile_of(
+        channels, height, width, INT, CHANNELS, ROWS, COLUMNS, REGION
+    )
+    begin, stop = tl.load(first + region), tl.load(first + region + 1)
+    if IN_PLACE:
+        there &= begin < stop
+    pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
+    before = tl.load(canvas + image * stride_image + pixels, mask=there)
+    state, touched = before.to(frames.dtype.element_ty), y < 0
+    for k in range(begin, stop):
+        obj = tl.load(order + k)
+        window = windows + obj * WINDOW
+        if meets(window, top, left, ROWS, COLUMNS):
+            frame, read, start = frames + obj * FRAME, reads + obj * READ, tl.load(window + START)
+            column, row, inside, index = pixels_in(window, y, x, INT)
+            _dx, _dy, qx, qy = positions_of(frame, column, row)
+            x0, x1, wx0, wx1, _has_x0, _has_x1, _slope_x = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
+            y0, y1, wy0, wy1, _has_y0, _has_y1, _slope_y = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
+            x0, x1, y0, y1 = x0 * source_x, x1 * source_x, y0 * source_y, y1 * source_y
+            share = _opacity(opacity, obj, start, index, inside, wx0, EACH)
+            if BOX_COVERAGE:
+                share *= share_of(frame + X1, column)[0] * share_of(frame + Y1, row)[0]
+            known = there & inside[None, :]
+            plane = source + tl.load(read + PICTURE) * source_image + channel * source_channel
+            value = interpolated(
+                plane, x0[None, :], x1[None, :], y0[None, :], y1[None, :],
+                wx0[None, :], wx1[None, :], wy0[None, :], wy1[None, :], known, NEAREST,
+            )  # fmt: skip
+            over = share[None, :] * value
+            if BY_REACH:
+                share *= wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
+            if under is not None:
+                tl.store(under + start + (channel * total + index[None, :]), state, mask=known)
+            keeps = 1 - share[None, :]
+            over = tl.where(keeps == 0, over, keeps * state + over)
+            state = tl.where(inside[None, :], over, state)
+            touched |= inside
+    pixels = channel * painted_channel + (y * painted_y + x * painted_x)[None, :]
+    tl.store(painted + image * painted_image + pixels, mixed(before, state, touched[None, :]), mask=there)
+
+
+@triton.jit(do_not_specialize=["total"])
+def _paint_backward_kernel(
+    grad, grad_canvas, source, windows, reads, frames, order, first, opacity,
+    under, grad_values, grad_opacity, sums, rows,
+    total, channels, height, width,
+    stride_image, stride_channel, stride_y, stride_x,
+    canvas_image, canvas_channel, canvas_y, canvas_x,
+    source_image, source_channel, source_y, source_x,
+    BY_REACH: tl.constexpr, BOX_COVERAGE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    REGION: tl.constexpr, EACH: tl.constexpr, IN_PLACE: tl.constexpr,
+    NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
+):  # fmt: skip
+    image, top, left, region, _channel, y, x, there = tile_of(channels, height, width, INT, 1, ROWS, COLUMNS, REGION)
+    there = (y < height) & (x < width)
+    grad += image * stride_image + (y * stride_y + x * stride_x)
+    begin, stop = tl.load(first + region), tl.load(first + region + 1)
+    # What has passed the objects above: the same of all channels.
+    through, touched = tl.zeros([ROWS * COLUMNS], frames.dtype.element_ty) + 1, y < 0
+    for k in range(stop - begin):
+        obj = tl.load(order + stop - 1 - k)
+        window = windows + obj * WINDOW
+        if meets(window, top, left, ROWS, COLUMNS):
+            frame, read, start = frames + obj * FRAME, reads + obj * READ, tl.load(window + START)
+            column, row, inside, index = pixels_in(window, y, x, INT)
+            dx, dy, qx, qy = positions_of(frame, column, row)
+            x0, x1, wx0, wx1, has_x0, has_x1, slope_x = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
+            y0, y1, wy0, wy1, has_y0, has_y1, slope_y = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
+            alpha, share = _opacity(opacity, obj, start, index, inside, wx0, EACH), tl.zeros_like(wx0) + 1
+            if BOX_COVERAGE:
+                share = share_of(frame + X1, column)[0] * share_of(frame + Y1, row)[0]
+            covers = alpha * share
+            if BY_REACH:
+                covers *= wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
+            by_coverage = tl.zeros_like(share)
+            if under is not None or grad_values is not None:
+                of_pixel, flat = grad, start + index
+                for _ in range(channels):
+                    g = through * tl.load(of_pixel, mask=inside, other=0.0)
+                    if under is not None:
+                        by_coverage -= g * tl.load(under + flat, mask=inside, other=0.0)
+                    if grad_values is not None:
+                        tl.store(grad_values + flat, alpha * share * g, mask=inside)
+                    of_pixel += stride_channel
+                    flat += total
+            if sums is not None:
+                has_x0, has_x1 = has_x0 & inside, has_x1 & inside
+                g00, g01, g10, g11 = by_texels(
+                    source + tl.load(read + PICTURE) * source_image, source_channel, grad, stride_channel, through,
+                    channels, x0 * source_x, x1 * source_x, y0 * source_y, y1 * source_y,
+                    has_x0, has_x1, has_y0, has_y1, NEAREST,
+                )  # fmt: skip
+                if BY_REACH:
+                    g00, g01, g10, g11 = g00 + by_coverage, g01 + by_coverage, g10 + by_coverage, g11 + by_coverage
+                by_x, by_y = by_positions(
+                    g00, g01, g10, g11, wx0, wx1, wy0, wy1, has_x0, has_x1, has_y0, has_y1, slope_x, slope_y, NEAREST
+                )
+                by_both = weighted(wy0 * wx0, g00) + weighted(wy0 * wx1, g01)
+                by_both += weighted(wy1 * wx0, g10) + weighted(wy1 * wx1, g11)
+                if not BY_REACH:
+                    by_both += by_coverage
+                by_alpha, by_share = tl.where(inside, share * by_both, 0.0), tl.zeros_like(share)
+                if BOX_COVERAGE:
+                    by_share = alpha * by_both
+                line = sums + (tl.load(rows + obj) + tile_in(window, top, left, ROWS, COLUMNS)) * SUMS
+                gain = alpha * share
+                store_sums(line, frame, column, row, dx, dy, gain * by_x, gain * by_y, by_share)
+                tl.store(line + FRAME, tl.sum(by_alpha))
+                if grad_opacity is not None:
+                    tl.store(grad_opacity + start + index, by_alpha, mask=inside)
+            through = tl.where(inside, (1 - covers) * through, through)
+            touched |= inside
+    if grad_canvas is not None:
+        known = there & touched if IN_PLACE else there
+        grad_canvas += image * canvas_image + (y * canvas_y + x * canvas_x)
+        for _ in range(channels):
+            before = tl.load(grad, mask=known, other=0.0)
+            tl.store(grad_canvas, mixed(before, through * before, touched), mask=known)
+            grad += stride_channel
+            grad_canvas += canvas_channel
