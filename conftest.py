@@ -39,14 +39,12 @@ def native(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def few_programs(request, monkeypatch):
-    """Where Triton's interpreter runs, which takes as long for one number as for thousands: larger steps."""
+def interpreted(request, monkeypatch):
+    """Makes Triton's interpreter bearable, where it runs."""
     if request.node.get_closest_marker("cuda") and not torch.cuda.is_available():
-        from importlib import import_module
+        from support.interpreter import hurry
 
-        gather = import_module("kornia_patchaug.kernels.cuda.gather")
-        monkeypatch.setattr(gather, "ONE", {"DOWN": 4, "ACROSS": 8})
-        monkeypatch.setitem(gather.TILE, "ROWS", 16)
+        hurry(monkeypatch)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,0 +1,34 @@
+"""Triton's interpreter, which takes as long for one number as for thousands."""
+
+from functools import cache
+from importlib import import_module
+
+import pytest
+
+gather = import_module("kornia_patchaug.kernels.cuda.gather")
+interpreter = import_module("triton.runtime.interpreter")
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Larger steps, and less that Triton does anew at every one."""
+    monkeypatch.setattr(gather, "ONE", {"DOWN": 4, "ACROSS": 8})
+    monkeypatch.setitem(gather.TILE, "ROWS", 16)
+    known, dtype_of = cache(interpreter._get_np_dtype), interpreter._get_np_dtype
+    monkeypatch.setattr(interpreter, "_get_np_dtype", lambda t: (dtype_of if t.scalar.is_ptr() else known)(t.scalar))
+    patched: set[str] = set()
+    called, begun = interpreter.InterpretedFunction.__call__, interpreter.interpreter_builder.set_grid_dim
+
+    def begin(*grid):
+        patched.clear()
+        begun(*grid)
+
+    def call(self, *args, **options):
+        """Replaces what a function sees of Triton's language once a launch, and not at every call."""
+        module = self.fn.__module__
+        if module in patched or module.startswith("kornia_patchaug"):  # as is the kernel that calls it
+            return self.rewrite()(*args, **options)
+        patched.add(module)
+        return called(self, *args, **options)
+
+    monkeypatch.setattr(interpreter.interpreter_builder, "set_grid_dim", begin)
+    monkeypatch.setattr(interpreter.InterpretedFunction, "__call__", call)
