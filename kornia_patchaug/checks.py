@@ -95,11 +95,12 @@ def check_theta_values(host: NDArray[np.floating]) -> None:
     _check_rows("theta", host, ~np.isfinite(host), "finite values")
 
 
-def check_device(name: str, value: Tensor, images: Tensor) -> None:
-    """Raise unless ``value`` is where the images are."""
-    if value.device != images.device:
+def check_device(name: str, value: Tensor, images: Tensor, *, or_host: bool = False) -> None:
+    """Raise unless ``value`` is where the images are, or on the CPU where that will do."""
+    if value.device != images.device and not (or_host and value.is_cpu):
+        where = f"{images.device} or the CPU" if or_host and not images.is_cpu else f"{images.device}"
         raise ValueError(
-            f"{name}: expected the images' device {images.device}, got {value.device}. Use {name}.to(images.device)."
+            f"{name}: expected the images' device {where}, got {value.device}. Use {name}.to(images.device)."
         )
 
 

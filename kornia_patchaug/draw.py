@@ -16,7 +16,8 @@ from kornia_patchaug.dtypes import working_dtype
 from kornia_patchaug.frames import as_theta, identity_theta
 from kornia_patchaug.kornia_names import clips_of, corners_and_validity, with_corners
 from kornia_patchaug.noise import draw_seed, draw_uniform, make_noise
-from kornia_patchaug.objects import as_flat, on_host
+from kornia_patchaug.objects import as_flat
+from kornia_patchaug.transfers import on_host
 from kornia_patchaug.whole_op import operator
 
 Params = dict[str, Any]

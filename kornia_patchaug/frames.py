@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kornia_patchaug.checks import check_theta
 from kornia_patchaug.dtypes import working_dtype
+from kornia_patchaug.transfers import sent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,7 +132,8 @@ def corners_of(boxes: Tensor) -> Tensor:
 
 def whole_boxes(patches: Tensor, like: Tensor) -> Tensor:
     """``(N, 4)``, as many as in ``like (N, ...)``: the box that is all of a patch."""
-    return like.new_tensor((0, 0, patches.shape[3], patches.shape[2])).expand(len(like), 4)
+    box = torch.tensor((0, 0, patches.shape[3], patches.shape[2]), dtype=like.dtype)
+    return sent(box, like.device).expand(len(like), 4)
 
 
 def identity_theta(boxes: Tensor) -> Tensor:

@@ -22,10 +22,11 @@ from kornia_patchaug.checks import (
 from kornia_patchaug.dtypes import full_precision, working_dtype
 from kornia_patchaug.frames import as_theta, whole_boxes
 from kornia_patchaug.kernels import paint, sample
-from kornia_patchaug.objects import Source, as_flat, check_objects, on_host
+from kornia_patchaug.objects import Source, as_flat, check_objects
 from kornia_patchaug.painting import Fill, cut_out, paint_in_turn, paint_objects, paint_peeled, planned, read_by
 from kornia_patchaug.plan import PADDINGS as RULES
 from kornia_patchaug.plan import Plan, Reads, Sampling, Windows
+from kornia_patchaug.transfers import is_captured, on_host
 from kornia_patchaug.whole_op import operator
 
 MODES = ("bilinear", "nearest")
@@ -75,7 +76,8 @@ def affine_patches(
         images: ``(B, C, H, W)``, floating.
         boxes: ``(N, 4)`` half-open ``x1 y1 x2 y2`` in pixels; or per image, as `flatten_boxes` takes them.
         theta: ``(N, 6)`` or ``(N, 2, 3)``, output to input in the box frame, as ``affine_grid`` takes it.
-        obj_to_img: ``(N,)`` integer, the image of each object; may be left out if B = 1 or boxes come per image.
+        obj_to_img: ``(N,)`` integer, the image of each object; may be left out if B = 1 or boxes come per image. It,
+            boxes and theta may be on the CPU, wherever the images are: then the call waits for no GPU.
         alpha: opacity ``(N,)``; or a matte ``(N, 1, h, w)`` laid over the box; or masks ``(N, H, W)``, bool or
             floating, over the image, of which what lies in the object's box counts. Mattes and masks move with the
             patch. Beyond a mask the canvas shows: with one, ``zeros`` is ``transparent``.
@@ -152,6 +154,8 @@ def _affine_patches(
     if not (isinstance(grow, (int, float)) and math.isfinite(grow) and grow >= 0):
         raise ValueError(f"grow: expected a share of the box's size, 0 or more, got {grow!r}.")
     objects = check_objects(images, boxes, obj_to_img, theta, alpha)
+    if is_captured(images.device) and (sequential or is_filled or size is not None):
+        raise RuntimeError("kornia_patchaug: sequential, fill and patch_size cannot be captured in a CUDA Graph.")
     if shown is not None:
         check_device("fill", shown, images)
         check_readable("fill", shown)

@@ -26,6 +26,7 @@ from kornia_patchaug.checks import (
 from kornia_patchaug.dtypes import working_dtype
 from kornia_patchaug.frames import as_theta, whole_boxes
 from kornia_patchaug.kornia_names import valid_rows
+from kornia_patchaug.transfers import is_captured, on_host, sent
 from kornia_patchaug.whole_op import operator
 
 if TYPE_CHECKING:
@@ -51,14 +52,14 @@ class Objects(NamedTuple):
     source_boxes: Tensor | None  # (N, 4) what is read, of other pictures than the images
     alpha_boxes: Tensor | None  # (N, 4) what is read of pictures of opacity
     host_boxes: NDArray[np.float64]  # (N, 4)
-    host_theta: NDArray[np.float64]  # (N, 2, 3)
+    host_theta: NDArray[np.float64]  # (N, 2, 3); not a number where a CUDA Graph is captured with theta on the GPU
     host_image: NDArray[np.int64]  # (N,)
     host_source_boxes: NDArray[np.float64]  # (N, 4) those of the images, without others
     host_picture: NDArray[np.int64]  # (N,) the picture that is read
 
     def select(self, rows: Tensor) -> Objects:
         """Some objects, by their rows on the host."""
-        there, parts = rows.to(self.boxes.device), self._asdict()
+        there, parts = sent(rows, self.boxes.device), self._asdict()
         for name, value in parts.items():
             if value is not None and not (name == "alpha" and value.ndim > 1):
                 parts[name] = value[rows.numpy() if name.startswith("host") else there]
@@ -75,32 +76,36 @@ def check_objects(
 ) -> Objects:
     """Check everything a caller can get wrong about images, boxes, ``obj_to_img``, theta, alpha and a source.
 
-    The values of boxes, theta and indices are read on the host once; sizing the windows uses the same transfer.
+    The values of boxes, theta and indices are read on the host once; sizing the windows uses the same transfer. They
+    may be on the CPU, whatever the images' device: then nothing waits for that.
     """
     check_images("images", images)
     check_readable("images", images)
     batch_size, _, height, width = images.shape
     boxes, obj_to_img = as_flat(boxes, obj_to_img, batch_size)
     if isinstance(theta, str) and theta == "identity":
-        theta = torch.eye(2, 3, device=images.device).expand(len(boxes), 2, 3)
+        theta = torch.eye(2, 3, device=boxes.device).expand(len(boxes), 2, 3)
     theta = as_theta(theta, len(boxes))
-    read, index = (None, None) if source is None else _check_source(source, images, len(boxes))
+    read, index = (None, None) if source is None else _check_source(source, images, boxes)
     if alpha is not None:
         _, _, *sides = (images if source is None else source.pictures).shape
         check_alpha(alpha, len(boxes), (sides[0], sides[1]))
     # Those that may have been left out, and were made here, come last.
     for name, value in (("boxes", boxes), ("alpha", alpha), ("theta", theta), ("obj_to_img", obj_to_img)):
         if value is not None:
-            check_device(name, value, images)
+            check_device(name, value, images, or_host=name != "alpha")
             check_readable(name, value)
     dtype, floating = working_dtype(images, boxes, theta, alpha, read), boxes.is_floating_point()
     boxes, theta = _to(boxes, dtype), _to(theta, dtype)
     alpha = alpha if alpha is None or alpha.dtype == torch.bool else _to(alpha, dtype)
 
+    known = torch.zeros(theta.shape) if theta.is_cuda and is_captured(theta.device) else theta
     host_boxes, host_theta, host_image, *others = on_host(
-        boxes, theta, obj_to_img, *(() if read is None or index is None else (read, index))
+        boxes, known, obj_to_img, *(() if read is None or index is None else (read, index))
     )
     check_values(host_boxes, host_theta, host_image, batch_size)
+    if known is not theta:
+        host_theta.fill(np.nan)
     check_units(host_boxes, floating, height, width)
     image = picture = host_image.astype(np.int64)
     host_source_boxes = host_boxes
@@ -109,12 +114,14 @@ def check_objects(
         check_box_values(host_source_boxes, source.names[1])
         check_index_values(source.names[2], host_picture, len(source.pictures))
         read, picture = _to(read, dtype), host_picture.astype(np.int64)
-    host = host_boxes, host_theta, image, host_source_boxes, picture
-    return Objects(boxes, theta, obj_to_img, alpha, read, None, *host)
+    host, device = (host_boxes, host_theta, image, host_source_boxes, picture), images.device
+    read = None if read is None else sent(read, device)
+    return Objects(sent(boxes, device), sent(theta, device), sent(obj_to_img, device), alpha, read, None, *host)
 
 
-def _check_source(source: Source, images: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The boxes ``(N, 4)`` and the index ``(N,)`` of a source, or raise."""
+def _check_source(source: Source, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The boxes ``(N, 4)`` and the index ``(N,)`` of a source for boxes that are painted, or raise."""
+    count, device = len(target), target.device
     (pictures, boxes, which), (name, of_boxes, of_index) = source[:3], source.names
     check_images(name, pictures)
     if pictures.shape[1] != images.shape[1]:
@@ -123,7 +130,7 @@ def _check_source(source: Source, images: Tensor, count: int) -> tuple[Tensor, T
             f"{tuple(pictures.shape)}."
         )
     if boxes is None:
-        boxes = whole_boxes(pictures, images.new_empty(count, 0, dtype=torch.float32))
+        boxes = whole_boxes(pictures, torch.empty(count, 0, device=device))
     else:
         boxes = in_pixels(boxes)
         check_boxes(boxes, name=of_boxes)
@@ -133,9 +140,9 @@ def _check_source(source: Source, images: Tensor, count: int) -> tuple[Tensor, T
         check_index(of_index, which, count)
         index = _to(without_class(which), torch.int64)
     elif len(pictures) == count and source.boxes is None:
-        index = torch.arange(count, device=images.device)
+        index = torch.arange(count, device=device)
     elif len(pictures) == 1 and source.boxes is not None:
-        index = torch.zeros(count, dtype=torch.int64, device=images.device)
+        index = torch.zeros(count, dtype=torch.int64, device=device)
     else:
         raise ValueError(
             f"{name}: expected {f'one patch a box ({count})' if source.boxes is None else 'one picture'}, got "
@@ -143,34 +150,13 @@ def _check_source(source: Source, images: Tensor, count: int) -> tuple[Tensor, T
         )
     for each, given, value in ((name, pictures, pictures), (of_boxes, source.boxes, boxes), (of_index, which, index)):
         if given is not None:
-            check_device(each, value, images)
+            check_device(each, value, images, or_host=value is not pictures)
             check_readable(each, value)
     return boxes, index
 
 
 def _to(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value if value.dtype == dtype else value.to(dtype)  # which takes a microsecond even to do nothing
-
-
-def on_host(*tensors: Tensor) -> list[NDArray[np.float64]]:
-    """Float64 copies of tensors ``(N, ...)`` of one device on the host, with one wait for it."""
-    if tensors[0].is_cuda:
-        device = tensors[0].device
-        there = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
-        tensors = tuple(t.copy_(tensor.detach(), non_blocking=True) for t, tensor in zip(there, tensors, strict=True))
-        torch.cuda.current_stream(device).synchronize()
-    elif not tensors[0].is_cpu:
-        return packed_on_host(*tensors)
-    # Column by column: NumPy is slow with slices of short rows.
-    return [tensor.numpy(force=True).astype(np.float64, order="F") for tensor in tensors]
-
-
-def packed_on_host(*tensors: Tensor) -> list[NDArray[np.float64]]:
-    """`on_host` by one tensor that holds all of them."""
-    dtype, sizes = working_dtype(*tensors), [tensor.shape[1:].numel() for tensor in tensors]
-    rows = [tensor.detach().reshape(len(tensor), size).to(dtype) for tensor, size in zip(tensors, sizes, strict=True)]
-    parts = np.split(torch.cat(rows, dim=1).cpu().double().numpy(), np.cumsum(sizes)[:-1], axis=1)
-    return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
 
 @operator("checked_index", lambda index, size, name: torch.empty_like(index, dtype=torch.int64))

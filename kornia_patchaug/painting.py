@@ -46,6 +46,7 @@ from kornia_patchaug.plan import (
     last_pixels,
 )
 from kornia_patchaug.theta import invert_theta
+from kornia_patchaug.transfers import CAPTURED, sent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,7 +115,7 @@ def _with_alpha(alpha: Tensor, objects: Objects, plan: Plan) -> tuple[Objects, P
             frames = objects.host_boxes, objects.host_source_boxes
             flat = np.logical_and(*(frame[:, 2:] - frame[:, :2] <= 1 for frame in frames))
             if flat.any():
-                there = torch.from_numpy(np.tile(flat, 2)).to(alpha_boxes.device)
+                there = sent(torch.from_numpy(np.tile(flat, 2)), alpha_boxes.device)
                 alpha_boxes = torch.where(there, centres(alpha_boxes).repeat(1, 2), alpha_boxes)
         beyond = Beyond.MIRROR if sampling.beyond == Beyond.MIRROR else Beyond.NEAREST
     else:
@@ -143,6 +144,8 @@ def reached(
     objects: Objects, source: Tensor, limits: tuple[int, int, int, int], sampling: Sampling
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """`frames.reached_pixels` of objects on the host."""
+    if np.isnan(objects.host_theta).any():
+        raise RuntimeError(CAPTURED)
     read = None if objects.source_boxes is None else objects.host_source_boxes
     given = readable_pixels(objects, source), objects.host_boxes, read, objects.host_theta
     return reached_pixels(*given, np.array(limits, np.float64), sampling.align_corners)
@@ -305,7 +308,7 @@ def cut_out(images: Tensor, objects: Objects, size: tuple[int, int], sampling: S
     limits = last_pixels(images) - np.concatenate((first, first), axis=1)
     reads = Reads.of(images, objects.host_image, first, limits)
     plan = Plan(reads, Windows.regular(count, height, width), sampling, box_coverage=False)
-    target = objects.boxes.new_tensor([[0, 0, width, height]]).expand(count, 4)
+    target = sent(torch.tensor([[0, 0, width, height]], dtype=objects.boxes.dtype), images.device).expand(count, 4)
     values, _ = kernels.sample(images, identity_theta(objects.boxes), target, plan, objects.boxes)
     return values.view(images.shape[1], count, height, width).transpose(0, 1)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from kornia_patchaug.frames import painted_pixels, whole_pixels
+from kornia_patchaug.transfers import sent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,7 +72,7 @@ def uploaded(device: torch.device, *arrays: NDArray[np.int64]) -> list[Tensor]:
         return [torch.from_numpy(array) for array in arrays]
     buffer = torch.empty(sum(array.size for array in arrays), dtype=torch.int64, pin_memory=device.type == "cuda")
     np.concatenate([array.ravel() for array in arrays], out=buffer.numpy())
-    parts = buffer.to(device, non_blocking=True).split([array.size for array in arrays])
+    parts = sent(buffer, device).split([array.size for array in arrays])
     return [part.view(array.shape) for part, array in zip(parts, arrays, strict=True)]
 
 
@@ -185,7 +186,7 @@ class Windows(Table):
 
     def repeated(self, numbers: Tensor) -> Tensor:
         """A number of each object ``(N,)`` for each of its flat pixels, ``(P,)``."""
-        areas = torch.from_numpy(self.areas).to(numbers.device)
+        areas = sent(torch.from_numpy(self.areas), numbers.device)
         return numbers.repeat_interleave(areas, output_size=self.total)
 
     def slices(self) -> list[tuple[int, slice, slice, slice]]:

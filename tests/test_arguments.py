@@ -12,7 +12,8 @@ from support.scenes import assert_close, scene
 import kornia_patchaug as kp
 from kornia_patchaug.boxes import as_size
 from kornia_patchaug.checks import warn_once
-from kornia_patchaug.objects import check_objects, on_host, packed_on_host
+from kornia_patchaug.objects import check_objects
+from kornia_patchaug.transfers import on_host, packed_on_host
 
 IMAGES = torch.rand(1, 2, 9, 11, generator=torch.Generator().manual_seed(0))
 BOX = torch.tensor([[2.0, 1, 9, 6]])

@@ -62,6 +62,26 @@ def test_affine_patches(kind, clip, form, monkeypatch):
     assert_same_on_both(run, tensors, monkeypatch)
 
 
+def test_objects_on_the_host_of_images_on_a_gpu(monkeypatch):
+    """Boxes, theta and indices may stay on the CPU, and so do their gradients."""
+    images, boxes, theta, obj_to_img = scene("fractional", channels=2)
+    others = random(2, 2, 9, 8, seed=5)
+    if DEVICE.type == "cpu":
+        monkeypatch.setattr(kernels, "backend_of", lambda *_: cuda)
+    found = []
+    for where in (DEVICE, torch.device("cpu")):
+        given = [t.to(where).requires_grad_() for t in (boxes, theta)]
+        index = obj_to_img.to(where)
+        painted = kp.affine_patches(images.to(DEVICE), *given, index, padding_mode="transparent")
+        to = {"source": others.to(DEVICE), "source_boxes": given[0] / 2, "source_to_img": index, "theta": given[1]}
+        painted = painted + kp.transplant_patches(images.to(DEVICE), given[0], index, **to)
+        painted.square().sum().backward()
+        assert painted.device.type == DEVICE.type and all(t.grad.device.type == where.type for t in given)
+        found.append([painted.detach().cpu(), *(t.grad.cpu() for t in given)])
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding_mode", PADDINGS)
 def test_affine_patches_one_after_another(padding_mode, mode, monkeypatch):

@@ -1,16 +1,18 @@
 """What the kernels of a GPU are asked to do, which takes no GPU to count: launches, and visits of windows to tiles."""
 
+from functools import partial
 from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import kornia_patchaug as kp
-from kornia_patchaug import kernels
+from kornia_patchaug import functional, kernels, objects, painting, transfers
 from kornia_patchaug.kernels import cuda
-from kornia_patchaug.plan import Windows
+from kornia_patchaug.plan import Beyond, Sampling, Windows
 
 pytestmark = pytest.mark.cuda
 MODULES = [import_module(f"kornia_patchaug.kernels.cuda.{name}") for name in ("frames", "paint", "gather")]
@@ -80,6 +82,81 @@ def test_a_plain_call_launches_little(monkeypatch, clip):
     own = [name.removesuffix("_kernel").strip("_") for name in (*forward, *backward) if name.startswith("_")]
     assert own == ["frames", "paint", "frames", "paint_backward", "frames_backward", "gather"]
     assert len(forward) == 3 and len(backward) == 4, (forward, backward)
+
+
+class Nothing:
+    """Stands for a kernel that does nothing."""
+
+    def __getitem__(self, grid):
+        return lambda *args, **options: None
+
+
+class Uploads(TorchDispatchMode):
+    """Counts copies from the host."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if function.overloadpacket.__name__ == "_to_copy":
+            self.count += args[0].is_cpu and result.is_meta
+        return result
+
+
+@pytest.fixture
+def absent(monkeypatch):
+    """A device of which nothing can be read, and on which kernels do nothing; and calls of every kind for it, with
+    boxes, theta and indices on the host."""
+    monkeypatch.setattr(kernels, "backend_of", lambda *_: cuda)
+    monkeypatch.setattr(objects, "check_readable", lambda *_: None)
+    for module in [*MODULES, import_module("kornia_patchaug.kernels.cuda.sample")]:
+        for name in [name for name in vars(module) if name.endswith("_kernel")]:
+            monkeypatch.setattr(module, name, Nothing())
+    images = torch.empty(2, 3, 40, 50, device="meta", requires_grad=True)
+    boxes, obj_to_img = torch.tensor([[2.0, 3, 20, 30], [10, 5, 40, 36]]), torch.tensor([0, 1])
+    patches, theta = torch.empty(2, 3, 5, 6, device="meta"), torch.eye(2, 3).repeat(2, 1, 1)
+    number, matte, mask = (
+        torch.empty(2, *size, device="meta", requires_grad=True) for size in ((), (1, 4, 4), (40, 50))
+    )
+    moved, here = partial(kp.affine_patches, images, boxes, theta), (images, boxes, obj_to_img)
+    of_others = {"source": images, "source_boxes": boxes, "source_to_img": obj_to_img}
+    return {
+        "plain": lambda: moved(obj_to_img),
+        "number": lambda: moved(obj_to_img, alpha=number, padding_mode="image"),
+        "matte": lambda: moved(obj_to_img, alpha=matte, clip=False),
+        "mask": lambda: moved(obj_to_img, alpha=mask, padding_mode="reflection"),
+        "crop": lambda: kp.crop_patches(*here, size=(8, 9)),
+        "paste": lambda: kp.paste_patches(images, patches, boxes, obj_to_img, clip=False),
+        "transplant": lambda: kp.transplant_patches(*here, **of_others, theta=theta),
+    }
+
+
+@pytest.mark.parametrize("kind", ["plain", "number", "matte", "mask", "crop", "paste", "transplant"])
+def test_nothing_waits_for_the_device_if_objects_are_on_the_host(kind, absent):
+    """What is on no device cannot be read: a call that does would fail."""
+    with Uploads() as uploads:
+        made = absent[kind]()
+        forward = uploads.count
+        made.backward(torch.ones_like(made))
+    assert made.is_meta and made.shape[1] == 3
+    # Boxes, theta, indices, and all tables together; backward those of gather.
+    assert kind != "plain" or (forward, uploads.count) == (4, 5)
+
+
+def test_what_a_graph_cannot_hold_says_so(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with FakeTensorMode(), pytest.raises(RuntimeError, match=r"while a CUDA Graph is captured.*boxes\.cpu\(\)"):
+        transfers.on_host(torch.empty(2, 4, device="cuda"))
+    images, boxes = torch.rand(1, 3, 8, 9), torch.tensor([[1, 1, 5, 6]])
+    there = objects.check_objects(images, boxes, None)
+    away = there._replace(host_theta=there.host_theta * np.nan)
+    with pytest.raises(RuntimeError, match="and theta too unless clip=True"):
+        painting.planned(images, images, away, Sampling(False, Beyond.ZERO, False, False), False, clip=False)
+    monkeypatch.setattr(functional, "is_captured", lambda device: True)
+    for options in ({"sequential": True}, {"fill": 0.5}, {"patch_size": (4, 4)}):
+        with pytest.raises(RuntimeError, match="sequential, fill and patch_size cannot be captured"):
+            kp.affine_patches(images, boxes, torch.eye(2, 3)[None], **options)
+    assert kp.affine_patches(images, boxes, torch.eye(2, 3)[None]).equal(images)
 
 
 def random_windows(count: int, images: int, height: int, width: int, side: int) -> Windows:
