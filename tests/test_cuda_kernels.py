@@ -485,6 +485,18 @@ def test_the_gradient_of_the_source_of_any_theta(padding_mode, theta):
         assert_sample_equals_the_reference(*call(objects, padding_mode, mode), Wanted(True, False, False))
 
 
+def test_every_pixel_is_read_once_also_from_where_mirrors_cannot_be_counted(monkeypatch):
+    """In float32 whole numbers beyond 2**24 have no successor."""
+    if DEVICE.type == "cpu":
+        monkeypatch.setattr(cuda_gather, "TILE", {"ROWS": 64, "COLUMNS": 64, "REGION": 64})
+    images, box = torch.rand(1, 1, 40, 40), torch.tensor([[0.0, 0, 40, 40]])
+    theta = torch.tensor([[1.0, 0.3, 3.5e7, -0.2, 1.1, -3.5e7]])
+    inputs, plan = call((images, box, theta, torch.tensor([0])), "reflection", dtype=torch.float32)
+    values, _ = cuda.sample(inputs, plan)
+    source, *_ = cuda.sample_backward(torch.ones_like(values), None, inputs, plan, Wanted(True, False, False))
+    assert_equal(source.sum(), torch.tensor(1600.0, device=DEVICE))
+
+
 # --- all --------------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import kornia_patchaug as kp
+from benchmarks.cases import make_scene
+from benchmarks.gpu_report import M64, copies
 from kornia_patchaug import functional, kernels, objects, painting, transfers
 from kornia_patchaug.kernels import cuda
 from kornia_patchaug.plan import Beyond, Sampling, Windows
@@ -191,3 +193,12 @@ def test_visits_grow_with_the_windows_and_not_with_their_square():
         visits.append(len(order))
         assert np.diff(first).max() < count / 50  # of all of the image's, once
     assert visits[1] < 4.1 * visits[0] and visits[0] < 2.25 * 1000  # (1 + 32 / 64) ** 2 at most
+
+
+def test_a_plain_call_moves_little():
+    """Forward at most two copies of the batch, with backward at most five: what is painted is about half of it."""
+    forward, both = copies(M64)
+    scene = make_scene(M64)
+    share = scene.area / (M64.batch * M64.side**2)  # of the batch that lies in boxes, all of which are painted and read
+    assert forward == pytest.approx((2 + share) / 2) and both == pytest.approx(forward + (2 + 5 * share) / 2)
+    assert forward <= 2 and both <= 5

@@ -95,11 +95,11 @@ def _range(corner, ahead, below):
 
 
 @triton.jit
-def _cells(least, most, mirror, span):
+def _cells(least, most, margin, mirror, span):
     """Between which mirrors, counted along one axis, the least position of a window lies, and how many such cells there
-    are up to the most; infinitely many where these cannot be told."""
+    are up to the most; infinitely many where rounding mixes them up."""
     first = tl.floor((least - mirror) / span)
-    return first, tl.where(tl.abs(first) < 4e6, tl.floor((most - mirror) / span) + 1 - first, float("inf"))
+    return first, tl.where(margin <= span, tl.floor((most - mirror) / span) + 1 - first, float("inf"))
 
 
 @triton.jit
@@ -194,8 +194,8 @@ def _gather_kernel(
             mirror_x, mirror_y = low_x - EDGE, low_y - EDGE
             span_x, span_y = tl.maximum(high_x - low_x + 2 * EDGE, 1.0), tl.maximum(high_y - low_y + 2 * EDGE, 1.0)
             if BEYOND == MIRROR:
-                first_cell_x, count_x = _cells(least_x, most_x, mirror_x, span_x)
-                first_cell_y, count_y = _cells(least_y, most_y, mirror_y, span_y)
+                first_cell_x, count_x = _cells(least_x, most_x, margin_x, mirror_x, span_x)
+                first_cell_y, count_y = _cells(least_y, most_y, margin_y, mirror_y, span_y)
                 everywhere = (count_x * count_y <= columns * rows) == 0  # also if not a number
                 across = tl.where(everywhere, 1, count_x).to(tl.int32)
                 cells = across * tl.where(everywhere, 1, count_y).to(tl.int32)
