@@ -29,7 +29,7 @@ bench: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # How the kernels for a GPU are compiled, and how many bytes they move: takes no GPU.
-gpu-report: $(VENV)/bench.stamp
+gpu-report: $(VENV)/suite.stamp
 	$(BIN)/python -m benchmarks.gpu_report $(ARGS)
 
 # Each ends in one line of JSON and fails if its bar is missed; pictures go to out/.

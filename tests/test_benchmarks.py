@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from support import oracle
+from support.vision import torchvision
 
 import kornia_patchaug as kp
 from benchmarks import __main__ as command
 from benchmarks import (
     agree,
+    beside,
     cases,
     measure,
     memory,
@@ -395,3 +397,11 @@ def test_the_first_call_of_a_process_compiles_and_later_ones_are_measured_at_the
     assert (later.ours, later.ratio, later.verdict) == (0.4, 1.25, MET)
     monkeypatch.setattr(start, "_seconds", lambda environment: 0.6)
     assert [row.verdict for row in start.start_rows()] == ["", MISSED]
+
+
+def test_what_else_is_done_with_images_and_boxes_is_timed_beside_a_call(monkeypatch):
+    torchvision()
+    monkeypatch.setattr(beside, "RUNS", 2)
+    taken = beside.times(cases.TINY, "cpu")
+    assert {name.partition(" ")[0] for name in taken} >= {"images.clone()", "forward", "crop_patches", "torchvision's"}
+    assert min(taken.values()) > 0

@@ -62,6 +62,26 @@ def test_affine_patches(kind, clip, form, monkeypatch):
     assert_same_on_both(run, tensors, monkeypatch)
 
 
+def test_the_same_bits_at_every_run_where_algorithms_are_to_be_deterministic(monkeypatch):
+    """By the kernels: nothing of them is added in any order, and nothing of torch's refuses."""
+    if DEVICE.type == "cpu":
+        monkeypatch.setattr(kernels, "backend_of", lambda *_: cuda)
+    images, boxes, theta, obj_to_img = (t.to(DEVICE) for t in scene("integer", channels=2))
+    matte = mattes(len(boxes))["matte"].to(DEVICE)
+    weight, found = random(*images.shape, seed=6).to(DEVICE), []
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert kernels.backend_of(DEVICE) is cuda
+        for _ in range(2):
+            leaves = [t.clone().requires_grad_() for t in (images, theta, matte)]
+            painted = kp.affine_patches(leaves[0], boxes, leaves[1], obj_to_img, alpha=leaves[2], clip=False)
+            found.append([painted.detach(), *torch.autograd.grad((painted * weight).sum(), leaves)])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for one, again in zip(*found, strict=True):
+        assert torch.equal(one, again)
+
+
 def test_objects_on_the_host_of_images_on_a_gpu(monkeypatch):
     """Boxes, theta and indices may stay on the CPU, and so do their gradients."""
     images, boxes, theta, obj_to_img = scene("fractional", channels=2)

@@ -458,6 +458,19 @@ def test_painting_keeps_the_bits_of_other_pixels(dtype):
         assert torch.equal(tensor[where].view(bits), canvas[where].view(bits))
 
 
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
+def test_opaque_paint_covers_what_is_not_a_number(monkeypatch):
+    inputs, plan = call(scene("integer", channels=1))
+    tensors = {"source": inputs.source, "theta": inputs.theta, "boxes": inputs.boxes}
+    canvas = torch.full_like(inputs.source, torch.nan)
+    painted = []
+    for backend in (reference, cuda):
+        monkeypatch.setattr(kernels, "backend_of", lambda *_, backend=backend: backend)
+        painted.append(kernels.paint(canvas=canvas, plan=plan, **tensors))
+    assert_equal(painted[1], painted[0], rtol=1e-12, atol=1e-12, equal_nan=True)
+    assert not painted[0].isnan().all()
+
+
 # --- the gradient of the source ---------------------------------------------------------------------------------------
 
 
