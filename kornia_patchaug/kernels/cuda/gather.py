@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Maybe
-from kornia_patchaug.kernels.cuda.regions import TILING, grid_of, group_of, meets, mixed, regions_of, tile_of
+from kornia_patchaug.kernels.cuda.regions import REGION, grid_of, group_of, meets, mixed, regions_of, tile_of
 from kornia_patchaug.kernels.cuda.tables import (
     FIRST,
     FRAME,
@@ -46,7 +46,8 @@ from kornia_patchaug.kernels.cuda.tables import (
 from kornia_patchaug.kernels.cuda.taps import fold, nearest_to, options_of, place_of, share_between
 from kornia_patchaug.plan import Beyond, Plan
 
-TILE = dict(TILING)
+# Two pixels for each thread of a warp: how far they have to look is found without waiting for other warps.
+TILE = {"ROWS": 4, "COLUMNS": 16, "REGION": REGION}
 # How many rows and columns of a window each pixel looks up at once: more than one where many read it.
 ONE, MANY, FEW = {"DOWN": 1, "ACROSS": 1}, {"DOWN": 4, "ACROSS": 4}, 8
 
@@ -63,7 +64,9 @@ def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, cove
     tables = areas.on(source.device), *lists, objects, plan.reads.on(source.device), plan.windows.on(source.device)
     group, options = group_of(sizes[1]), options_of(plan, of_source)
     options |= {"BOX_COVERAGE": covered, "ADD": into is not None, "CHANNELS": group, **TILE}
-    options["num_warps"] = 8 if plan.sampling.beyond == Beyond.MIRROR else 4  # its mirrors would not fit in registers
+    options |= {"num_warps": 1, "enable_fp_fusion": not plan.sampling.nearest}
+    if plan.sampling.beyond == Beyond.MIRROR:
+        options["maxnreg"] = 160  # else the assembler would rather have more programs, and spill
     options |= MANY if plan.windows.total > FEW * areas.total else ONE
     with torch.cuda.device_of(source):
         _gather_kernel[grid_of(sizes, group, TILE)](
@@ -73,16 +76,21 @@ def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, cove
 
 
 @triton.jit
-def _between(slope, low, high, last):
+def _inverse(slope):
+    """1 over a slope, and 0 of none."""
+    return tl.where(slope == 0, 0.0, 1 / tl.where(slope == 0, 1.0, slope))
+
+
+@triton.jit
+def _between(slope, inverse, low, high, last):
     """The first and the last of the numbers 0 .. last that times a slope are from low to high: of none the last is
     before the first; it is all of them where that is not a number."""
-    flat = slope == 0
-    one, other = low / tl.where(flat, 1.0, slope), high / tl.where(flat, 1.0, slope)
+    flat, one, other = slope == 0, low * inverse, high * inverse
     start, stop = tl.where(slope < 0, other, one), tl.where(slope < 0, one, other)
     start = tl.where(flat, tl.where(low > 0, last + 1, 0.0), start)
     stop = tl.where(flat, tl.where(high < 0, -1.0, last), stop)
     start, stop = tl.where(start > 0, start, 0.0), tl.where(stop < last, stop, last)
-    return tl.ceil(tl.minimum(start, last + 1.0)).to(tl.int32), tl.floor(tl.maximum(stop, -1.0)).to(tl.int32)
+    return tl.ceil(tl.minimum(start, last + 1)), tl.floor(tl.maximum(stop, -1.0))
 
 
 @triton.jit
@@ -158,6 +166,8 @@ def _gather_kernel(
     )
     state, touched = tl.zeros([CHANNELS, DOWN * ACROSS, ROWS * COLUMNS], grad_values.dtype.element_ty), y < 0
     further = tl.arange(0, DOWN * ACROSS)[:, None]
+    further_down = (further // ACROSS).to(frames.dtype.element_ty)
+    further_across = (further % ACROSS).to(frames.dtype.element_ty)
     of_channel, has_channel = (channel * total)[:, None, :], (channel < channels)[:, None, :]
     for n in range(tl.load(first + region), tl.load(first + region + 1)):
         obj = tl.load(order + n)
@@ -174,6 +184,9 @@ def _gather_kernel(
             src_x, src_y = tl.load(frame + SRC_X), tl.load(frame + SRC_Y)
             x1, y1, x2, y2 = tl.load(frame + X1), tl.load(frame + Y1), tl.load(frame + X2), tl.load(frame + Y2)
             dst_x, dst_y = (x1 + x2) / 2, (y1 + y2) / 2
+            across_x, across_y, down_x, down_y = _inverse(a), _inverse(c), _inverse(b), _inverse(d)
+            both = b * c - a * d
+            of_both = _inverse(both)
             corner_x, corner_y = place_of(0.5 - dst_x, 0.5 - dst_y, a, b, tx, src_x, c, d, ty, src_y)
             end_x, end_y = (columns - 1).to(a.dtype), (rows - 1).to(a.dtype)
             zero, ahead_x, ahead_y = end_x * 0, a * end_x, c * end_x
@@ -202,52 +215,35 @@ def _gather_kernel(
             for i in range(cells):
                 cell_x, cell_y = first_cell_x + i % across, first_cell_y + i // across
                 from_x, to_x = _positions(
-                    pixel_x,
-                    first_x,
-                    last_x,
-                    least_x,
-                    most_x,
-                    margin_x,
-                    cell_x,
-                    mirror_x,
-                    span_x,
-                    everywhere,
-                    NEAREST,
-                    BEYOND,
-                )
+                    pixel_x, first_x, last_x, least_x, most_x, margin_x,
+                    cell_x, mirror_x, span_x, everywhere, NEAREST, BEYOND,
+                )  # fmt: skip
                 from_y, to_y = _positions(
-                    pixel_y,
-                    first_y,
-                    last_y,
-                    least_y,
-                    most_y,
-                    margin_y,
-                    cell_y,
-                    mirror_y,
-                    span_y,
-                    everywhere,
-                    NEAREST,
-                    BEYOND,
-                )
+                    pixel_y, first_y, last_y, least_y, most_y, margin_y,
+                    cell_y, mirror_y, span_y, everywhere, NEAREST, BEYOND,
+                )  # fmt: skip
                 from_x, to_x, from_y, to_y = from_x - corner_x, to_x - corner_x, from_y - corner_y, to_y - corner_y
                 # Rows of the window that have such a position, as each axis says, and both together do.
-                row, end = _between(b, from_x - tl.maximum(ahead_x, zero), to_x - tl.minimum(ahead_x, zero), end_y)
-                one, other = _between(d, from_y - tl.maximum(ahead_y, zero), to_y - tl.minimum(ahead_y, zero), end_y)
+                row, end = _between(
+                    b, down_x, from_x - tl.maximum(ahead_x, zero), to_x - tl.minimum(ahead_x, zero), end_y
+                )
+                one, other = _between(
+                    d, down_y, from_y - tl.maximum(ahead_y, zero), to_y - tl.minimum(ahead_y, zero), end_y
+                )
                 row, end = tl.maximum(row, one), tl.minimum(end, other)
                 low = tl.where(c < 0, c * to_x, c * from_x) - tl.where(a < 0, a * from_y, a * to_y)
                 high = tl.where(c < 0, c * from_x, c * to_x) - tl.where(a < 0, a * to_y, a * from_y)
-                one, other = _between(b * c - a * d, low, high, end_y)
-                row, end = tl.maximum(row, one), tl.where(known, tl.minimum(end, other), -1)
-                for _ in range(0, tl.max(end - row) + 1, DOWN):
-                    at_y = row + further // ACROSS
-                    down = at_y.to(a.dtype)
+                one, other = _between(both, of_both, low, high, end_y)
+                row, end = tl.maximum(row, one), tl.where(known, tl.minimum(end, other), -1.0)
+                for _ in range(0, tl.max((end - row).to(tl.int32)) + 1, DOWN):
+                    down = row + further_down
                     dy = (down + 0.5) - dst_y
-                    column, stop = _between(a, from_x - b * down, to_x - b * down, end_x)
-                    also, until = _between(c, from_y - d * down, to_y - d * down, end_x)
-                    column, stop = tl.maximum(column, also), tl.where(at_y <= end, tl.minimum(stop, until), -1)
-                    for _ in range(0, tl.max(stop - column) + 1, ACROSS):
-                        at_x = column + further % ACROSS
-                        ahead = at_x.to(a.dtype)
+                    column, stop = _between(a, across_x, from_x - b * down, to_x - b * down, end_x)
+                    also, until = _between(c, across_y, from_y - d * down, to_y - d * down, end_x)
+                    column, stop = tl.maximum(column, also), tl.where(down <= end, tl.minimum(stop, until), -1.0)
+                    ahead = column + further_across
+                    flat = down.to(INT) * columns.to(INT) + ahead.to(INT)
+                    for _ in range(0, tl.max((stop - column).to(tl.int32)) + 1, ACROSS):
                         qx, qy = place_of((ahead + 0.5) - dst_x, dy, a, b, tx, src_x, c, d, ty, src_y)
                         weight = _weight(
                             qx, pixel_x, low_x, high_x, first_x, last_x, cell_x, mirror_x, span_x, everywhere,
@@ -256,13 +252,15 @@ def _gather_kernel(
                             qy, pixel_y, low_y, high_y, first_y, last_y, cell_y, mirror_y, span_y, everywhere,
                             NEAREST, BEYOND, EDGE,
                         )  # fmt: skip
-                        weight = tl.where(at_x <= stop, weight, 0.0)
+                        weight = tl.where(ahead <= stop, weight, 0.0)
                         if BOX_COVERAGE:
                             weight *= share_between(x1, x2, ahead)[0] * share_between(y1, y2, down)[0]
-                        flat = out + (at_y.to(INT) * columns.to(INT) + at_x.to(INT))[None, :, :] + of_channel
                         counts = (weight != 0)[None, :, :] & has_channel
-                        state += weight[None, :, :] * tl.load(flat, mask=counts, other=0.0)
-                        column += ACROSS
+                        state += weight[None, :, :] * tl.load(
+                            out + flat[None, :, :] + of_channel, mask=counts, other=0.0
+                        )
+                        ahead += ACROSS
+                        flat += ACROSS
                     row += DOWN
     found = tl.sum(state, axis=1)
     pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
