@@ -32,6 +32,7 @@ cuda_gather = import_module("kornia_patchaug.kernels.cuda.gather")
 cuda_taps = import_module("kornia_patchaug.kernels.cuda.taps")
 pytestmark = pytest.mark.cuda
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+TILING = dict(cuda_regions.TILING)  # as it is, before anybody hurries the interpreter
 TRUTH = [False, True]
 ROUNDING = {torch.float64: 1e-11, torch.float32: 1e-4}  # sums over a window come in another order
 HALVES = {torch.float16: 2**-10, torch.bfloat16: 2**-7}  # one unit: the interpreter cuts bfloat16 where GPUs round
@@ -47,6 +48,11 @@ def call(
     plan = image_plan(boxes.double().numpy(), obj_to_img.numpy(), images, sampling, surroundings)
     theta, boxes = theta.to(DEVICE, dtype).reshape(-1, 2, 3), boxes.to(DEVICE, dtype)
     return Inputs(images.to(DEVICE), theta, boxes), replace(plan, box_coverage=box_coverage)
+
+
+def tile_as_on_a_gpu(monkeypatch) -> None:
+    for name, size in TILING.items():
+        monkeypatch.setitem(cuda_regions.TILING, name, size)
 
 
 def assert_all_equal(actual, expected, tolerance: float, **options) -> None:
@@ -478,7 +484,7 @@ def test_opaque_paint_covers_what_is_not_a_number(monkeypatch):
 @pytest.mark.parametrize("padding_mode", CROP_PADDINGS)
 def test_the_gradient_of_the_source_in_the_steps_of_a_gpu(padding_mode, at_once, monkeypatch):
     monkeypatch.setattr(cuda_gather, "ONE", at_once)
-    monkeypatch.setitem(cuda_gather.TILE, "ROWS", cuda_regions.ROWS)
+    tile_as_on_a_gpu(monkeypatch)
     assert_sample_equals_the_reference(*call(scene("fractional", channels=1), padding_mode), Wanted(True, False, False))
 
 
@@ -501,7 +507,8 @@ def test_the_gradient_of_the_source_of_any_theta(padding_mode, theta):
 def test_every_pixel_is_read_once_also_from_where_mirrors_cannot_be_counted(monkeypatch):
     """In float32 whole numbers beyond 2**24 have no successor."""
     if DEVICE.type == "cpu":
-        monkeypatch.setattr(cuda_gather, "TILE", {"ROWS": 64, "COLUMNS": 64, "REGION": 64})
+        monkeypatch.setitem(cuda_regions.TILING, "ROWS", 64)
+        monkeypatch.setitem(cuda_regions.TILING, "COLUMNS", 64)
     images, box = torch.rand(1, 1, 40, 40), torch.tensor([[0.0, 0, 40, 40]])
     theta = torch.tensor([[1.0, 0.3, 3.5e7, -0.2, 1.1, -3.5e7]])
     inputs, plan = call((images, box, theta, torch.tensor([0])), "reflection", dtype=torch.float32)
@@ -520,7 +527,7 @@ def large_scene(count: int = 30):
     size = 3 + 12 * torch.rand(count, 2, generator=generator)
     boxes = torch.cat([corner, corner + size], dim=1)
     boxes[3], boxes[11] = torch.tensor([1.5, 2.25, 68.5, 27.0]), torch.tensor([20.0, 0.0, 63.0, 25.0])
-    x, y = cuda_regions.COLUMNS, cuda_regions.ROWS  # boxes that begin and end beside the edges of tiles
+    x, y = 16, 4  # boxes that begin and end beside the edges of tiles
     boxes[4:8] = torch.tensor([[x - 1, y - 1, x, y], [x, y, x + 1, y + 1], [9, 3, x, y], [x - 1, y - 1, x + 9, y + 9]])
     theta = torch.eye(2, 3) + 0.3 * torch.randn(count, 2, 3, generator=generator)
     images = torch.rand(2, 1, 29, 71, generator=generator)
@@ -530,13 +537,14 @@ def large_scene(count: int = 30):
 @pytest.mark.parametrize("beyond", [2**31, 0], ids=["32 bits", "64 bits"])
 def test_windows_of_many_tiles_in_images_of_many_tiles(beyond, monkeypatch):
     monkeypatch.setattr(tables, "BEYOND_32_BITS", beyond)
-    inputs, plan = call(large_scene(30 if beyond else 12), "transparent")
+    tile_as_on_a_gpu(monkeypatch)
+    inputs, plan = call(large_scene(14 if beyond else 12), "transparent")
     canvas = inputs.source
     assert plan.windows.areas.max() > 2 * cuda_taps.TILE
-    assert canvas.shape[2] > cuda_regions.ROWS
-    assert canvas.shape[3] > cuda_regions.COLUMNS
-    assert_sample_equals_the_reference(inputs, plan)
+    assert_sample_equals_the_reference(inputs, plan, Wanted(source=False))
     assert_composite_equals_the_reference(canvas, plan.windows, torch.float64, 1e-12)
+    tensors = {"source": canvas, "theta": inputs.theta, "boxes": inputs.boxes, "alpha": None}
+    assert_paint_equals_the_reference(monkeypatch, plan, tensors, {"theta", "boxes"})
 
 
 @pytest.mark.parametrize("images", [torch.rand(2, 3, 5, 7), torch.rand(0, 3, 5, 7), torch.rand(2, 0, 5, 7)])

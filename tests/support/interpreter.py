@@ -5,14 +5,15 @@ from importlib import import_module
 
 import pytest
 
-gather = import_module("kornia_patchaug.kernels.cuda.gather")
+gather, regions = (import_module(f"kornia_patchaug.kernels.cuda.{name}") for name in ("gather", "regions"))
 interpreter = import_module("triton.runtime.interpreter")
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Larger steps, and less that Triton does anew at every one."""
     monkeypatch.setattr(gather, "ONE", {"DOWN": 4, "ACROSS": 8})
-    monkeypatch.setitem(gather.TILE, "ROWS", 16)
+    monkeypatch.setitem(regions.TILING, "ROWS", 16)
+    monkeypatch.setitem(regions.TILING, "COLUMNS", 32)
     known, dtype_of = cache(interpreter._get_np_dtype), interpreter._get_np_dtype
     monkeypatch.setattr(interpreter, "_get_np_dtype", lambda t: (dtype_of if t.scalar.is_ptr() else known)(t.scalar))
     patched: set[str] = set()

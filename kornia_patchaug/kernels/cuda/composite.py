@@ -63,7 +63,7 @@ def _launch(kernel: Any, source: Tensor, target: Tensor, windows: Windows, *buff
     options |= {"CHANNELS": group, "enable_fp_fusion": False, **TILING}
     tables = windows.on(source.device), order, first
     with torch.cuda.device_of(source):
-        kernel[grid_of(sizes, group, TILING)](
+        kernel[grid_of(sizes, group)](
             source, target, *tables, *buffers, windows.total, *sizes[1:], *source.stride(), *target.stride(), **options
         )
 

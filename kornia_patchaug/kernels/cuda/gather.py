@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Maybe
-from kornia_patchaug.kernels.cuda.regions import REGION, grid_of, group_of, meets, mixed, regions_of, tile_of
+from kornia_patchaug.kernels.cuda.regions import TILING, grid_of, group_of, meets, mixed, regions_of, tile_of
 from kornia_patchaug.kernels.cuda.tables import (
     FIRST,
     FRAME,
@@ -46,8 +46,6 @@ from kornia_patchaug.kernels.cuda.tables import (
 from kornia_patchaug.kernels.cuda.taps import fold, nearest_to, options_of, place_of, share_between
 from kornia_patchaug.plan import Beyond, Plan
 
-# Two pixels for each thread of a warp: how far they have to look is found without waiting for other warps.
-TILE = {"ROWS": 4, "COLUMNS": 16, "REGION": REGION}
 # How many rows and columns of a window each pixel looks up at once: more than one where many read it.
 ONE, MANY, FEW = {"DOWN": 1, "ACROSS": 1}, {"DOWN": 4, "ACROSS": 4}, 8
 
@@ -63,13 +61,13 @@ def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, cove
     lists = areas.derived(f"regions of {tuple(sizes)}", source.device, lambda: regions_of(areas, sizes))
     tables = areas.on(source.device), *lists, objects, plan.reads.on(source.device), plan.windows.on(source.device)
     group, options = group_of(sizes[1]), options_of(plan, of_source)
-    options |= {"BOX_COVERAGE": covered, "ADD": into is not None, "CHANNELS": group, **TILE}
-    options |= {"num_warps": 1, "enable_fp_fusion": not plan.sampling.nearest}
+    options |= {"BOX_COVERAGE": covered, "ADD": into is not None, "CHANNELS": group, **TILING}
     if plan.sampling.beyond == Beyond.MIRROR:
         options["maxnreg"] = 160  # else the assembler would rather have more programs, and spill
+    options["enable_fp_fusion"] = not plan.sampling.nearest  # of weights no more depends on it than a rounding
     options |= MANY if plan.windows.total > FEW * areas.total else ONE
     with torch.cuda.device_of(source):
-        _gather_kernel[grid_of(sizes, group, TILE)](
+        _gather_kernel[grid_of(sizes, group)](
             of_source, grad_values, *tables, plan.windows.total, *sizes[1:], *of_source.stride(), **options
         )
     return None if into is not None else of_source

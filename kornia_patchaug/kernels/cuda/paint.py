@@ -104,16 +104,14 @@ def _launch(
     """Run a kernel on the tiles of a canvas or its gradient: it writes what becomes of it, and fills the buffers."""
     if not canvas.numel():
         return
-    source, opacity = inputs.source, buffers[3]
-    target, tables = (
-        canvas if painted is None else painted,
-        (plan.windows.on(canvas.device), plan.reads.on(canvas.device)),
-    )
-    rules = {"BY_REACH": plan.sampling.by_reach, "BOX_COVERAGE": plan.box_coverage, **TILING, **options}
-    rules |= {"EACH": opacity is not None and opacity.ndim == 1, **options_of(plan, canvas, target, source)}
+    source, opacity, target = inputs.source, buffers[3], canvas if painted is None else painted
+    tables = plan.windows.on(canvas.device), plan.reads.on(canvas.device)
+    rules = options_of(plan, canvas, target, source)
+    rules |= {"BY_REACH": plan.sampling.by_reach, "BOX_COVERAGE": plan.box_coverage, **TILING, **options}
+    rules["EACH"] = opacity is not None and opacity.ndim == 1
     sizes = plan.windows.total, *canvas.shape[1:], *canvas.stride(), *target.stride(), *source.stride()
     with torch.cuda.device_of(canvas):
-        kernel[grid_of(canvas.shape, options.get("CHANNELS", canvas.shape[1]), TILING)](
+        kernel[grid_of(canvas.shape, options.get("CHANNELS", canvas.shape[1]))](
             canvas, painted, source, *tables, *buffers, *sizes, **rules
         )
 

@@ -21,18 +21,17 @@ if TYPE_CHECKING:
 
     Integers = NDArray[np.int64]
 
-# A tile of an image: wide, as pixels lie in memory, and small, so that few of its pixels lie outside a window that it
-# meets. With 4 channels it is 8 values for each thread of four warps.
-ROWS, COLUMNS = 8, 32
-CHANNELS = 4
+CHANNELS = 4  # that a program takes at most, where it takes a group
 REGION = 64  # has a list; smaller ones make longer lists
-TILING = {"ROWS": ROWS, "COLUMNS": COLUMNS, "REGION": REGION}
+# A tile is two pixels for each thread of one warp, so that what they have in common is found without waiting for other
+# warps, and few pixels lie outside a window that it meets; wide, as pixels lie in memory.
+TILING = {"ROWS": 4, "COLUMNS": 16, "REGION": REGION, "num_warps": 1}
 
 
-def grid_of(sizes: torch.Size, channels: int, tiling: dict[str, int]) -> tuple[int, int]:
+def grid_of(sizes: torch.Size, channels: int) -> tuple[int, int]:
     """Programs for each tile of images ``(B, C, H, W)``, and for groups of so many channels."""
     images, count, height, width = sizes
-    tiles = triton.cdiv(height, tiling["ROWS"]) * triton.cdiv(width, tiling["COLUMNS"])
+    tiles = triton.cdiv(height, TILING["ROWS"]) * triton.cdiv(width, TILING["COLUMNS"])
     return images * tiles, triton.cdiv(count, channels)
 
 
@@ -62,8 +61,9 @@ def regions_of(windows: Windows, sizes: torch.Size) -> tuple[Integers, Integers]
 def counts_of(windows: Windows) -> Integers:
     """How many tiles meet each window, ``(N,)``."""
     _, left, top, width, height, _ = windows.host.T
-    across = (left + width - 1) // COLUMNS + 1 - left // COLUMNS
-    count = across * ((top + height - 1) // ROWS + 1 - top // ROWS)
+    rows, columns = TILING["ROWS"], TILING["COLUMNS"]
+    across = (left + width - 1) // columns + 1 - left // columns
+    count = across * ((top + height - 1) // rows + 1 - top // rows)
     return np.where(windows.areas > 0, count, 0)
 
 

@@ -67,8 +67,9 @@ def _launch(kernel: Any, tiles: list[Tensor], inputs: Inputs, objects: Tensor, p
     """Run a kernel on tiles: it reads and fills the buffers."""
     source = inputs.source
     tables = objects, plan.reads.on(source.device), plan.windows.on(source.device), *tiles
-    sizes, options = (plan.windows.total, source.shape[1], *source.stride()), options_of(plan, source)
-    options |= {"BY_REACH": plan.sampling.by_reach, "BOX_COVERAGE": plan.box_coverage, "TILE": TILE}
+    sizes = plan.windows.total, source.shape[1], *source.stride()
+    options = options_of(plan, source) | {"TILE": TILE}
+    options |= {"BY_REACH": plan.sampling.by_reach, "BOX_COVERAGE": plan.box_coverage}
     with torch.cuda.device_of(source):
         kernel[(len(tiles[0]),)](source, *tables, *buffers, *sizes, **options)
 

@@ -62,7 +62,7 @@ def options_of(plan: Plan, *pictures: Tensor) -> dict[str, Any]:
         "BEYOND": int(plan.sampling.beyond),
         "EDGE": 0.0 if plan.sampling.align_corners else 0.5,
         "INT": offsets_up_to(max(*farthest, pictures[0].shape[1] * plan.windows.total)),
-        "enable_fp_fusion": False,  # a fused multiplication would settle ties of nearest otherwise than the reference
+        "enable_fp_fusion": False,  # a fused multiplication would settle ties and kinks otherwise than the reference
     }
 
 
