@@ -527,7 +527,7 @@ def large_scene(count: int = 30):
     size = 3 + 12 * torch.rand(count, 2, generator=generator)
     boxes = torch.cat([corner, corner + size], dim=1)
     boxes[3], boxes[11] = torch.tensor([1.5, 2.25, 68.5, 27.0]), torch.tensor([20.0, 0.0, 63.0, 25.0])
-    x, y = 16, 4  # boxes that begin and end beside the edges of tiles
+    x, y = TILING["COLUMNS"], TILING["ROWS"]  # boxes that begin and end beside the edges of tiles
     boxes[4:8] = torch.tensor([[x - 1, y - 1, x, y], [x, y, x + 1, y + 1], [9, 3, x, y], [x - 1, y - 1, x + 9, y + 9]])
     theta = torch.eye(2, 3) + 0.3 * torch.randn(count, 2, 3, generator=generator)
     images = torch.rand(2, 1, 29, 71, generator=generator)

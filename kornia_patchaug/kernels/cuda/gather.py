@@ -62,10 +62,11 @@ def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, cove
     tables = areas.on(source.device), *lists, objects, plan.reads.on(source.device), plan.windows.on(source.device)
     group, options = group_of(sizes[1]), options_of(plan, of_source)
     options |= {"BOX_COVERAGE": covered, "ADD": into is not None, "CHANNELS": group, **TILING}
-    if plan.sampling.beyond == Beyond.MIRROR:
-        options["maxnreg"] = 160  # else the assembler would rather have more programs, and spill
     options["enable_fp_fusion"] = not plan.sampling.nearest  # of weights no more depends on it than a rounding
-    options |= MANY if plan.windows.total > FEW * areas.total else ONE
+    at_once = MANY if plan.windows.total > FEW * areas.total else ONE
+    # The assembler is told how many registers there are: else it would rather spill some than have fewer programs.
+    plain = at_once is ONE and plan.sampling.beyond != Beyond.MIRROR and objects.dtype == torch.float32
+    options |= {"maxnreg": 96 if plain else 255, **at_once}
     with torch.cuda.device_of(source):
         _gather_kernel[grid_of(sizes, group)](
             of_source, grad_values, *tables, plan.windows.total, *sizes[1:], *of_source.stride(), **options
@@ -171,11 +172,8 @@ def _gather_kernel(
         obj = tl.load(order + n)
         if meets(areas + obj * WINDOW, top, left, ROWS, COLUMNS):
             frame, read, window = frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW
-            columns, rows, out = (
-                tl.load(window + WIDTH),
-                tl.load(window + HEIGHT),
-                grad_values + tl.load(window + START),
-            )
+            columns, rows = tl.load(window + WIDTH), tl.load(window + HEIGHT)
+            out = grad_values + tl.load(window + START)
             # Where the corner of the window is read, and how that moves with columns and rows.
             a, b, tx = tl.load(frame + A), tl.load(frame + B), tl.load(frame + TX)
             c, d, ty = tl.load(frame + C), tl.load(frame + D), tl.load(frame + TY)
@@ -222,12 +220,10 @@ def _gather_kernel(
                 )  # fmt: skip
                 from_x, to_x, from_y, to_y = from_x - corner_x, to_x - corner_x, from_y - corner_y, to_y - corner_y
                 # Rows of the window that have such a position, as each axis says, and both together do.
-                row, end = _between(
-                    b, down_x, from_x - tl.maximum(ahead_x, zero), to_x - tl.minimum(ahead_x, zero), end_y
-                )
-                one, other = _between(
-                    d, down_y, from_y - tl.maximum(ahead_y, zero), to_y - tl.minimum(ahead_y, zero), end_y
-                )
+                low, high = from_x - tl.maximum(ahead_x, zero), to_x - tl.minimum(ahead_x, zero)
+                row, end = _between(b, down_x, low, high, end_y)
+                low, high = from_y - tl.maximum(ahead_y, zero), to_y - tl.minimum(ahead_y, zero)
+                one, other = _between(d, down_y, low, high, end_y)
                 row, end = tl.maximum(row, one), tl.minimum(end, other)
                 low = tl.where(c < 0, c * to_x, c * from_x) - tl.where(a < 0, a * from_y, a * to_y)
                 high = tl.where(c < 0, c * from_x, c * to_x) - tl.where(a < 0, a * to_y, a * from_y)
@@ -254,9 +250,8 @@ def _gather_kernel(
                         if BOX_COVERAGE:
                             weight *= share_between(x1, x2, ahead)[0] * share_between(y1, y2, down)[0]
                         counts = (weight != 0)[None, :, :] & has_channel
-                        state += weight[None, :, :] * tl.load(
-                            out + flat[None, :, :] + of_channel, mask=counts, other=0.0
-                        )
+                        value = tl.load(out + flat[None, :, :] + of_channel, mask=counts, other=0.0)
+                        state += weight[None, :, :] * value
                         ahead += ACROSS
                         flat += ACROSS
                     row += DOWN

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 CHANNELS = 4  # that a program takes at most, where it takes a group
 REGION = 64  # has a list; smaller ones make longer lists
-# A tile is two pixels for each thread of one warp, so that what they have in common is found without waiting for other
-# warps, and few pixels lie outside a window that it meets; wide, as pixels lie in memory.
-TILING = {"ROWS": 4, "COLUMNS": 16, "REGION": REGION, "num_warps": 1}
+# A tile is two pixels for each thread: small, so that few of its pixels lie outside a window that it meets, and few
+# warps wait for one another where they add up; but not so small that starting programs takes longer than a copy.
+TILING = {"ROWS": 8, "COLUMNS": 16, "REGION": REGION, "num_warps": 2}
 
 
 def grid_of(sizes: torch.Size, channels: int) -> tuple[int, int]:
