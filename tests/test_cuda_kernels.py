@@ -13,6 +13,7 @@ from itertools import product
 
 import pytest
 import torch
+import triton
 from support import oracle
 from support.scenes import BOXES, CROP_PADDINGS, MODES, PADDINGS, assert_close, mattes, scene
 from torch.nn.functional import affine_grid, grid_sample
@@ -610,4 +611,8 @@ def test_the_kernels_compile_for_a_gpu(tmp_path):
     # Sums of taps begin at -0, which the interpreter takes in any spelling and the compiler does not.
     start = {"_sample_kernel", "_paint_kernel"}
     names = {f"_{name}{way}_kernel" for name in ("frames", "sample", "composite", "paint") for way in ("", "_backward")}
-    assert lines == {(name, "0", "0", str(name in start)) for name in names | {"_gather_kernel"}}
+    assert {(name, *others) for name, _, *others in lines} == {
+        (name, "0", str(name in start)) for name in names | {"_gather_kernel"}
+    }
+    if tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 7):  # those before spill some, in few options
+        assert {spilled for _, spilled, *_ in lines} == {"0"}

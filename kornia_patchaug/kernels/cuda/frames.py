@@ -204,8 +204,7 @@ def _frames_backward_kernel(
                 )
             centre_x, centre_y = centre_x * 0, centre_y * 0
         if to_boxes is not None:
-            edges = _column(total, 8), _column(total, 9), _column(total, 10), _column(total, 11)
             _store_box(
                 to_boxes + n * 4, centre_x, centre_y, by_half_x, by_half_y, slope_x, slope_y,
-                edges[0], edges[1], edges[2], edges[3],
+                _column(total, 8), _column(total, 9), _column(total, 10), _column(total, 11),
             )  # fmt: skip

@@ -47,7 +47,7 @@ from kornia_patchaug.kernels.cuda.taps import fold, nearest_to, options_of, plac
 from kornia_patchaug.plan import Beyond, Plan
 
 # How many rows and columns of a window each pixel looks up at once: more than one where many read it.
-ONE, MANY, FEW = {"DOWN": 1, "ACROSS": 1}, {"DOWN": 4, "ACROSS": 4}, 8
+ONE, MANY, FEW = {"DOWN": 1, "ACROSS": 1}, {"DOWN": 2, "ACROSS": 4}, 8
 
 
 def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, covered: bool, into: Maybe) -> Maybe:
@@ -66,7 +66,7 @@ def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, cove
     at_once = MANY if plan.windows.total > FEW * areas.total else ONE
     # The assembler is told how many registers there are: else it would rather spill some than have fewer programs.
     plain = at_once is ONE and plan.sampling.beyond != Beyond.MIRROR and objects.dtype == torch.float32
-    options |= {"maxnreg": 96 if plain else 255, **at_once}
+    options |= {"maxnreg": 128 if plain else 255, **at_once}
     with torch.cuda.device_of(source):
         _gather_kernel[grid_of(sizes, group)](
             of_source, grad_values, *tables, plan.windows.total, *sizes[1:], *of_source.stride(), **options
