@@ -132,7 +132,7 @@ def corners_of(boxes: Tensor) -> Tensor:
 
 def whole_boxes(patches: Tensor, like: Tensor) -> Tensor:
     """``(N, 4)``, as many as in ``like (N, ...)``: the box that is all of a patch."""
-    box = torch.tensor((0, 0, patches.shape[3], patches.shape[2]), dtype=like.dtype)
+    box = torch.tensor((0, 0, patches.shape[3], patches.shape[2]), dtype=like.dtype, device="cpu")
     return sent(box, like.device).expand(len(like), 4)
 
 

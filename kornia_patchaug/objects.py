@@ -99,7 +99,7 @@ def check_objects(
     boxes, theta = _to(boxes, dtype), _to(theta, dtype)
     alpha = alpha if alpha is None or alpha.dtype == torch.bool else _to(alpha, dtype)
 
-    known = torch.zeros(theta.shape) if theta.is_cuda and is_captured(theta.device) else theta
+    known = torch.zeros(theta.shape, device="cpu") if theta.is_cuda and is_captured(theta.device) else theta
     host_boxes, host_theta, host_image, *others = on_host(
         boxes, known, obj_to_img, *(() if read is None or index is None else (read, index))
     )

@@ -308,7 +308,8 @@ def cut_out(images: Tensor, objects: Objects, size: tuple[int, int], sampling: S
     limits = last_pixels(images) - np.concatenate((first, first), axis=1)
     reads = Reads.of(images, objects.host_image, first, limits)
     plan = Plan(reads, Windows.regular(count, height, width), sampling, box_coverage=False)
-    target = sent(torch.tensor([[0, 0, width, height]], dtype=objects.boxes.dtype), images.device).expand(count, 4)
+    target = torch.tensor([[0, 0, width, height]], dtype=objects.boxes.dtype, device="cpu")
+    target = sent(target, images.device).expand(count, 4)
     values, _ = kernels.sample(images, identity_theta(objects.boxes), target, plan, objects.boxes)
     return values.view(images.shape[1], count, height, width).transpose(0, 1)
 

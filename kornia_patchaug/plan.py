@@ -70,7 +70,8 @@ def uploaded(device: torch.device, *arrays: NDArray[np.int64]) -> list[Tensor]:
     """Integers on a device, by one copy, which nobody waits for."""
     if device.type == "cpu":
         return [torch.from_numpy(array) for array in arrays]
-    buffer = torch.empty(sum(array.size for array in arrays), dtype=torch.int64, pin_memory=device.type == "cuda")
+    size, pinned = sum(array.size for array in arrays), device.type == "cuda"
+    buffer = torch.empty(size, dtype=torch.int64, device="cpu", pin_memory=pinned)
     np.concatenate([array.ravel() for array in arrays], out=buffer.numpy())
     parts = sent(buffer, device).split([array.size for array in arrays])
     return [part.view(array.shape) for part, array in zip(parts, arrays, strict=True)]

@@ -27,7 +27,7 @@ def on_host(*tensors: Tensor) -> list[NDArray[np.float64]]:
         device = away[0].device
         if is_captured(device):
             raise RuntimeError(CAPTURED)
-        there = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in away]
+        there = [_pinned(tensor) for tensor in away]
         copies = iter([t.copy_(tensor.detach(), non_blocking=True) for t, tensor in zip(there, away, strict=True)])
         tensors = tuple(tensor if tensor.is_cpu else next(copies) for tensor in tensors)
         torch.cuda.current_stream(device).synchronize()
@@ -52,10 +52,15 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
         return tensor.to(device)
     if not tensor.is_pinned():
-        tensor = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
+        tensor = _pinned(tensor).copy_(tensor)
     if is_captured(device):
         _held.append(tensor.detach())
     return tensor.to(device, non_blocking=True)
+
+
+def _pinned(like: Tensor) -> Tensor:
+    """Memory of the host that a device reads and writes by itself, not set."""
+    return torch.empty(like.shape, dtype=like.dtype, device="cpu", pin_memory=True)
 
 
 def is_captured(device: torch.device) -> bool:

@@ -7,4 +7,4 @@ from kornia_patchaug.kernels.cpu.sample_backward import sample_backward
 
 IN_TURN = True
 
-__all__ = ["composite", "composite_backward", "paint", "paint_backward", "sample", "sample_backward"]
+__all__ = ["IN_TURN", "composite", "composite_backward", "paint", "paint_backward", "sample", "sample_backward"]

@@ -6,4 +6,4 @@ from kornia_patchaug.kernels.cuda.sample import sample, sample_backward
 
 IN_TURN = False  # programs do not wait for one another
 
-__all__ = ["composite", "composite_backward", "paint", "paint_backward", "sample", "sample_backward"]
+__all__ = ["IN_TURN", "composite", "composite_backward", "paint", "paint_backward", "sample", "sample_backward"]
