@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def compiled(archs: Sequence[int]) -> list[Compiled]:
     """The kernels of a plain call, of a crop, and of objects that read what is painted, forward and backward."""
-    scene = make_scene(LIKE_M64).learnable()
+    scene = make_scene(LIKE_M64).first(2).learnable()
     images, boxes, _, obj_to_img = scene
     with compiling(*archs) as found:
         for call in (

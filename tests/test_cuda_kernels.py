@@ -101,10 +101,11 @@ def assert_composite_equals_the_reference(canvas, windows, dtype, tolerance: flo
 # --- sample -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding_mode", PADDINGS)
 @pytest.mark.parametrize("kind", BOXES)
-def test_sample_equals_the_reference_in_every_option(kind, padding_mode, mode):
+def test_sample_equals_the_reference_in_every_option(kind, padding_mode):
+    # Each of boxes and paddings in one mode, which `paint` has with every padding in both.
+    mode = MODES[(list(BOXES).index(kind) + PADDINGS.index(padding_mode)) % 2]
     # Within the kernels it decides where the mirrors of reflection stand, and nothing else.
     for align_corners in TRUTH if padding_mode == "reflection" else [mode == "nearest"]:
         given = call(scene(kind, channels=1), padding_mode, mode, align_corners=align_corners)
