@@ -9,7 +9,7 @@ demo: $(VENV)/demo.stamp
 
 # What ARGS say, as pytest takes them; without them everything, and make lint before it.
 test: $(if $(ARGS),$(VENV)/test.stamp,lint)
-	$(BIN)/pytest $(or $(ARGS),-n 2 --dist worksteal)
+	$(BIN)/pytest $(or $(ARGS),-n 2)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
