@@ -332,26 +332,42 @@ def test_composite_keeps_the_memory_format(view, channels):
     assert_composite_equals_the_reference(inputs.source, plan.windows, torch.float64, 1e-12)
 
 
+BITS = {2: torch.int16, 4: torch.int32}  # by the bytes of a number
+
+
+def some_objects() -> tuple[Inputs, Plan]:
+    images, boxes, theta, obj_to_img = scene("integer", channels=2)
+    return call((images, boxes[:3], theta[:3], obj_to_img[:3]))
+
+
+def any_bits(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+    """Numbers of any bits, some of which are none."""
+    bits, generator = BITS[dtype.itemsize], torch.Generator().manual_seed(2)
+    limits = torch.iinfo(bits)
+    return torch.randint(limits.min, limits.max, shape, generator=generator).to(bits).view(dtype).to(DEVICE)
+
+
+def assert_other_pixels_keep_their_bits(windows, canvas, *others) -> None:
+    untouched = torch.ones(canvas.shape, dtype=torch.bool)
+    for place in windows.slices():
+        untouched[place] = False
+    assert untouched.any() and not untouched.all()
+    where, bits = untouched.to(DEVICE), BITS[canvas.dtype.itemsize]
+    for other in others:
+        assert torch.equal(other[where].view(bits), canvas[where].view(bits))
+
+
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")  # of what is then dropped
 @pytest.mark.parametrize("of_values", [torch.float32, torch.float64])
 @pytest.mark.parametrize("dtype", [*HALVES, torch.float32])
 def test_pixels_under_no_window_keep_their_bits(dtype, of_values):
-    images, boxes, theta, obj_to_img = scene("integer", channels=2)
-    windows = call((images, boxes[:3], theta[:3], obj_to_img[:3]))[1].windows
-    bits = {2: torch.int16, 4: torch.int32}[dtype.itemsize]
-    limits = torch.iinfo(bits)
-    generator = torch.Generator().manual_seed(2)
-    canvas = torch.randint(limits.min, limits.max, images.shape, generator=generator).to(bits).view(dtype).to(DEVICE)
+    inputs, plan = some_objects()
+    canvas, windows = any_bits(inputs.source.shape, dtype), plan.windows
     assert canvas.isnan().any()
     opacity = torch.ones(windows.total, dtype=of_values, device=DEVICE)
     painted, under = cuda.composite(canvas, opacity.new_zeros(2, windows.total), opacity, windows, False, False)
     grad, _, _ = cuda.composite_backward(canvas, opacity, under, windows)
-    untouched = torch.ones(3, 13, 17, dtype=torch.bool)
-    for (x1, y1, x2, y2), b in zip(boxes[:3].int().tolist(), obj_to_img.tolist(), strict=False):
-        untouched[b, y1:y2, x1:x2] = False
-    where = untouched[:, None].expand_as(images).to(DEVICE)
-    for tensor in (painted, grad):
-        assert torch.equal(tensor[where].view(bits), canvas[where].view(bits))
+    assert_other_pixels_keep_their_bits(windows, canvas, painted, grad)
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
@@ -449,21 +465,13 @@ def test_paint_takes_any_strides(view, channels, monkeypatch):
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
 @pytest.mark.parametrize("dtype", [*HALVES, torch.float32])
 def test_painting_keeps_the_bits_of_other_pixels(dtype):
-    images, boxes, theta, obj_to_img = scene("integer", channels=2)
-    bits = {2: torch.int16, 4: torch.int32}[dtype.itemsize]
-    limits, generator = torch.iinfo(bits), torch.Generator().manual_seed(2)
-    canvas = torch.randint(limits.min, limits.max, images.shape, generator=generator).to(bits).view(dtype).to(DEVICE)
-    inputs, plan = call((images, boxes[:3], theta[:3], obj_to_img[:3]))
+    inputs, plan = some_objects()
+    canvas = any_bits(inputs.source.shape, dtype)
     options = inputs._replace(source=canvas), canvas, None, plan, Read.CANVAS, False
     painted, under, _ = cuda.paint(*options)
     wanted = Wanted(source=False, boxes=False, canvas=True)
     grad = cuda.paint_backward(canvas, under, inputs, None, plan, Read.SOURCE, wanted)[1]
-    untouched = torch.ones(3, 13, 17, dtype=torch.bool)
-    for (x1, y1, x2, y2), b in zip(boxes[:3].int().tolist(), obj_to_img.tolist(), strict=False):
-        untouched[b, y1:y2, x1:x2] = False
-    where = untouched[:, None].expand_as(images).to(DEVICE)
-    for tensor in (painted, grad):
-        assert torch.equal(tensor[where].view(bits), canvas[where].view(bits))
+    assert_other_pixels_keep_their_bits(plan.windows, canvas, painted, grad)
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")

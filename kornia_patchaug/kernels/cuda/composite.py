@@ -24,7 +24,7 @@ from kornia_patchaug.kernels.cuda.regions import (
     pixels_in,
     tile_of,
 )
-from kornia_patchaug.kernels.cuda.tables import START, WINDOW, offsets_up_to
+from kornia_patchaug.kernels.cuda.tables import START, WINDOW, offsets_in
 from kornia_patchaug.plan import Windows
 
 
@@ -58,8 +58,7 @@ def _launch(kernel: Any, source: Tensor, target: Tensor, windows: Windows, *buff
     """Run a kernel on tiles of the source, which it writes to the target; it reads and fills the buffers."""
     sizes, channels = source.shape, source.shape[1]
     order, first, _ = windows.derived(f"tiles of {tuple(sizes)}", source.device, lambda: lists_of(windows, sizes))
-    farthest = (sum((n - 1) * s for n, s in zip(sizes[1:], t.stride()[1:], strict=True)) for t in (source, target))
-    group, options = group_of(channels), {"INT": offsets_up_to(max(*farthest, channels * windows.total))}
+    group, options = group_of(channels), {"INT": offsets_in(channels * windows.total, source, target)}
     options |= {"CHANNELS": group, "enable_fp_fusion": False, **TILING}
     tables = windows.on(source.device), order, first
     with torch.cuda.device_of(source):

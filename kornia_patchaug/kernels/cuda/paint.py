@@ -35,11 +35,11 @@ from kornia_patchaug.kernels.cuda.taps import (
     by_texels,
     interpolated,
     options_of,
+    over_taps,
     positions_of,
     share_of,
     store_sums,
     taps_of,
-    weighted,
 )
 from kornia_patchaug.plan import Plan
 
@@ -236,8 +236,7 @@ def _paint_backward_kernel(
                 by_x, by_y = by_positions(
                     g00, g01, g10, g11, wx0, wx1, wy0, wy1, has_x0, has_x1, has_y0, has_y1, slope_x, slope_y, NEAREST
                 )
-                by_both = weighted(wy0 * wx0, g00) + weighted(wy0 * wx1, g01)
-                by_both += weighted(wy1 * wx0, g10) + weighted(wy1 * wx1, g11)
+                by_both = over_taps(g00, g01, g10, g11, wx0, wx1, wy0, wy1)
                 if not BY_REACH:
                     by_both += by_coverage
                 by_alpha, by_share = tl.where(inside, share * by_both, 0.0), tl.zeros_like(share)

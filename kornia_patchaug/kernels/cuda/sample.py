@@ -22,13 +22,13 @@ from kornia_patchaug.kernels.cuda.taps import (
     by_texels,
     interpolated,
     options_of,
+    over_taps,
     pixels_of,
     positions_of,
     share_of,
     store_sums,
     taps_of,
     tiles_of,
-    weighted,
 )
 from kornia_patchaug.plan import Plan
 
@@ -146,8 +146,7 @@ def _sample_backward_kernel(
     )
     by_share = tl.zeros_like(share)
     if BOX_COVERAGE:
-        by_share = weighted(wy0 * wx0, g00) + weighted(wy0 * wx1, g01)
-        by_share += weighted(wy1 * wx0, g10) + weighted(wy1 * wx1, g11)
+        by_share = over_taps(g00, g01, g10, g11, wx0, wx1, wy0, wy1)
         if not BY_REACH:
             by_share += by_coverage
     store_sums(sums + tl.program_id(0) * SUMS, frame, x, y, dx, dy, share * by_x, share * by_y, by_share)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import triton.language as tl
+from torch import Tensor
 
 from kornia_patchaug import plan
 
@@ -20,6 +21,8 @@ ZERO, NEAREST_PIXEL, MIRROR = map(tl.constexpr, map(int, plan.Beyond))
 BEYOND_32_BITS = 2**31
 
 
-def offsets_up_to(largest: int) -> tl.dtype:
-    """The type of offsets within an image or buffer: 32 bits where they suffice, which are cheaper."""
-    return tl.int32 if largest < BEYOND_32_BITS else tl.int64
+def offsets_in(flat: int, *pictures: Tensor) -> tl.dtype:
+    """The type of offsets within so many flat numbers and within each of pictures ``(B, C, H, W)``: 32 bits where they
+    suffice, which are cheaper."""
+    farthest = (sum((n - 1) * s for n, s in zip(t.shape[1:], t.stride()[1:], strict=True)) for t in pictures)
+    return tl.int32 if max(flat, *farthest) < BEYOND_32_BITS else tl.int64

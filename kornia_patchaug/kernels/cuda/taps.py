@@ -35,7 +35,7 @@ from kornia_patchaug.kernels.cuda.tables import (
     B,
     C,
     D,
-    offsets_up_to,
+    offsets_in,
 )
 from kornia_patchaug.plan import Plan, starts
 
@@ -56,12 +56,11 @@ def tiles_of(plan: Plan, device: torch.device) -> list[Tensor]:
 def options_of(plan: Plan, *pictures: Tensor) -> dict[str, Any]:
     """How objects read, and how wide offsets within pictures and flat buffers are, as constants that kernels are
     compiled for."""
-    farthest = [sum((n - 1) * s for n, s in zip(t.shape[1:], t.stride()[1:], strict=True)) for t in pictures]
     return {
         "NEAREST": plan.sampling.nearest,
         "BEYOND": int(plan.sampling.beyond),
         "EDGE": 0.0 if plan.sampling.align_corners else 0.5,
-        "INT": offsets_up_to(max(*farthest, pictures[0].shape[1] * plan.windows.total)),
+        "INT": offsets_in(pictures[0].shape[1] * plan.windows.total, *pictures),
         "enable_fp_fusion": False,  # a fused multiplication would settle ties and kinks otherwise than the reference
     }
 
@@ -173,7 +172,7 @@ def taps_of(position, read, NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: t
 
 
 @triton.jit
-def weighted(weight, number):
+def _weighted(weight, number):
     """Weight times number, and 0 where the weight is 0: the number may be infinite there."""
     return tl.where(weight == 0, 0.0, weight * number)
 
@@ -228,6 +227,13 @@ def by_positions(
         by_x = tl.where(has_x1, wy0 * g01 + wy1 * g11, 0.0) - tl.where(has_x0, wy0 * g00 + wy1 * g10, 0.0)
         by_y = tl.where(has_y1, wx0 * g10 + wx1 * g11, 0.0) - tl.where(has_y0, wx0 * g00 + wx1 * g01, 0.0)
     return tl.where(slope_x != 0, slope_x * by_x, 0.0), tl.where(slope_y != 0, slope_y * by_y, 0.0)
+
+
+@triton.jit
+def over_taps(g00, g01, g10, g11, wx0, wx1, wy0, wy1):
+    """The sum of weights times gradients with respect to them."""
+    upper = _weighted(wy0 * wx0, g00) + _weighted(wy0 * wx1, g01)
+    return upper + _weighted(wy1 * wx0, g10) + _weighted(wy1 * wx1, g11)
 
 
 @triton.jit
