@@ -5,13 +5,12 @@ from importlib import import_module
 
 import pytest
 
-gather, regions = (import_module(f"kornia_patchaug.kernels.cuda.{name}") for name in ("gather", "regions"))
+regions = import_module("kornia_patchaug.kernels.cuda.regions")
 interpreter = import_module("triton.runtime.interpreter")
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Larger steps, and less that Triton does anew at every one."""
-    monkeypatch.setattr(gather, "ONE", {"DOWN": 4, "ACROSS": 8})
     monkeypatch.setitem(regions.TILING, "ROWS", 16)
     monkeypatch.setitem(regions.TILING, "COLUMNS", 32)
     known, dtype_of = cache(interpreter._get_np_dtype), interpreter._get_np_dtype

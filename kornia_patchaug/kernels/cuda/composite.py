@@ -14,10 +14,10 @@ import triton.language as tl
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Composited, Found, Maybe
+from kornia_patchaug.kernels.cuda.planes import group_of, planes_of
 from kornia_patchaug.kernels.cuda.regions import (
     TILING,
     grid_of,
-    group_of,
     lists_of,
     meets,
     mixed,
@@ -47,7 +47,7 @@ def composite_backward(grad: Tensor, opacity: Tensor, under: Tensor, windows: Wi
     if not grad.numel() or not keep:
         grad_opacity = opacity.new_zeros(1, windows.total if keep else 0)
     else:  # a row for each group of channels, to be added up: the order is fixed, and no addition waits
-        grad_opacity = opacity.new_empty(triton.cdiv(channels, group_of(channels)), windows.total)
+        grad_opacity = opacity.new_empty(channels // group_of(channels), windows.total)
     if grad.numel():
         buffers = grad_values, opacity.contiguous(), *((under.contiguous(), grad_opacity) if keep else (None, None))
         _launch(_composite_backward_kernel, grad, grad_canvas, windows, *buffers)
@@ -63,7 +63,7 @@ def _launch(kernel: Any, source: Tensor, target: Tensor, windows: Windows, *buff
     tables = windows.on(source.device), order, first
     with torch.cuda.device_of(source):
         kernel[grid_of(sizes, group)](
-            source, target, *tables, *buffers, windows.total, *sizes[1:], *source.stride(), *target.stride(), **options
+            source, target, *tables, *buffers, windows.total, *sizes[2:], *source.stride(), *target.stride(), **options
         )
 
 
@@ -71,14 +71,14 @@ def _launch(kernel: Any, source: Tensor, target: Tensor, windows: Windows, *buff
 def _composite_kernel(
     canvas, painted, windows, order, first,
     values, opacity, under,
-    total, channels, height, width,
+    total, height, width,
     stride_image, stride_channel, stride_y, stride_x,
     painted_image, painted_channel, painted_y, painted_x,
     INT: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, REGION: tl.constexpr,
 ):  # fmt: skip
-    image, top, left, region, channel, y, x, there = tile_of(
-        channels, height, width, INT, CHANNELS, ROWS, COLUMNS, REGION
-    )
+    image, top, left, region, y, x, there = tile_of(height, width, INT, ROWS, COLUMNS, REGION)
+    _first_channel, channel, taken = planes_of(INT, CHANNELS)
+    there = taken & there[None, :]
     pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
     before = tl.load(canvas + image * stride_image + pixels, mask=there)
     state, touched = before.to(values.dtype.element_ty), y < 0
@@ -87,7 +87,7 @@ def _composite_kernel(
         if meets(window, top, left, ROWS, COLUMNS):
             start = tl.load(window + START)
             _column, _row, inside, index = pixels_in(window, y, x, INT)
-            flat, known = channel * total + index[None, :], there & inside[None, :]
+            flat, known = channel * total + index[None, :], taken & inside[None, :]
             if under is not None:
                 tl.store(under + start + flat, state, mask=known)
             keeps = 1 - tl.load(opacity + start + index, mask=inside, other=0.0)
@@ -103,14 +103,14 @@ def _composite_kernel(
 def _composite_backward_kernel(
     grad, grad_canvas, windows, order, first,
     grad_values, opacity, under, grad_opacity,
-    total, channels, height, width,
+    total, height, width,
     stride_image, stride_channel, stride_y, stride_x,
     canvas_image, canvas_channel, canvas_y, canvas_x,
     INT: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, REGION: tl.constexpr,
 ):  # fmt: skip
-    image, top, left, region, channel, y, x, there = tile_of(
-        channels, height, width, INT, CHANNELS, ROWS, COLUMNS, REGION
-    )
+    image, top, left, region, y, x, there = tile_of(height, width, INT, ROWS, COLUMNS, REGION)
+    _first_channel, channel, taken = planes_of(INT, CHANNELS)
+    there = taken & there[None, :]
     pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
     before = tl.load(grad + image * stride_image + pixels, mask=there, other=0.0)
     state, touched = before.to(opacity.dtype.element_ty), y < 0
@@ -120,11 +120,11 @@ def _composite_backward_kernel(
         if meets(window, top, left, ROWS, COLUMNS):
             start = tl.load(window + START)
             _column, _row, inside, index = pixels_in(window, y, x, INT)
-            flat, known = channel * total + index[None, :], there & inside[None, :]
+            flat, known = channel * total + index[None, :], taken & inside[None, :]
             tl.store(grad_values + start + flat, state, mask=known)
             if under is not None:
                 by_keeps = tl.sum(state * tl.load(under + start + flat, mask=known, other=0.0), axis=0)
-                group = grad_opacity + tl.program_id(1).to(tl.int64) * total
+                group = grad_opacity + tl.program_id(2).to(tl.int64) * total
                 tl.store(group + start + index, -by_keeps, mask=inside)
             keeps = 1 - tl.load(opacity + start + index, mask=inside, other=0.0)
             state = tl.where(inside[None, :], keeps[None, :] * state, state)

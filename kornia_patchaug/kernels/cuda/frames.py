@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Wanted
-from kornia_patchaug.kernels.cuda.tables import FRAME, LEFT, ORIGIN, READ, SUMS, TO_Y, TOP, WINDOW
+from kornia_patchaug.kernels.cuda.tables import FRAME, LEFT, ORIGIN, READ, SUMS, TO_Y, TOP, WINDOW, X1
 from kornia_patchaug.plan import Plan
 
 OBJECTS, ROWS = 64, 32  # of a program forward; and rows of sums that a program backward adds up at once
@@ -26,10 +26,16 @@ def frames(inputs: Inputs, plan: Plan) -> Tensor:
 
 
 def frames_backward(
-    sums: Tensor, first: Tensor, inputs: Inputs, plan: Plan, wanted: Wanted, to_opacity: Maybe = None
+    sums: Tensor,
+    first: Tensor,
+    inputs: Inputs,
+    plan: Plan,
+    wanted: Wanted,
+    to_opacity: Maybe = None,
+    groups: int = 1,
 ) -> Gradients:
-    """As `reference.frames_backward`, of sums ``(T, 13)`` that are to be added up, from ``first (N + 1,)`` on for each
-    object; the last column ``to_opacity (N, 1)``."""
+    """As `reference.frames_backward`, of sums ``(T, groups, 13)`` that are to be added up, from ``first (N + 1,)`` on
+    for each object; the last column ``to_opacity (N, 1)``. Those of edges are there if boxes are wanted."""
     _, theta, boxes, source_boxes = inputs
     to = [
         boxes.new_empty(t.shape) if t is not None and of else None
@@ -38,7 +44,9 @@ def frames_backward(
     if len(boxes):
         options = {"ALIGN": plan.sampling.align_corners, "ROWS": ROWS, "enable_fp_fusion": False}
         with torch.cuda.device_of(boxes):
-            _frames_backward_kernel[(len(boxes),)](sums, first, *to, to_opacity, *_given(inputs, plan), **options)
+            _frames_backward_kernel[(len(boxes),)](
+                sums, first, groups, *to, to_opacity, *_given(inputs, plan), **options
+            )
     return Gradients(None, *to)
 
 
@@ -139,18 +147,20 @@ def _store_box(grads, centre_x, centre_y, half_x, half_y, slope_x, slope_y, x1, 
 
 @triton.jit
 def _frames_backward_kernel(
-    sums, first, to_theta, to_boxes, to_read, to_opacity,
+    sums, first, groups, to_theta, to_boxes, to_read, to_opacity,
     theta, theta_n, theta_row, theta_column, boxes, boxes_n, boxes_k, read_boxes, read_n, read_k, windows, reads,
     ALIGN: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     n = tl.program_id(0).to(tl.int64)
     columns = tl.arange(0, 16)
     total = tl.zeros([16], sums.dtype.element_ty)
-    begin, stop = tl.load(first + n), tl.load(first + n + 1)
-    known = FRAME if to_opacity is None else SUMS
+    begin, stop = tl.load(first + n) * groups, tl.load(first + n + 1) * groups
+    known = columns < (X1 if to_boxes is None else FRAME)
+    if to_opacity is not None:
+        known |= columns == FRAME
     for start in range(begin, stop, ROWS):
         rows = start + tl.arange(0, ROWS)
-        there = (rows < stop)[:, None] & (columns < known)[None, :]
+        there = (rows < stop)[:, None] & known[None, :]
         total += tl.sum(tl.load(sums + rows[:, None] * SUMS + columns[None, :], mask=there, other=0.0), axis=0)
     window, read = windows + n * WINDOW, reads + n * READ
     x1, y1, x2, y2 = _corners(boxes + n * boxes_n, boxes_k, tl.load(window + LEFT), tl.load(window + TOP), n >= 0)

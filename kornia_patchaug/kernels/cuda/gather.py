@@ -13,7 +13,8 @@ import triton.language as tl
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Maybe
-from kornia_patchaug.kernels.cuda.regions import TILING, grid_of, group_of, meets, mixed, regions_of, tile_of
+from kornia_patchaug.kernels.cuda.planes import group_of, planes_of, read_planes
+from kornia_patchaug.kernels.cuda.regions import TILING, grid_of, meets, mixed, regions_of, tile_of
 from kornia_patchaug.kernels.cuda.tables import (
     FIRST,
     FRAME,
@@ -44,10 +45,10 @@ from kornia_patchaug.kernels.cuda.tables import (
     D,
 )
 from kornia_patchaug.kernels.cuda.taps import fold, nearest_to, options_of, place_of, share_between
-from kornia_patchaug.plan import Beyond, Plan
+from kornia_patchaug.plan import Plan
 
-# How many rows and columns of a window each pixel looks up at once: more than one where many read it.
-ONE, MANY, FEW = {"DOWN": 1, "ACROSS": 1}, {"DOWN": 2, "ACROSS": 4}, 8
+# How many pixels of a row of a window each pixel looks up at a time: many where many read it.
+ONE, MANY, FEW = 1, 8, 8
 
 
 def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, covered: bool, into: Maybe) -> Maybe:
@@ -63,42 +64,44 @@ def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, cove
     group, options = group_of(sizes[1]), options_of(plan, of_source)
     options |= {"BOX_COVERAGE": covered, "ADD": into is not None, "CHANNELS": group, **TILING}
     options["enable_fp_fusion"] = not plan.sampling.nearest  # of weights no more depends on it than a rounding
-    at_once = MANY if plan.windows.total > FEW * areas.total else ONE
-    # The assembler is told how many registers there are: else it would rather spill some than have fewer programs.
-    plain = at_once is ONE and plan.sampling.beyond != Beyond.MIRROR and objects.dtype == torch.float32
-    options |= {"maxnreg": 128 if plain else 255, **at_once}
+    options["AT_ONCE"] = MANY if plan.windows.total > FEW * areas.total else ONE
     with torch.cuda.device_of(source):
         _gather_kernel[grid_of(sizes, group)](
-            of_source, grad_values, *tables, plan.windows.total, *sizes[1:], *of_source.stride(), **options
+            of_source, grad_values, *tables, plan.windows.total, *sizes[2:], *of_source.stride(), **options
         )
     return None if into is not None else of_source
 
 
 @triton.jit
 def _inverse(slope):
-    """1 over a slope, and 0 of none."""
-    return tl.where(slope == 0, 0.0, 1 / tl.where(slope == 0, 1.0, slope))
+    """1 over a slope, and how much farther a range that is divided by it lasts: without end if there is no slope."""
+    none = (slope == 0) | (slope * 0 != 0)
+    return tl.where(none, 0.0, 1 / tl.where(none, 1.0, slope)), tl.where(none, float("inf"), 0.0)
 
 
 @triton.jit
-def _between(slope, inverse, low, high, last):
-    """The first and the last of the numbers 0 .. last that times a slope are from low to high: of none the last is
-    before the first; it is all of them where that is not a number."""
-    flat, one, other = slope == 0, low * inverse, high * inverse
-    start, stop = tl.where(slope < 0, other, one), tl.where(slope < 0, one, other)
-    start = tl.where(flat, tl.where(low > 0, last + 1, 0.0), start)
-    stop = tl.where(flat, tl.where(high < 0, -1.0, last), stop)
-    start, stop = tl.where(start > 0, start, 0.0), tl.where(stop < last, stop, last)
-    return tl.ceil(tl.minimum(start, last + 1)), tl.floor(tl.maximum(stop, -1.0))
+def _times(factor, low, high):
+    """A range times a number."""
+    one, other = factor * low, factor * high
+    return tl.minimum(one, other), tl.maximum(one, other)
+
+
+@triton.jit
+def _within(low, high, last):
+    """The first and the last of the numbers 0 .. last from low to high: of none the last is before the first; it is all
+    of them where these are not numbers."""
+    low, high = tl.where(low > 0, low, 0.0), tl.where(high < last, high, last)
+    return tl.ceil(tl.minimum(low, last + 1)), tl.floor(tl.maximum(high, -1.0))
 
 
 @triton.jit
 def _range(corner, ahead, below):
-    """The least and the most position of a window along one axis, with a margin for any rounding; and that."""
-    zero = ahead * 0
-    margin = 0.01 + 1e-6 * (tl.abs(ahead) + tl.abs(below) + tl.abs(corner))
+    """The least and the most position of a window along one axis, with a margin for any rounding; that; and how far
+    these are from the corner at most."""
+    zero, far = ahead * 0, tl.abs(ahead) + tl.abs(below)
+    margin = 1e-3 + 1e-6 * (far + tl.abs(corner))
     least = corner + tl.minimum(ahead, zero) + tl.minimum(below, zero)
-    return least - margin, corner + tl.maximum(ahead, zero) + tl.maximum(below, zero) + margin, margin
+    return least - margin, corner + tl.maximum(ahead, zero) + tl.maximum(below, zero) + margin, margin, far
 
 
 @triton.jit
@@ -153,53 +156,50 @@ def _weight(
 @triton.jit(do_not_specialize=["total"])
 def _gather_kernel(
     grad_source, grad_values, areas, order, first, frames, reads, windows,
-    total, channels, height, width,
+    total, height, width,
     stride_image, stride_channel, stride_y, stride_x,
     NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
-    BOX_COVERAGE: tl.constexpr, ADD: tl.constexpr,
+    BOX_COVERAGE: tl.constexpr, ADD: tl.constexpr, AT_ONCE: tl.constexpr,
     CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, REGION: tl.constexpr,
-    DOWN: tl.constexpr, ACROSS: tl.constexpr,
 ):  # fmt: skip
-    image, top, left, region, channel, y, x, there = tile_of(
-        channels, height, width, INT, CHANNELS, ROWS, COLUMNS, REGION
-    )
-    state, touched = tl.zeros([CHANNELS, DOWN * ACROSS, ROWS * COLUMNS], grad_values.dtype.element_ty), y < 0
-    further = tl.arange(0, DOWN * ACROSS)[:, None]
-    further_down = (further // ACROSS).to(frames.dtype.element_ty)
-    further_across = (further % ACROSS).to(frames.dtype.element_ty)
-    of_channel, has_channel = (channel * total)[:, None, :], (channel < channels)[:, None, :]
-    for n in range(tl.load(first + region), tl.load(first + region + 1)):
+    image, top, left, region, y, x, there = tile_of(height, width, INT, ROWS, COLUMNS, REGION)
+    first_channel, channel, taken = planes_of(INT, CHANNELS)
+    real = frames.dtype.element_ty
+    state, touched = tl.zeros([CHANNELS + (CHANNELS == 3), ROWS * COLUMNS], real), y < 0
+    begin, stop = tl.load(first + region).to(tl.int32), tl.load(first + region + 1).to(tl.int32)
+    for n in range(begin, stop):
         obj = tl.load(order + n)
         if meets(areas + obj * WINDOW, top, left, ROWS, COLUMNS):
             frame, read, window = frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW
-            columns, rows = tl.load(window + WIDTH), tl.load(window + HEIGHT)
-            out = grad_values + tl.load(window + START)
+            columns, rows = tl.load(window + WIDTH).to(INT), tl.load(window + HEIGHT).to(INT)
+            out = grad_values + tl.load(window + START) + first_channel * total
             # Where the corner of the window is read, and how that moves with columns and rows.
             a, b, tx = tl.load(frame + A), tl.load(frame + B), tl.load(frame + TX)
             c, d, ty = tl.load(frame + C), tl.load(frame + D), tl.load(frame + TY)
             src_x, src_y = tl.load(frame + SRC_X), tl.load(frame + SRC_Y)
             x1, y1, x2, y2 = tl.load(frame + X1), tl.load(frame + Y1), tl.load(frame + X2), tl.load(frame + Y2)
             dst_x, dst_y = (x1 + x2) / 2, (y1 + y2) / 2
-            across_x, across_y, down_x, down_y = _inverse(a), _inverse(c), _inverse(b), _inverse(d)
-            both = b * c - a * d
-            of_both = _inverse(both)
+            over_a, beyond_a = _inverse(a)
+            over_c, beyond_c = _inverse(c)
             corner_x, corner_y = place_of(0.5 - dst_x, 0.5 - dst_y, a, b, tx, src_x, c, d, ty, src_y)
-            end_x, end_y = (columns - 1).to(a.dtype), (rows - 1).to(a.dtype)
-            zero, ahead_x, ahead_y = end_x * 0, a * end_x, c * end_x
-            least_x, most_x, margin_x = _range(corner_x, ahead_x, b * end_y)
-            least_y, most_y, margin_y = _range(corner_y, ahead_y, d * end_y)
+            end_x, end_y = (columns - 1).to(real), (rows - 1).to(real)
+            least_x, most_x, margin_x, far_x = _range(corner_x, a * end_x, b * end_y)
+            least_y, most_y, margin_y, far_y = _range(corner_y, c * end_x, d * end_y)
+            # Of both axes together, a row is as little known as what is divided by is small beside its parts.
+            over_both, beyond_both = _inverse(b * c - a * d)
+            lost = 1e-6 * (tl.abs(b * c) + tl.abs(a * d)) * over_both * over_both
+            beyond_both += tl.abs(lost) * (tl.abs(c) * far_x + tl.abs(a) * far_y)
             # What may be read, and which of it are this tile's pixels.
-            low_x, low_y = tl.load(read + LOW).to(a.dtype), tl.load(read + LOW + TO_Y).to(a.dtype)
-            high_x, high_y = tl.load(read + HIGH).to(a.dtype), tl.load(read + HIGH + TO_Y).to(a.dtype)
-            first_x, first_y = tl.load(read + FIRST).to(a.dtype), tl.load(read + FIRST + TO_Y).to(a.dtype)
-            last_x, last_y = tl.load(read + LAST).to(a.dtype), tl.load(read + LAST + TO_Y).to(a.dtype)
-            pixel_x = (x - tl.load(read + ORIGIN).to(INT)).to(a.dtype)
-            pixel_y = (y - tl.load(read + ORIGIN + TO_Y).to(INT)).to(a.dtype)
+            low_x, low_y = tl.load(read + LOW).to(real), tl.load(read + LOW + TO_Y).to(real)
+            high_x, high_y = tl.load(read + HIGH).to(real), tl.load(read + HIGH + TO_Y).to(real)
+            first_x, first_y = tl.load(read + FIRST).to(real), tl.load(read + FIRST + TO_Y).to(real)
+            last_x, last_y = tl.load(read + LAST).to(real), tl.load(read + LAST + TO_Y).to(real)
+            pixel_x = (x - tl.load(read + ORIGIN).to(INT)).to(real)
+            pixel_y = (y - tl.load(read + ORIGIN + TO_Y).to(INT)).to(real)
             known = (pixel_x >= first_x) & (pixel_x <= last_x) & (pixel_y >= first_y) & (pixel_y <= last_y)
             touched |= known
-            pixel_x, pixel_y, known = pixel_x[None, :], pixel_y[None, :], known[None, :]
             # The patch and its mirrored pictures lie side by side in cells.
-            cells, across, first_cell_x, first_cell_y, everywhere = 1, 1, zero, zero, columns < 0
+            cells, across, first_cell_x, first_cell_y, everywhere = 1, 1, end_x * 0, end_y * 0, columns < 0
             mirror_x, mirror_y = low_x - EDGE, low_y - EDGE
             span_x, span_y = tl.maximum(high_x - low_x + 2 * EDGE, 1.0), tl.maximum(high_y - low_y + 2 * EDGE, 1.0)
             if BEYOND == MIRROR:
@@ -218,51 +218,48 @@ def _gather_kernel(
                     pixel_y, first_y, last_y, least_y, most_y, margin_y,
                     cell_y, mirror_y, span_y, everywhere, NEAREST, BEYOND,
                 )  # fmt: skip
+                # From the corner on a column moves by a and c, a row by b and d. Rows of the window that may lead there:
                 from_x, to_x, from_y, to_y = from_x - corner_x, to_x - corner_x, from_y - corner_y, to_y - corner_y
-                # Rows of the window that have such a position, as each axis says, and both together do.
-                low, high = from_x - tl.maximum(ahead_x, zero), to_x - tl.minimum(ahead_x, zero)
-                row, end = _between(b, down_x, low, high, end_y)
-                low, high = from_y - tl.maximum(ahead_y, zero), to_y - tl.minimum(ahead_y, zero)
-                one, other = _between(d, down_y, low, high, end_y)
-                row, end = tl.maximum(row, one), tl.minimum(end, other)
-                low = tl.where(c < 0, c * to_x, c * from_x) - tl.where(a < 0, a * from_y, a * to_y)
-                high = tl.where(c < 0, c * from_x, c * to_x) - tl.where(a < 0, a * to_y, a * from_y)
-                one, other = _between(both, of_both, low, high, end_y)
-                row, end = tl.maximum(row, one), tl.where(known, tl.minimum(end, other), -1.0)
-                for _ in range(0, tl.max((end - row).to(tl.int32)) + 1, DOWN):
-                    down = row + further_down
-                    dy = (down + 0.5) - dst_y
-                    column, stop = _between(a, across_x, from_x - b * down, to_x - b * down, end_x)
-                    also, until = _between(c, across_y, from_y - d * down, to_y - d * down, end_x)
-                    column, stop = tl.maximum(column, also), tl.where(down <= end, tl.minimum(stop, until), -1.0)
-                    ahead = column + further_across
-                    flat = down.to(INT) * columns.to(INT) + ahead.to(INT)
-                    for _ in range(0, tl.max((stop - column).to(tl.int32)) + 1, ACROSS):
-                        qx, qy = place_of((ahead + 0.5) - dst_x, dy, a, b, tx, src_x, c, d, ty, src_y)
-                        weight = _weight(
-                            qx, pixel_x, low_x, high_x, first_x, last_x, cell_x, mirror_x, span_x, everywhere,
-                            NEAREST, BEYOND, EDGE,
-                        ) * _weight(
-                            qy, pixel_y, low_y, high_y, first_y, last_y, cell_y, mirror_y, span_y, everywhere,
-                            NEAREST, BEYOND, EDGE,
-                        )  # fmt: skip
-                        weight = tl.where(ahead <= stop, weight, 0.0)
-                        if BOX_COVERAGE:
-                            weight *= share_between(x1, x2, ahead)[0] * share_between(y1, y2, down)[0]
-                        counts = (weight != 0)[None, :, :] & has_channel
-                        value = tl.load(out + flat[None, :, :] + of_channel, mask=counts, other=0.0)
-                        state += weight[None, :, :] * value
-                        ahead += ACROSS
-                        flat += ACROSS
-                    row += DOWN
-    found = tl.sum(state, axis=1)
+                low, high = _times(c * over_both, from_x, to_x)
+                less, more = _times(-a * over_both, from_y, to_y)
+                row, end = _within(low + less - beyond_both, high + more + beyond_both, end_y)
+                end = tl.where(known, end, -1.0)
+                # Columns of row 0 that do, by each axis; with every row they move on.
+                from_x, to_x = _times(over_a, from_x, to_x)
+                from_y, to_y = _times(over_c, from_y, to_y)
+                from_x, to_x, from_y, to_y = from_x - beyond_a, to_x + beyond_a, from_y - beyond_c, to_y + beyond_c
+                for _ in range(0, tl.max((end - row).to(tl.int32)) + 1):
+                    by_x, by_y = b * over_a * row, d * over_c * row
+                    column, last = _within(
+                        tl.maximum(from_x - by_x, from_y - by_y), tl.minimum(to_x - by_x, to_y - by_y), end_x
+                    )
+                    last = tl.where(row <= end, last, -1.0)
+                    flat, dy = row.to(INT) * columns + column.to(INT), (row + 0.5) - dst_y
+                    for _ in range(0, tl.max((last - column).to(tl.int32)) + 1, AT_ONCE):
+                        for _ in tl.static_range(AT_ONCE):
+                            qx, qy = place_of((column + 0.5) - dst_x, dy, a, b, tx, src_x, c, d, ty, src_y)
+                            weight = _weight(
+                                qx, pixel_x, low_x, high_x, first_x, last_x, cell_x, mirror_x, span_x, everywhere,
+                                NEAREST, BEYOND, EDGE,
+                            ) * _weight(
+                                qy, pixel_y, low_y, high_y, first_y, last_y, cell_y, mirror_y, span_y, everywhere,
+                                NEAREST, BEYOND, EDGE,
+                            )  # fmt: skip
+                            weight = tl.where(column <= last, weight, 0.0)
+                            counts = weight != 0
+                            if BOX_COVERAGE:
+                                weight *= share_between(x1, x2, column)[0] * share_between(y1, y2, row)[0]
+                            state += weight[None, :] * read_planes(out + flat, total, counts, 0.0, CHANNELS)
+                            column += 1
+                            flat += 1
+                    row += 1
     pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
-    target = grad_source + image * stride_image + pixels
+    target, there = grad_source + image * stride_image + pixels, taken & there[None, :]
     if ADD:
         there &= touched[None, :]
         before = tl.load(target, mask=there, other=0.0)
-        tl.store(target, mixed(before, before.to(found.dtype) + found, touched[None, :]), mask=there)
+        tl.store(target, mixed(before, before.to(real) + state, touched[None, :]), mask=there)
     else:
-        if found.dtype != tl.float64:
-            found = found.to(tl.float32)
-        tl.store(target, found.to(grad_source.dtype.element_ty), mask=there)
+        if real != tl.float64:
+            state = state.to(tl.float32)
+        tl.store(target, state.to(grad_source.dtype.element_ty), mask=there)

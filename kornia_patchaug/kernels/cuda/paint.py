@@ -16,11 +16,11 @@ from torch import Tensor
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Opacity, Painted, Read, Wanted
 from kornia_patchaug.kernels.cuda.frames import frames, frames_backward
 from kornia_patchaug.kernels.cuda.gather import gather
+from kornia_patchaug.kernels.cuda.planes import group_of, planes_of
 from kornia_patchaug.kernels.cuda.regions import (
     TILING,
     counts_of,
     grid_of,
-    group_of,
     lists_of,
     meets,
     mixed,
@@ -54,8 +54,8 @@ def paint(
         opacity = matte = sample(opacity, cast("Plan", plan.opacity))[0][0]
     painted = canvas if in_place else torch.empty_like(canvas)
     under = objects.new_empty(channels * plan.windows.total if keep else 0)
-    buffers, options = (opacity, under if keep else None), {"CHANNELS": group_of(channels), "IN_PLACE": in_place}
-    _launch(_paint_kernel, inputs, plan, canvas, painted, objects, *lists[:2], *buffers, **options)
+    buffers = opacity, under if keep else None
+    _launch(_paint_kernel, inputs, plan, canvas, painted, objects, *lists[:2], *buffers, IN_PLACE=in_place)
     return painted, under, matte if keep else None
 
 
@@ -70,25 +70,30 @@ def paint_backward(
     in_place: bool = False,
 ) -> tuple[Gradients, Maybe, Maybe]:
     """As `backend.Fused.paint_backward`."""
-    lists, objects, (_, channels, _, _) = _lists_of(plan, grad), frames(inputs, plan), grad.shape
+    lists, objects, channels = _lists_of(plan, grad), frames(inputs, plan), grad.shape[1]
     of_source, of_canvas, of_opacity = wanted.canvas if read is Read.CANVAS else wanted.source, None, None
     if in_place or wanted.canvas:
         of_canvas = grad if in_place else torch.empty_like(grad)
+    each, groups = opacity is not None and opacity.ndim == 1, channels // group_of(channels)
+    # Each program writes sums of its own, so that no addition waits and their order is fixed.
     if wanted.opacity and opacity is not None:
-        of_opacity = torch.empty_like(opacity)
-    each, of_objects = opacity is not None and opacity.ndim == 1, any(wanted[1:4]) or of_opacity is not None
+        of_opacity = opacity.new_empty(groups, len(opacity)) if each else torch.empty_like(opacity)
+    sums, of_objects = None, any(wanted[1:4]) or of_opacity is not None
+    if of_objects:
+        sums = objects.new_empty(int(counts_of(plan.windows).sum()) * groups, SUMS.value)
     grad_values = objects.new_empty(channels, plan.windows.total) if of_source else None
-    # Each program writes a sum of its own for each object, so that no addition waits and their order is fixed.
-    sums = objects.new_empty(int(counts_of(plan.windows).sum()), SUMS.value) if of_objects else None
     under, of_each = kept if kept.numel() else None, of_opacity if each else None
     buffers = opacity, under, grad_values, of_each, sums, lists[2] if of_objects else None
-    _launch(_paint_backward_kernel, inputs, plan, grad, of_canvas, objects, *lists[:2], *buffers, IN_PLACE=in_place)
+    options = {"IN_PLACE": in_place, "BOXES": wanted.boxes}
+    _launch(_paint_backward_kernel, inputs, plan, grad, of_canvas, objects, *lists[:2], *buffers, **options)
     found = Gradients(None, None, None, None)
     if sums is not None:
-        found = frames_backward(sums, lists[2], inputs, plan, wanted, None if each else of_opacity)
+        found = frames_backward(sums, lists[2], inputs, plan, wanted, None if each else of_opacity, groups)
     if of_source:
         into = of_canvas if read is Read.CANVAS else None
         found = found._replace(source=gather(grad_values, objects, inputs.source, plan, False, into))
+    if of_each is not None:
+        of_opacity = of_each[0] if groups == 1 else of_each.sum(0)
     return found, None if in_place else of_canvas, of_opacity
 
 
@@ -99,21 +104,19 @@ def _lists_of(plan: Plan, canvas: Tensor) -> list[Tensor]:
 
 
 def _launch(
-    kernel: Any, inputs: Inputs, plan: Plan, canvas: Tensor, painted: Maybe, *buffers: Maybe, **options: int
+    kernel: Any, inputs: Inputs, plan: Plan, canvas: Tensor, painted: Maybe, *buffers: Maybe, **options: bool
 ) -> None:
     """Run a kernel on the tiles of a canvas or its gradient: it writes what becomes of it, and fills the buffers."""
     if not canvas.numel():
         return
     source, opacity, target = inputs.source, buffers[3], canvas if painted is None else painted
-    tables = plan.windows.on(canvas.device), plan.reads.on(canvas.device)
-    rules = options_of(plan, canvas, target, source)
-    rules |= {"BY_REACH": plan.sampling.by_reach, "BOX_COVERAGE": plan.box_coverage, **TILING, **options}
+    tables, group = (plan.windows.on(canvas.device), plan.reads.on(canvas.device)), group_of(canvas.shape[1])
+    rules = options_of(plan, canvas, target, source) | {"CHANNELS": group, **TILING, **options}
+    rules |= {"BY_REACH": plan.sampling.by_reach, "BOX_COVERAGE": plan.box_coverage}
     rules["EACH"] = opacity is not None and opacity.ndim == 1
-    sizes = plan.windows.total, *canvas.shape[1:], *canvas.stride(), *target.stride(), *source.stride()
+    sizes = plan.windows.total, *canvas.shape[2:], *canvas.stride(), *target.stride(), *source.stride()
     with torch.cuda.device_of(canvas):
-        kernel[grid_of(canvas.shape, options.get("CHANNELS", canvas.shape[1]))](
-            canvas, painted, source, *tables, *buffers, *sizes, **rules
-        )
+        kernel[grid_of(canvas.shape, group)](canvas, painted, source, *tables, *buffers, *sizes, **rules)
 
 
 @triton.jit
@@ -131,7 +134,7 @@ def _opacity(opacity, obj, start, index, inside, like, EACH: tl.constexpr):
 @triton.jit(do_not_specialize=["total"])  # it changes with every batch: no reason to compile anew
 def _paint_kernel(
     canvas, painted, source, windows, reads, frames, order, first, opacity, under,
-    total, channels, height, width,
+    total, height, width,
     stride_image, stride_channel, stride_y, stride_x,
     painted_image, painted_channel, painted_y, painted_x,
     source_image, source_channel, source_y, source_x,
@@ -139,14 +142,14 @@ def _paint_kernel(
     REGION: tl.constexpr, EACH: tl.constexpr, CHANNELS: tl.constexpr, IN_PLACE: tl.constexpr,
     NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
 ):  # fmt: skip
-    image, top, left, region, channel, y, x, there = tile_of(
-        channels, height, width, INT, CHANNELS, ROWS, COLUMNS, REGION
-    )
-    begin, stop = tl.load(first + region), tl.load(first + region + 1)
+    image, top, left, region, y, x, there = tile_of(height, width, INT, ROWS, COLUMNS, REGION)
+    first_channel, channel, taken = planes_of(INT, CHANNELS)
+    begin, stop = tl.load(first + region).to(tl.int32), tl.load(first + region + 1).to(tl.int32)
     if IN_PLACE:
         there &= begin < stop
+    there = taken & there[None, :]
     pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
-    before = tl.load(canvas + image * stride_image + pixels, mask=there)
+    before = tl.load(canvas + image * stride_image + pixels, mask=there, other=0.0)
     state, touched = before.to(frames.dtype.element_ty), y < 0
     for k in range(begin, stop):
         obj = tl.load(order + k)
@@ -161,12 +164,11 @@ def _paint_kernel(
             share = _opacity(opacity, obj, start, index, inside, wx0, EACH)
             if BOX_COVERAGE:
                 share *= share_of(frame + X1, column)[0] * share_of(frame + Y1, row)[0]
-            known = there & inside[None, :]
-            plane = source + tl.load(read + PICTURE) * source_image + channel * source_channel
+            known = taken & inside[None, :]
+            planes = source + tl.load(read + PICTURE) * source_image + first_channel * source_channel
             value = interpolated(
-                plane, x0[None, :], x1[None, :], y0[None, :], y1[None, :],
-                wx0[None, :], wx1[None, :], wy0[None, :], wy1[None, :], known, NEAREST,
-            )  # fmt: skip
+                planes, source_channel, x0, x1, y0, y1, wx0, wx1, wy0, wy1, inside, NEAREST, CHANNELS
+            )
             over = share[None, :] * value
             if BY_REACH:
                 share *= wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
@@ -184,20 +186,21 @@ def _paint_kernel(
 def _paint_backward_kernel(
     grad, grad_canvas, source, windows, reads, frames, order, first, opacity,
     under, grad_values, grad_opacity, sums, rows,
-    total, channels, height, width,
+    total, height, width,
     stride_image, stride_channel, stride_y, stride_x,
     canvas_image, canvas_channel, canvas_y, canvas_x,
     source_image, source_channel, source_y, source_x,
     BY_REACH: tl.constexpr, BOX_COVERAGE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    REGION: tl.constexpr, EACH: tl.constexpr, IN_PLACE: tl.constexpr,
+    REGION: tl.constexpr, EACH: tl.constexpr, CHANNELS: tl.constexpr, IN_PLACE: tl.constexpr, BOXES: tl.constexpr,
     NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
 ):  # fmt: skip
-    image, top, left, region, _channel, y, x, there = tile_of(channels, height, width, INT, 1, ROWS, COLUMNS, REGION)
-    there = (y < height) & (x < width)
-    grad += image * stride_image + (y * stride_y + x * stride_x)
-    begin, stop = tl.load(first + region), tl.load(first + region + 1)
-    # What has passed the objects above: the same of all channels.
-    through, touched = tl.zeros([ROWS * COLUMNS], frames.dtype.element_ty) + 1, y < 0
+    image, top, left, region, y, x, there = tile_of(height, width, INT, ROWS, COLUMNS, REGION)
+    first_channel, channel, taken = planes_of(INT, CHANNELS)
+    begin, stop = tl.load(first + region).to(tl.int32), tl.load(first + region + 1).to(tl.int32)
+    there = taken & there[None, :]
+    pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
+    before = tl.load(grad + image * stride_image + pixels, mask=there, other=0.0)
+    state, touched = before.to(frames.dtype.element_ty), y < 0  # what has passed the objects above
     for k in range(stop - begin):
         obj = tl.load(order + stop - 1 - k)
         window = windows + obj * WINDOW
@@ -210,51 +213,47 @@ def _paint_backward_kernel(
             alpha, share = _opacity(opacity, obj, start, index, inside, wx0, EACH), tl.zeros_like(wx0) + 1
             if BOX_COVERAGE:
                 share = share_of(frame + X1, column)[0] * share_of(frame + Y1, row)[0]
-            covers = alpha * share
+            gain = alpha * share
+            covers = gain
             if BY_REACH:
                 covers *= wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
-            by_coverage = tl.zeros_like(share)
-            if under is not None or grad_values is not None:
-                of_pixel, flat = grad, start + index
-                for _ in range(channels):
-                    g = through * tl.load(of_pixel, mask=inside, other=0.0)
-                    if under is not None:
-                        by_coverage -= g * tl.load(under + flat, mask=inside, other=0.0)
-                    if grad_values is not None:
-                        tl.store(grad_values + flat, alpha * share * g, mask=inside)
-                    of_pixel += stride_channel
-                    flat += total
+            flat, known = channel * total + index[None, :], taken & inside[None, :]
+            if grad_values is not None:
+                tl.store(grad_values + start + flat, gain[None, :] * state, mask=known)
             if sums is not None:
+                by_coverage = tl.zeros_like(share)
+                if under is not None:
+                    by_coverage -= tl.sum(state * tl.load(under + start + flat, mask=known, other=0.0), axis=0)
                 has_x0, has_x1 = has_x0 & inside, has_x1 & inside
                 g00, g01, g10, g11 = by_texels(
-                    source + tl.load(read + PICTURE) * source_image, source_channel, grad, stride_channel, through,
-                    channels, x0 * source_x, x1 * source_x, y0 * source_y, y1 * source_y,
-                    has_x0, has_x1, has_y0, has_y1, NEAREST,
+                    source + tl.load(read + PICTURE) * source_image + first_channel * source_channel, source_channel,
+                    state, x0 * source_x, x1 * source_x, y0 * source_y, y1 * source_y,
+                    has_x0, has_x1, has_y0, has_y1, NEAREST, CHANNELS,
                 )  # fmt: skip
                 if BY_REACH:
                     g00, g01, g10, g11 = g00 + by_coverage, g01 + by_coverage, g10 + by_coverage, g11 + by_coverage
                 by_x, by_y = by_positions(
                     g00, g01, g10, g11, wx0, wx1, wy0, wy1, has_x0, has_x1, has_y0, has_y1, slope_x, slope_y, NEAREST
                 )
+                line = sums + (tl.load(rows + obj) + tile_in(window, top, left, ROWS, COLUMNS)) * (
+                    tl.num_programs(2) * SUMS
+                ) + tl.program_id(2) * SUMS
                 by_both = over_taps(g00, g01, g10, g11, wx0, wx1, wy0, wy1)
                 if not BY_REACH:
                     by_both += by_coverage
                 by_alpha, by_share = tl.where(inside, share * by_both, 0.0), tl.zeros_like(share)
                 if BOX_COVERAGE:
                     by_share = alpha * by_both
-                line = sums + (tl.load(rows + obj) + tile_in(window, top, left, ROWS, COLUMNS)) * SUMS
-                gain = alpha * share
-                store_sums(line, frame, column, row, dx, dy, gain * by_x, gain * by_y, by_share)
-                tl.store(line + FRAME, tl.sum(by_alpha))
+                store_sums(line, frame, column, row, dx, dy, gain * by_x, gain * by_y, by_share, BOXES)
+                if opacity is not None:
+                    tl.store(line + FRAME, tl.sum(by_alpha))
                 if grad_opacity is not None:
-                    tl.store(grad_opacity + start + index, by_alpha, mask=inside)
-            through = tl.where(inside, (1 - covers) * through, through)
+                    of_group = grad_opacity + tl.program_id(2).to(tl.int64) * total
+                    tl.store(of_group + start + index, by_alpha, mask=inside)
+            state = tl.where(inside[None, :], (1 - covers)[None, :] * state, state)
             touched |= inside
     if grad_canvas is not None:
-        known = there & touched if IN_PLACE else there
-        grad_canvas += image * canvas_image + (y * canvas_y + x * canvas_x)
-        for _ in range(channels):
-            before = tl.load(grad, mask=known, other=0.0)
-            tl.store(grad_canvas, mixed(before, through * before, touched), mask=known)
-            grad += stride_channel
-            grad_canvas += canvas_channel
+        if IN_PLACE:
+            there &= touched[None, :]
+        pixels = channel * canvas_channel + (y * canvas_y + x * canvas_x)[None, :]
+        tl.store(grad_canvas + image * canvas_image + pixels, mixed(before, state, touched[None, :]), mask=there)

@@ -21,23 +21,17 @@ if TYPE_CHECKING:
 
     Integers = NDArray[np.int64]
 
-CHANNELS = 4  # that a program takes at most, where it takes a group
 REGION = 64  # has a list; smaller ones make longer lists
-# A tile is two pixels for each thread: small, so that few of its pixels lie outside a window that it meets, and few
-# warps wait for one another where they add up; but not so small that starting programs takes longer than a copy.
-TILING = {"ROWS": 8, "COLUMNS": 16, "REGION": REGION, "num_warps": 2}
+# A pixel for each thread, so that many programs fit at once and wait for memory together. Small tiles: few of their
+# pixels lie outside a window that they meet.
+TILING = {"ROWS": 8, "COLUMNS": 16, "REGION": REGION, "num_warps": 4}
 
 
-def grid_of(sizes: torch.Size, channels: int) -> tuple[int, int]:
+def grid_of(sizes: torch.Size, channels: int) -> tuple[int, int, int]:
     """Programs for each tile of images ``(B, C, H, W)``, and for groups of so many channels."""
     images, count, height, width = sizes
-    tiles = triton.cdiv(height, TILING["ROWS"]) * triton.cdiv(width, TILING["COLUMNS"])
-    return images * tiles, triton.cdiv(count, channels)
-
-
-def group_of(channels: int) -> int:
-    """How many channels a program takes."""
-    return min(int(triton.next_power_of_2(channels)), CHANNELS)
+    across, down = triton.cdiv(width, TILING["COLUMNS"]), triton.cdiv(height, TILING["ROWS"])
+    return images * across, down, count // channels
 
 
 def regions_of(windows: Windows, sizes: torch.Size) -> tuple[Integers, Integers]:
@@ -73,37 +67,34 @@ def lists_of(windows: Windows, sizes: torch.Size) -> tuple[Integers, Integers, I
 
 
 @triton.jit
-def tile_of(
-    channels, height, width,
-    INT: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, REGION: tl.constexpr,
-):  # fmt: skip
-    """The program's image, the first row and column of its tile, its region, the channels, rows and columns of its
-    values, and whether the image has such a value."""
+def tile_of(height, width, INT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, REGION: tl.constexpr):
+    """The program's image, the first row and column of its tile, its region, the rows and columns of its pixels, and
+    whether the image has such a pixel."""
     across = tl.cdiv(width, COLUMNS)
-    tiles = across * tl.cdiv(height, ROWS)
-    image, tile = tl.program_id(0) // tiles, tl.program_id(0) % tiles
-    top, left = tile // across * ROWS, tile % across * COLUMNS
+    image = tl.program_id(0) // across
+    top, left = tl.program_id(1) * ROWS, (tl.program_id(0) - image * across) * COLUMNS
     pixel = tl.arange(0, ROWS * COLUMNS)
-    y, x = (top + pixel // COLUMNS).to(INT), (left + pixel % COLUMNS).to(INT)
-    channel = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)).to(INT)[:, None]
-    there = (channel < channels) & ((y < height) & (x < width))[None, :]
+    # A pixel a thread, also of what it reads and writes: to hand numbers from thread to thread takes longer.
+    y, x = (top + pixel // COLUMNS).to(INT), tl.multiple_of((left + pixel % COLUMNS).to(INT), 1)
     region = (image * tl.cdiv(height, REGION) + top // REGION) * tl.cdiv(width, REGION) + left // REGION
-    return image.to(tl.int64), top, left, region, channel, y, x, there
+    return image.to(tl.int64), top, left, region, y, x, (y < height) & (x < width)
 
 
 @triton.jit
 def tile_in(window, top, left, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Which of the tiles that meet a window this one is."""
-    first = tl.load(window + LEFT) // COLUMNS
-    across = (tl.load(window + LEFT) + tl.load(window + WIDTH) - 1) // COLUMNS + 1 - first
-    return (top // ROWS - tl.load(window + TOP) // ROWS) * across + left // COLUMNS - first
+    first = tl.load(window + LEFT).to(tl.int32)
+    across = (first + tl.load(window + WIDTH).to(tl.int32) - 1) // COLUMNS + 1 - first // COLUMNS
+    above = tl.load(window + TOP).to(tl.int32) // ROWS
+    return (top // ROWS - above) * across + left // COLUMNS - first // COLUMNS
 
 
 @triton.jit
 def meets(window, top, left, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Whether a window has a pixel of the tile."""
-    x, y = tl.load(window + LEFT) - left, tl.load(window + TOP) - top
-    return (x < COLUMNS) & (y < ROWS) & (x + tl.load(window + WIDTH) > 0) & (y + tl.load(window + HEIGHT) > 0)
+    x, y = tl.load(window + LEFT).to(tl.int32) - left, tl.load(window + TOP).to(tl.int32) - top
+    width, height = tl.load(window + WIDTH).to(tl.int32), tl.load(window + HEIGHT).to(tl.int32)
+    return (x < COLUMNS) & (y < ROWS) & (x + width > 0) & (y + height > 0)
 
 
 @triton.jit

@@ -15,6 +15,7 @@ from torch import Tensor
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Sampled, Wanted
 from kornia_patchaug.kernels.cuda.frames import frames, frames_backward
 from kornia_patchaug.kernels.cuda.gather import gather
+from kornia_patchaug.kernels.cuda.planes import group_of, planes_of
 from kornia_patchaug.kernels.cuda.tables import FRAME, PICTURE, READ, START, SUMS, TO_Y, WINDOW, X1, Y1
 from kornia_patchaug.kernels.cuda.taps import (
     TILE,
@@ -48,30 +49,33 @@ def sample_backward(
     grad_values: Maybe, grad_coverage: Maybe, inputs: Inputs, plan: Plan, wanted: Wanted, into: Maybe = None
 ) -> Gradients:
     """As `reference.sample_backward`."""
-    covers, of_objects, source = plan.box_coverage or plan.sampling.by_reach, any(wanted[1:4]), None
+    covers, of_objects, source = plan.box_coverage or plan.sampling.by_reach, any(wanted[1:4]), inputs.source
     grads = [None if g is None else g.contiguous() for g in (grad_values, grad_coverage if covers else None)]
     gradients, objects = Gradients(None, None, None, None), frames(inputs, plan)
     if of_objects:
         tiles = tiles_of(plan, inputs.source.device)
         # Each program writes a sum of its own, so that no addition waits and their order is fixed.
-        sums = objects.new_empty(len(tiles[0]), SUMS.value)
+        groups = source.shape[1] // group_of(source.shape[1])
+        sums = objects.new_empty(len(tiles[0]) * groups, SUMS.value)
         if plan.windows.total:
-            _launch(_sample_backward_kernel, tiles, inputs, objects, plan, *grads, sums)
-        gradients = frames_backward(sums, tiles[1], inputs, plan, wanted)
+            _launch(_sample_backward_kernel, tiles, inputs, objects, plan, *grads, sums, BOXES=wanted.boxes)
+        gradients = frames_backward(sums, tiles[1], inputs, plan, wanted, groups=groups)
     if wanted.source:
-        source = gather(grads[0], objects, inputs.source, plan, plan.box_coverage, into)
-    return gradients._replace(source=source)
+        return gradients._replace(source=gather(grads[0], objects, source, plan, plan.box_coverage, into))
+    return gradients
 
 
-def _launch(kernel: Any, tiles: list[Tensor], inputs: Inputs, objects: Tensor, plan: Plan, *buffers: Maybe) -> None:
+def _launch(
+    kernel: Any, tiles: list[Tensor], inputs: Inputs, objects: Tensor, plan: Plan, *buffers: Maybe, **options: bool
+) -> None:
     """Run a kernel on tiles: it reads and fills the buffers."""
     source = inputs.source
     tables = objects, plan.reads.on(source.device), plan.windows.on(source.device), *tiles
-    sizes = plan.windows.total, source.shape[1], *source.stride()
-    options = options_of(plan, source) | {"TILE": TILE}
-    options |= {"BY_REACH": plan.sampling.by_reach, "BOX_COVERAGE": plan.box_coverage}
+    sizes, group = (plan.windows.total, *source.stride()), group_of(source.shape[1])
+    rules = options_of(plan, source) | {"TILE": TILE, "CHANNELS": group, **options}
+    rules |= {"BY_REACH": plan.sampling.by_reach, "BOX_COVERAGE": plan.box_coverage}
     with torch.cuda.device_of(source):
-        kernel[(len(tiles[0]),)](source, *tables, *buffers, *sizes, **options)
+        kernel[(len(tiles[0]), 1, source.shape[1] // group)](source, *tables, *buffers, *sizes, **rules)
 
 
 # The total changes with every batch: no reason to compile anew.
@@ -79,10 +83,10 @@ def _launch(kernel: Any, tiles: list[Tensor], inputs: Inputs, objects: Tensor, p
 def _sample_kernel(
     source, frames, reads, windows, owner, first,
     values, coverage,
-    total, channels,
+    total,
     stride_image, stride_channel, stride_y, stride_x,
     NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
-    BY_REACH: tl.constexpr, BOX_COVERAGE: tl.constexpr, TILE: tl.constexpr,
+    BY_REACH: tl.constexpr, BOX_COVERAGE: tl.constexpr, CHANNELS: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     obj = tl.load(owner + tl.program_id(0))
     frame, read, window = frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW
@@ -95,26 +99,25 @@ def _sample_kernel(
     share = tl.zeros_like(reach) + 1
     if BOX_COVERAGE:
         share = share_of(frame + X1, x)[0] * share_of(frame + Y1, y)[0]
-    plane, out = source + tl.load(read + PICTURE) * stride_image, values + tl.load(window + START)
-    for _ in range(channels):
-        value = interpolated(plane, x0, x1, y0, y1, wx0, wx1, wy0, wy1, valid, NEAREST)
-        tl.store(out + index, share * value, mask=valid)
-        plane += stride_channel
-        out += total
+    first_channel, channel, taken = planes_of(INT, CHANNELS)
+    planes = source + tl.load(read + PICTURE) * stride_image + first_channel * stride_channel
+    value = interpolated(planes, stride_channel, x0, x1, y0, y1, wx0, wx1, wy0, wy1, valid, NEAREST, CHANNELS)
+    out = values + tl.load(window + START) + (channel * total + index[None, :])
+    tl.store(out, share[None, :] * value, mask=taken & valid[None, :])
     if coverage is not None:
         if BY_REACH:
             share *= reach
-        tl.store(coverage + tl.load(window + START) + index, share, mask=valid)
+        tl.store(coverage + tl.load(window + START) + index, share, mask=valid & (first_channel == 0))
 
 
 @triton.jit(do_not_specialize=["total"])
 def _sample_backward_kernel(
     source, frames, reads, windows, owner, first,
     grad_values, grad_coverage, sums,
-    total, channels,
+    total,
     stride_image, stride_channel, stride_y, stride_x,
     NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
-    BY_REACH: tl.constexpr, BOX_COVERAGE: tl.constexpr, TILE: tl.constexpr,
+    BY_REACH: tl.constexpr, BOX_COVERAGE: tl.constexpr, CHANNELS: tl.constexpr, TILE: tl.constexpr, BOXES: tl.constexpr,
 ):  # fmt: skip
     obj = tl.load(owner + tl.program_id(0))
     frame, read, window = frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW
@@ -130,14 +133,16 @@ def _sample_backward_kernel(
     start = tl.load(window + START)
     by_coverage = tl.zeros_like(share)
     if grad_coverage is not None:
-        by_coverage = tl.load(grad_coverage + start + index, mask=valid, other=0.0)
+        by_coverage = tl.load(grad_coverage + start + index, mask=valid & (tl.program_id(2) == 0), other=0.0)
     zero = tl.zeros_like(share)
     g00, g01, g10, g11 = zero, zero, zero, zero
     if grad_values is not None:
-        plane, one = source + tl.load(read + PICTURE) * stride_image, tl.zeros_like(share) + 1
+        first_channel, channel, taken = planes_of(INT, CHANNELS)
+        given = grad_values + start + (channel * total + index[None, :])
         g00, g01, g10, g11 = by_texels(
-            plane, stride_channel, grad_values + start + index, total, one, channels,
-            x0, x1, y0, y1, has_x0, has_x1, has_y0, has_y1, NEAREST,
+            source + tl.load(read + PICTURE) * stride_image + first_channel * stride_channel, stride_channel,
+            tl.load(given, mask=taken & valid[None, :], other=0.0),
+            x0, x1, y0, y1, has_x0, has_x1, has_y0, has_y1, NEAREST, CHANNELS,
         )  # fmt: skip
     if BY_REACH:
         g00, g01, g10, g11 = g00 + by_coverage, g01 + by_coverage, g10 + by_coverage, g11 + by_coverage
@@ -149,4 +154,5 @@ def _sample_backward_kernel(
         by_share = over_taps(g00, g01, g10, g11, wx0, wx1, wy0, wy1)
         if not BY_REACH:
             by_share += by_coverage
-    store_sums(sums + tl.program_id(0) * SUMS, frame, x, y, dx, dy, share * by_x, share * by_y, by_share)
+    line = sums + (tl.program_id(0) * tl.num_programs(2) + tl.program_id(2)) * SUMS
+    store_sums(line, frame, x, y, dx, dy, share * by_x, share * by_y, by_share, BOXES)

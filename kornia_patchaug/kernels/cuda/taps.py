@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kornia_patchaug.kernels.cuda.planes import read_planes
 from kornia_patchaug.kernels.cuda.tables import (
     FIRST,
     HEIGHT,
@@ -39,8 +40,7 @@ from kornia_patchaug.kernels.cuda.tables import (
 )
 from kornia_patchaug.plan import Plan, starts
 
-# Flat pixels of a tile: two for each thread of four warps, so that the taps of both fit in registers, and few threads
-# idle on small windows.
+# Flat pixels of a tile: two for each thread of four warps, so that few threads idle on small windows.
 TILE = 256
 
 
@@ -166,9 +166,9 @@ def taps_of(position, read, NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: t
         has_below = tl.zeros_like(below) + first <= last  # no pixel is read if the limits miss the source
         has_above = has_below
     weight_below, weight_above = tl.where(has_below, 1 - rest, 0.0), tl.where(has_above, rest, 0.0)
-    below = tl.minimum(tl.maximum(below, first), last) + origin
-    above = tl.minimum(tl.maximum(above, first), last) + origin
-    return below, above, weight_below, weight_above, has_below, has_above, slope
+    if BEYOND != ZERO:  # else what lies beyond is not read
+        below, above = tl.minimum(tl.maximum(below, first), last), tl.minimum(tl.maximum(above, first), last)
+    return below + origin, above + origin, weight_below, weight_above, has_below, has_above, slope
 
 
 @triton.jit
@@ -178,42 +178,46 @@ def _weighted(weight, number):
 
 
 @triton.jit
-def _add_tap(value, weight, texel, there):
-    """Add weight times texel, which is read where it is there and the weight is not 0: it may be infinite else."""
-    return tl.where(weight == 0, value, value + weight * tl.load(texel, there & (weight != 0), 0.0))
+def _tap(planes, stride, offset, weight, there, instead, CHANNELS: tl.constexpr):
+    """The texels of planes, which are read where they are there and their weight is not 0: they may be infinite else."""
+    return read_planes(planes + offset, stride, there & (weight != 0), instead, CHANNELS).to(weight.dtype)
 
 
 @triton.jit
-def interpolated(plane, x0, x1, y0, y1, wx0, wx1, wy0, wy1, there, NEAREST: tl.constexpr):
-    """The sum of weights times texels of a plane, of which x and y are offsets."""
-    reach = wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
+def interpolated(
+    planes, stride, x0, x1, y0, y1, wx0, wx1, wy0, wy1, there, NEAREST: tl.constexpr, CHANNELS: tl.constexpr
+):
+    """The sum of weights times texels of planes, of which x and y are offsets."""
+    w00, w01, w10, w11 = wy0 * wx0, wy0 * wx1, wy1 * wx0, wy1 * wx1
     # Of taps that are all -0 the sum is -0, and of none it is 0. Triton takes the literal -0.0 for 0.
-    value = tl.where(reach == 0, 0.0, tl.zeros_like(reach) * -1.0)
-    value = _add_tap(value, wy0 * wx0, plane + (y0 + x0), there)
+    nothing = tl.zeros_like(w00) * -1.0
+    first = tl.where(w00 + w01 + w10 + w11 == 0, 0.0, nothing)
+    value = w00[None, :] * _tap(planes, stride, y0 + x0, w00, there, first, CHANNELS)
     if not NEAREST:
-        value = _add_tap(value, wy0 * wx1, plane + (y0 + x1), there)
-        value = _add_tap(value, wy1 * wx0, plane + (y1 + x0), there)
-        value = _add_tap(value, wy1 * wx1, plane + (y1 + x1), there)
+        value = tl.fma(w01[None, :], _tap(planes, stride, y0 + x1, w01, there, nothing, CHANNELS), value)
+        value = tl.fma(w10[None, :], _tap(planes, stride, y1 + x0, w10, there, nothing, CHANNELS), value)
+        value = tl.fma(w11[None, :], _tap(planes, stride, y1 + x1, w11, there, nothing, CHANNELS), value)
     return value
 
 
 @triton.jit
+def _by_texel(planes, stride, offset, grad, there, CHANNELS: tl.constexpr):
+    """The gradient with respect to a weight: what comes times its texel, of all planes."""
+    return tl.sum(grad * read_planes(planes + offset, stride, there, 0.0, CHANNELS), axis=0)
+
+
+@triton.jit
 def by_texels(
-    plane, stride, grads, next_grads, factor, channels,
-    x0, x1, y0, y1, has_x0, has_x1, has_y0, has_y1, NEAREST: tl.constexpr,
+    planes, stride, grad, x0, x1, y0, y1, has_x0, has_x1, has_y0, has_y1,
+    NEAREST: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """The gradient with respect to each weight: of all channels, what comes times its texel."""
-    zero = tl.zeros_like(factor)
-    g00, g01, g10, g11 = zero, zero, zero, zero
-    for _ in range(channels):
-        g = factor * tl.load(grads, mask=has_x0 | has_x1, other=0.0)
-        g00 += g * tl.load(plane + (y0 + x0), has_y0 & has_x0, 0.0)
-        if not NEAREST:
-            g01 += g * tl.load(plane + (y0 + x1), has_y0 & has_x1, 0.0)
-            g10 += g * tl.load(plane + (y1 + x0), has_y1 & has_x0, 0.0)
-            g11 += g * tl.load(plane + (y1 + x1), has_y1 & has_x1, 0.0)
-        plane += stride
-        grads += next_grads
+    """The gradient with respect to each weight, for one with respect to planes."""
+    g00 = _by_texel(planes, stride, y0 + x0, grad, has_y0 & has_x0, CHANNELS)
+    g01, g10, g11 = tl.zeros_like(g00), tl.zeros_like(g00), tl.zeros_like(g00)
+    if not NEAREST:
+        g01 = _by_texel(planes, stride, y0 + x1, grad, has_y0 & has_x1, CHANNELS)
+        g10 = _by_texel(planes, stride, y1 + x0, grad, has_y1 & has_x0, CHANNELS)
+        g11 = _by_texel(planes, stride, y1 + x1, grad, has_y1 & has_x1, CHANNELS)
     return g00, g01, g10, g11
 
 
@@ -237,15 +241,11 @@ def over_taps(g00, g01, g10, g11, wx0, wx1, wy0, wy1):
 
 
 @triton.jit
-def store_sums(row, frame, x, y, dx, dy, by_x, by_y, by_share):
+def store_sums(row, frame, x, y, dx, dy, by_x, by_y, by_share, BOXES: tl.constexpr):
     """Add up what pixels contribute to the gradient with respect to a frame, in the order of `reference.frames`; by
-    their positions, which are dx and dy from the centre of their box, and by the share of each that is in its box."""
-    share_x, falls_x, grows_x = share_of(frame + X1, x)
-    share_y, falls_y, grows_y = share_of(frame + Y1, y)
+    their positions, which are dx and dy from the centre of their box, and by the share of each that is in its box. That
+    with respect to the edges of the box is stored if ``BOXES`` are wanted."""
     sum_x, sum_y = tl.sum(by_x), tl.sum(by_y)
-    # A box moves its centre, from which pixels count, by half of what an edge moves; and its coverage.
-    centre_x = -(tl.load(frame + A) * sum_x + tl.load(frame + C) * sum_y) / 2
-    centre_y = -(tl.load(frame + B) * sum_x + tl.load(frame + D) * sum_y) / 2
     tl.store(row + A, tl.sum(by_x * dx))
     tl.store(row + B, tl.sum(by_x * dy))
     tl.store(row + TX, sum_x)
@@ -254,7 +254,13 @@ def store_sums(row, frame, x, y, dx, dy, by_x, by_y, by_share):
     tl.store(row + TY, sum_y)
     tl.store(row + SRC_X, sum_x)
     tl.store(row + SRC_Y, sum_y)
-    tl.store(row + X1, centre_x - tl.sum(tl.where(falls_x, by_share * share_y, 0.0)))
-    tl.store(row + Y1, centre_y - tl.sum(tl.where(falls_y, by_share * share_x, 0.0)))
-    tl.store(row + X2, centre_x + tl.sum(tl.where(grows_x, by_share * share_y, 0.0)))
-    tl.store(row + Y2, centre_y + tl.sum(tl.where(grows_y, by_share * share_x, 0.0)))
+    if BOXES:
+        share_x, falls_x, grows_x = share_of(frame + X1, x)
+        share_y, falls_y, grows_y = share_of(frame + Y1, y)
+        # A box moves its centre, from which pixels count, by half of what an edge moves; and its coverage.
+        centre_x = -(tl.load(frame + A) * sum_x + tl.load(frame + C) * sum_y) / 2
+        centre_y = -(tl.load(frame + B) * sum_x + tl.load(frame + D) * sum_y) / 2
+        tl.store(row + X1, centre_x - tl.sum(tl.where(falls_x, by_share * share_y, 0.0)))
+        tl.store(row + Y1, centre_y - tl.sum(tl.where(falls_y, by_share * share_x, 0.0)))
+        tl.store(row + X2, centre_x + tl.sum(tl.where(grows_x, by_share * share_y, 0.0)))
+        tl.store(row + Y2, centre_y + tl.sum(tl.where(grows_y, by_share * share_x, 0.0)))

@@ -1,0 +1,33 @@
+"""Planes: the channels that a program takes, a row each; their number is rounded up to a power of two."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+GROUPS = 4, 3, 2, 1  # how many channels a program may take: as many as go into their number
+
+
+def group_of(channels: int) -> int:
+    """How many channels a program takes."""
+    return next(group for group in GROUPS if channels % group == 0)
+
+
+@triton.jit
+def planes_of(INT: tl.constexpr, CHANNELS: tl.constexpr):
+    """The program's first channel; those of its planes ``(planes, 1)``, and whether there is each."""
+    plane, first = tl.arange(0, CHANNELS + (CHANNELS == 3))[:, None], tl.program_id(2).to(tl.int64) * CHANNELS
+    return first, plane + first.to(INT), plane < CHANNELS
+
+
+@triton.jit
+def read_planes(pixels, stride, there, instead, CHANNELS: tl.constexpr):
+    """What lies at scattered pixels of the program's planes ``(planes, pixels)``, of which those of the first are given.
+
+    A load for each plane: of pointers in two dimensions, older compilers give the planes of a pixel to several threads.
+    """
+    plane = tl.arange(0, CHANNELS + (CHANNELS == 3))[:, None]
+    found = tl.where(plane < CHANNELS, tl.load(pixels, there, instead)[None, :], 0.0)
+    for k in tl.static_range(1, CHANNELS):
+        found = tl.where(plane == k, tl.load(pixels + k * stride, there, instead)[None, :], found)
+    return found
