@@ -13,8 +13,8 @@ import triton.language as tl
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Maybe
-from kornia_patchaug.kernels.cuda.planes import group_of, planes_of, read_planes
-from kornia_patchaug.kernels.cuda.regions import TILING, grid_of, meets, mixed, regions_of, tile_of
+from kornia_patchaug.kernels.cuda.planes import group_of, packed_planes, planes_of, read_planes
+from kornia_patchaug.kernels.cuda.regions import ONE_WARP, grid_of, meets, regions_of, rounded, tile_of
 from kornia_patchaug.kernels.cuda.tables import (
     FIRST,
     FRAME,
@@ -52,7 +52,7 @@ ONE, MANY, FEW = 1, 8, 8
 
 
 def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, covered: bool, into: Maybe) -> Maybe:
-    """The gradient with respect to a source, for that with respect to values ``(C, P)``, which are times the share of
+    """The gradient with respect to a source, for that with respect to values, ``(C, P)`` or `packed`, which are times the share of
     each pixel in its box if ``covered``, of objects with these `reference.frames`; or None if it was added ``into`` a
     tensor."""
     if grad_values is None or not source.numel() or not plan.windows.total:
@@ -62,11 +62,11 @@ def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, cove
     lists = areas.derived(f"regions of {tuple(sizes)}", source.device, lambda: regions_of(areas, sizes))
     tables = areas.on(source.device), *lists, objects, plan.reads.on(source.device), plan.windows.on(source.device)
     group, options = group_of(sizes[1]), options_of(plan, of_source)
-    options |= {"BOX_COVERAGE": covered, "ADD": into is not None, "CHANNELS": group, **TILING}
+    options |= {"BOX_COVERAGE": covered, "PACKED": grad_values.ndim == 3, "ADD": into is not None, "CHANNELS": group, **ONE_WARP}
     options["enable_fp_fusion"] = not plan.sampling.nearest  # of weights no more depends on it than a rounding
     options["AT_ONCE"] = MANY if plan.windows.total > FEW * areas.total else ONE
     with torch.cuda.device_of(source):
-        _gather_kernel[grid_of(sizes, group)](
+        _gather_kernel[grid_of(sizes, group, ONE_WARP)](
             of_source, grad_values, *tables, plan.windows.total, *sizes[2:], *of_source.stride(), **options
         )
     return None if into is not None else of_source
@@ -159,7 +159,7 @@ def _gather_kernel(
     total, height, width,
     stride_image, stride_channel, stride_y, stride_x,
     NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
-    BOX_COVERAGE: tl.constexpr, ADD: tl.constexpr, AT_ONCE: tl.constexpr,
+    BOX_COVERAGE: tl.constexpr, ADD: tl.constexpr, PACKED: tl.constexpr, AT_ONCE: tl.constexpr,
     CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, REGION: tl.constexpr,
 ):  # fmt: skip
     image, top, left, region, y, x, there = tile_of(height, width, INT, ROWS, COLUMNS, REGION)
@@ -172,7 +172,7 @@ def _gather_kernel(
         if meets(areas + obj * WINDOW, top, left, ROWS, COLUMNS):
             frame, read, window = frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW
             columns, rows = tl.load(window + WIDTH).to(INT), tl.load(window + HEIGHT).to(INT)
-            out = grad_values + tl.load(window + START) + first_channel * total
+            start = tl.load(window + START)
             # Where the corner of the window is read, and how that moves with columns and rows.
             a, b, tx = tl.load(frame + A), tl.load(frame + B), tl.load(frame + TX)
             c, d, ty = tl.load(frame + C), tl.load(frame + D), tl.load(frame + TY)
@@ -228,16 +228,24 @@ def _gather_kernel(
                 from_x, to_x = _times(over_a, from_x, to_x)
                 from_y, to_y = _times(over_c, from_y, to_y)
                 from_x, to_x, from_y, to_y = from_x - beyond_a, to_x + beyond_a, from_y - beyond_c, to_y + beyond_c
-                for _ in range(0, tl.max((end - row).to(tl.int32)) + 1):
-                    by_x, by_y = b * over_a * row, d * over_c * row
+                # Rows and columns are counted by loops: Triton 3.6 has been seen to take a vector that a loop carries,
+                # where another layout of it is wanted, for what it was before the loop.
+                for i in range(0, tl.max((end - row).to(tl.int32)) + 1):
+                    down = row + i
+                    by_x, by_y, dy = b * over_a * down, d * over_c * down, (down + 0.5) - dst_y
+                    row_x, row_y = b * down + corner_x, d * down + corner_y
                     column, last = _within(
                         tl.maximum(from_x - by_x, from_y - by_y), tl.minimum(to_x - by_x, to_y - by_y), end_x
                     )
-                    last = tl.where(row <= end, last, -1.0)
-                    flat, dy = row.to(INT) * columns + column.to(INT), (row + 0.5) - dst_y
-                    for _ in range(0, tl.max((last - column).to(tl.int32)) + 1, AT_ONCE):
-                        for _ in tl.static_range(AT_ONCE):
-                            qx, qy = place_of((column + 0.5) - dst_x, dy, a, b, tx, src_x, c, d, ty, src_y)
+                    last = tl.where(down <= end, last, -1.0)
+                    flat = down.to(INT) * columns + column.to(INT)
+                    for j in range(0, tl.max((last - column).to(tl.int32)) + 1, AT_ONCE):
+                        for k in tl.static_range(AT_ONCE):
+                            ahead = column + (j + k)
+                            if NEAREST:  # to the last bit
+                                qx, qy = place_of((ahead + 0.5) - dst_x, dy, a, b, tx, src_x, c, d, ty, src_y)
+                            else:
+                                qx, qy = a * ahead + row_x, c * ahead + row_y
                             weight = _weight(
                                 qx, pixel_x, low_x, high_x, first_x, last_x, cell_x, mirror_x, span_x, everywhere,
                                 NEAREST, BEYOND, EDGE,
@@ -245,21 +253,21 @@ def _gather_kernel(
                                 qy, pixel_y, low_y, high_y, first_y, last_y, cell_y, mirror_y, span_y, everywhere,
                                 NEAREST, BEYOND, EDGE,
                             )  # fmt: skip
-                            weight = tl.where(column <= last, weight, 0.0)
+                            weight = tl.where(ahead <= last, weight, 0.0)
                             counts = weight != 0
                             if BOX_COVERAGE:
-                                weight *= share_between(x1, x2, column)[0] * share_between(y1, y2, row)[0]
-                            state += weight[None, :] * read_planes(out + flat, total, counts, 0.0, CHANNELS)
-                            column += 1
-                            flat += 1
-                    row += 1
+                                weight *= share_between(x1, x2, ahead)[0] * share_between(y1, y2, down)[0]
+                            if PACKED:
+                                values = packed_planes(grad_values, start, flat + (j + k), total, CHANNELS)
+                                value = tl.load(values, mask=counts[None, :], other=0.0)
+                            else:
+                                values = grad_values + (start + first_channel * total) + (flat + (j + k))
+                                value = read_planes(values, total, counts, 0.0, CHANNELS)
+                            state += weight[None, :] * value
     pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
     target, there = grad_source + image * stride_image + pixels, taken & there[None, :]
     if ADD:
         there &= touched[None, :]
         before = tl.load(target, mask=there, other=0.0)
-        tl.store(target, mixed(before, before.to(real) + state, touched[None, :]), mask=there)
-    else:
-        if real != tl.float64:
-            state = state.to(tl.float32)
-        tl.store(target, state.to(grad_source.dtype.element_ty), mask=there)
+        state += before.to(real)
+    tl.store(target, rounded(state, grad_source.dtype.element_ty), mask=there)

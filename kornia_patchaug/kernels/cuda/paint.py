@@ -16,8 +16,9 @@ from torch import Tensor
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Opacity, Painted, Read, Wanted
 from kornia_patchaug.kernels.cuda.frames import frames, frames_backward
 from kornia_patchaug.kernels.cuda.gather import gather
-from kornia_patchaug.kernels.cuda.planes import group_of, planes_of
+from kornia_patchaug.kernels.cuda.planes import group_of, packed, packed_planes, planes_of
 from kornia_patchaug.kernels.cuda.regions import (
+    ONE_WARP,
     TILING,
     counts_of,
     grid_of,
@@ -55,7 +56,8 @@ def paint(
     painted = canvas if in_place else torch.empty_like(canvas)
     under = objects.new_empty(channels * plan.windows.total if keep else 0)
     buffers = opacity, under if keep else None
-    _launch(_paint_kernel, inputs, plan, canvas, painted, objects, *lists[:2], *buffers, IN_PLACE=in_place)
+    options = TILING | {"IN_PLACE": in_place}
+    _launch(_paint_kernel, inputs, plan, canvas, painted, objects, *lists[:2], *buffers, **options)
     return painted, under, matte if keep else None
 
 
@@ -81,10 +83,10 @@ def paint_backward(
     sums, of_objects = None, any(wanted[1:4]) or of_opacity is not None
     if of_objects:
         sums = objects.new_empty(int(counts_of(plan.windows).sum()) * groups, SUMS.value)
-    grad_values = objects.new_empty(channels, plan.windows.total) if of_source else None
+    grad_values = packed(channels, plan.windows.total, objects) if of_source else None
     under, of_each = kept if kept.numel() else None, of_opacity if each else None
     buffers = opacity, under, grad_values, of_each, sums, lists[2] if of_objects else None
-    options = {"IN_PLACE": in_place, "BOXES": wanted.boxes}
+    options = ONE_WARP | {"IN_PLACE": in_place, "BOXES": wanted.boxes}
     _launch(_paint_backward_kernel, inputs, plan, grad, of_canvas, objects, *lists[:2], *buffers, **options)
     found = Gradients(None, None, None, None)
     if sums is not None:
@@ -104,19 +106,19 @@ def _lists_of(plan: Plan, canvas: Tensor) -> list[Tensor]:
 
 
 def _launch(
-    kernel: Any, inputs: Inputs, plan: Plan, canvas: Tensor, painted: Maybe, *buffers: Maybe, **options: bool
+    kernel: Any, inputs: Inputs, plan: Plan, canvas: Tensor, painted: Maybe, *buffers: Maybe, **options: int
 ) -> None:
     """Run a kernel on the tiles of a canvas or its gradient: it writes what becomes of it, and fills the buffers."""
     if not canvas.numel():
         return
     source, opacity, target = inputs.source, buffers[3], canvas if painted is None else painted
     tables, group = (plan.windows.on(canvas.device), plan.reads.on(canvas.device)), group_of(canvas.shape[1])
-    rules = options_of(plan, canvas, target, source) | {"CHANNELS": group, **TILING, **options}
+    rules = options_of(plan, canvas, target, source) | {"CHANNELS": group, **options}
     rules |= {"BY_REACH": plan.sampling.by_reach, "BOX_COVERAGE": plan.box_coverage}
     rules["EACH"] = opacity is not None and opacity.ndim == 1
     sizes = plan.windows.total, *canvas.shape[2:], *canvas.stride(), *target.stride(), *source.stride()
     with torch.cuda.device_of(canvas):
-        kernel[grid_of(canvas.shape, group)](canvas, painted, source, *tables, *buffers, *sizes, **rules)
+        kernel[grid_of(canvas.shape, group, options)](canvas, painted, source, *tables, *buffers, *sizes, **rules)
 
 
 @triton.jit
@@ -149,7 +151,7 @@ def _paint_kernel(
         there &= begin < stop
     there = taken & there[None, :]
     pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
-    before = tl.load(canvas + image * stride_image + pixels, mask=there, other=0.0)
+    before = tl.load(canvas + image * stride_image + pixels, mask=there)
     state, touched = before.to(frames.dtype.element_ty), y < 0
     for k in range(begin, stop):
         obj = tl.load(order + k)
@@ -217,13 +219,15 @@ def _paint_backward_kernel(
             covers = gain
             if BY_REACH:
                 covers *= wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
-            flat, known = channel * total + index[None, :], taken & inside[None, :]
             if grad_values is not None:
-                tl.store(grad_values + start + flat, gain[None, :] * state, mask=known)
+                into = packed_planes(grad_values, start, index, total, CHANNELS)
+                tl.store(into, gain[None, :] * state, mask=inside[None, :])
             if sums is not None:
                 by_coverage = tl.zeros_like(share)
                 if under is not None:
-                    by_coverage -= tl.sum(state * tl.load(under + start + flat, mask=known, other=0.0), axis=0)
+                    below = under + start + (channel * total + index[None, :])
+                    known = taken & inside[None, :]
+                    by_coverage -= tl.sum(state * tl.load(below, mask=known, other=0.0), axis=0)
                 has_x0, has_x1 = has_x0 & inside, has_x1 & inside
                 g00, g01, g10, g11 = by_texels(
                     source + tl.load(read + PICTURE) * source_image + first_channel * source_channel, source_channel,

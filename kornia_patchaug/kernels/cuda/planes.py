@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from torch import Tensor
 
 GROUPS = 4, 3, 2, 1  # how many channels a program may take: as many as go into their number
 
@@ -13,11 +14,26 @@ def group_of(channels: int) -> int:
     return next(group for group in GROUPS if channels % group == 0)
 
 
+def packed(channels: int, flat: int, like: Tensor) -> Tensor:
+    """Room for so many flat pixels of so many channels, pixel by pixel, each with all planes of a program, which are
+    read and written at once: ``(groups, flat pixels, planes)``."""
+    group = group_of(channels)
+    return like.new_empty(channels // group, flat, triton.next_power_of_2(group))
+
+
 @triton.jit
 def planes_of(INT: tl.constexpr, CHANNELS: tl.constexpr):
     """The program's first channel; those of its planes ``(planes, 1)``, and whether there is each."""
     plane, first = tl.arange(0, CHANNELS + (CHANNELS == 3))[:, None], tl.program_id(2).to(tl.int64) * CHANNELS
     return first, plane + first.to(INT), plane < CHANNELS
+
+
+@triton.jit
+def packed_planes(numbers, start, index, total, CHANNELS: tl.constexpr):
+    """Where the program's planes of `packed` flat pixels are, which are counted from a start."""
+    planes: tl.constexpr = CHANNELS + (CHANNELS == 3)
+    first = numbers + (tl.program_id(2).to(tl.int64) * total + start) * planes
+    return first + ((index * planes)[None, :] + tl.arange(0, planes)[:, None])
 
 
 @triton.jit

@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     Integers = NDArray[np.int64]
 
 REGION = 64  # has a list; smaller ones make longer lists
-# A pixel for each thread, so that many programs fit at once and wait for memory together. Small tiles: few of their
-# pixels lie outside a window that they meet.
-TILING = {"ROWS": 8, "COLUMNS": 16, "REGION": REGION, "num_warps": 4}
+# Two pixels a thread: with more, fewer programs fit at once to wait for memory together; with one, what a program does
+# for all of its pixels is done twice as often.
+TILING = {"ROWS": 8, "COLUMNS": 32, "REGION": REGION, "num_warps": 4}
+ONE_WARP = {"ROWS": 4, "COLUMNS": 16, "REGION": REGION, "num_warps": 1}  # where threads would wait for one another
 
 
-def grid_of(sizes: torch.Size, channels: int) -> tuple[int, int, int]:
+def grid_of(sizes: torch.Size, channels: int, tiling: dict[str, int] = TILING) -> tuple[int, int, int]:
     """Programs for each tile of images ``(B, C, H, W)``, and for groups of so many channels."""
     images, count, height, width = sizes
-    across, down = triton.cdiv(width, TILING["COLUMNS"]), triton.cdiv(height, TILING["ROWS"])
+    across, down = triton.cdiv(width, tiling["COLUMNS"]), triton.cdiv(height, tiling["ROWS"])
     return images * across, down, count // channels
 
 
@@ -53,16 +54,17 @@ def regions_of(windows: Windows, sizes: torch.Size) -> tuple[Integers, Integers]
 
 
 def counts_of(windows: Windows) -> Integers:
-    """How many tiles meet each window, ``(N,)``."""
+    """How many tiles of `ONE_WARP` meet each window, ``(N,)``."""
     _, left, top, width, height, _ = windows.host.T
-    rows, columns = TILING["ROWS"], TILING["COLUMNS"]
+    rows, columns = ONE_WARP["ROWS"], ONE_WARP["COLUMNS"]
     across = (left + width - 1) // columns + 1 - left // columns
     count = across * ((top + height - 1) // rows + 1 - top // rows)
     return np.where(windows.areas > 0, count, 0)
 
 
 def lists_of(windows: Windows, sizes: torch.Size) -> tuple[Integers, Integers, Integers]:
-    """`regions_of`, and where the tiles that meet each window begin, counted window by window, ``(N + 1,)``."""
+    """`regions_of`, and where the tiles of `ONE_WARP` that meet each window begin, counted window by window,
+    ``(N + 1,)``."""
     return *regions_of(windows, sizes), starts(counts_of(windows))
 
 
@@ -70,13 +72,15 @@ def lists_of(windows: Windows, sizes: torch.Size) -> tuple[Integers, Integers, I
 def tile_of(height, width, INT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, REGION: tl.constexpr):
     """The program's image, the first row and column of its tile, its region, the rows and columns of its pixels, and
     whether the image has such a pixel."""
-    across = tl.cdiv(width, COLUMNS)
-    image = tl.program_id(0) // across
-    top, left = tl.program_id(1) * ROWS, (tl.program_id(0) - image * across) * COLUMNS
+    # Without signs whole numbers are divided in fewer steps.
+    across = tl.cdiv(width.to(tl.uint32), COLUMNS)
+    image = (tl.program_id(0).to(tl.uint32) // across).to(tl.int32)
+    top, left = tl.program_id(1) * ROWS, (tl.program_id(0) - image * across.to(tl.int32)) * COLUMNS
     pixel = tl.arange(0, ROWS * COLUMNS)
     # A pixel a thread, also of what it reads and writes: to hand numbers from thread to thread takes longer.
     y, x = (top + pixel // COLUMNS).to(INT), tl.multiple_of((left + pixel % COLUMNS).to(INT), 1)
-    region = (image * tl.cdiv(height, REGION) + top // REGION) * tl.cdiv(width, REGION) + left // REGION
+    regions_down, regions_across = tl.cdiv(height.to(tl.uint32), REGION), tl.cdiv(width.to(tl.uint32), REGION)
+    region = (image * regions_down.to(tl.int32) + top // REGION) * regions_across.to(tl.int32) + left // REGION
     return image.to(tl.int64), top, left, region, y, x, (y < height) & (x < width)
 
 
@@ -110,6 +114,13 @@ def pixels_in(window, y, x, INT: tl.constexpr):
 def mixed(before, state, touched):
     """The state of pixels that were touched, and the bits that were read of others: a NaN's would not survive another
     dtype."""
-    if before.dtype != tl.float64:
+    if before.dtype != state.dtype:
+        state = tl.where(touched, rounded(state, before.dtype), before)
+    return state
+
+
+@triton.jit
+def rounded(state, dtype: tl.constexpr):
+    if dtype != tl.float64:
         state = state.to(tl.float32)  # on the way to half precision too, as torch does it
-    return tl.where(touched, state.to(before.dtype), before)
+    return state.to(dtype)
