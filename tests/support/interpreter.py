@@ -11,8 +11,10 @@ interpreter = import_module("triton.runtime.interpreter")
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Larger steps, and less that Triton does anew at every one."""
-    monkeypatch.setitem(regions.TILING, "ROWS", 16)
-    monkeypatch.setitem(regions.TILING, "COLUMNS", 32)
+    for tiling in (regions.TILING, regions.ONE_WARP):
+        monkeypatch.setitem(tiling, "TILES", 1)
+        monkeypatch.setitem(tiling, "ROWS", 16)
+        monkeypatch.setitem(tiling, "COLUMNS", 32)
     known, dtype_of = cache(interpreter._get_np_dtype), interpreter._get_np_dtype
     monkeypatch.setattr(interpreter, "_get_np_dtype", lambda t: (dtype_of if t.scalar.is_ptr() else known)(t.scalar))
     patched: set[str] = set()

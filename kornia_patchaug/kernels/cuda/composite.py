@@ -22,7 +22,7 @@ from kornia_patchaug.kernels.cuda.regions import (
     meets,
     mixed,
     pixels_in,
-    tile_of,
+    tiles_of,
 )
 from kornia_patchaug.kernels.cuda.tables import START, WINDOW, offsets_in
 from kornia_patchaug.plan import Windows
@@ -74,29 +74,32 @@ def _composite_kernel(
     total, height, width,
     stride_image, stride_channel, stride_y, stride_x,
     painted_image, painted_channel, painted_y, painted_x,
-    INT: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, REGION: tl.constexpr,
+    INT: tl.constexpr, CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr, REGION: tl.constexpr,
 ):  # fmt: skip
-    image, top, left, region, y, x, there = tile_of(height, width, INT, ROWS, COLUMNS, REGION)
+    image, above, left, region, y_above, x = tiles_of(height, width, INT, ROWS, COLUMNS, TILES, REGION)
     _first_channel, channel, taken = planes_of(INT, CHANNELS)
-    there = taken & there[None, :]
-    pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
-    before = tl.load(canvas + image * stride_image + pixels, mask=there)
-    state, touched = before.to(values.dtype.element_ty), y < 0
-    for k in range(tl.load(first + region), tl.load(first + region + 1)):
-        window = windows + tl.load(order + k) * WINDOW
-        if meets(window, top, left, ROWS, COLUMNS):
-            start = tl.load(window + START)
-            _column, _row, inside, index = pixels_in(window, y, x, INT)
-            flat, known = channel * total + index[None, :], taken & inside[None, :]
-            if under is not None:
-                tl.store(under + start + flat, state, mask=known)
-            keeps = 1 - tl.load(opacity + start + index, mask=inside, other=0.0)
-            over = tl.load(values + start + flat, mask=known, other=0.0)
-            over = tl.where(keeps[None, :] == 0, over, keeps[None, :] * state + over)
-            state = tl.where(inside[None, :], over, state)
-            touched |= inside
-    pixels = channel * painted_channel + (y * painted_y + x * painted_x)[None, :]
-    tl.store(painted + image * painted_image + pixels, mixed(before, state, touched[None, :]), mask=there)
+    for tile in range(TILES):
+        top, y = above + tile * ROWS, y_above + tile * ROWS
+        there = taken & ((y < height) & (x < width))[None, :]
+        pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
+        before = tl.load(canvas + image * stride_image + pixels, mask=there)
+        state, touched = before.to(values.dtype.element_ty), y < 0
+        for k in range(tl.load(first + region), tl.load(first + region + 1)):
+            window = windows + tl.load(order + k) * WINDOW
+            if meets(window, top, left, ROWS, COLUMNS):
+                start = tl.load(window + START)
+                _column, _row, inside, index = pixels_in(window, y, x, INT)
+                flat, known = channel * total + index[None, :], taken & inside[None, :]
+                if under is not None:
+                    tl.store(under + start + flat, state, mask=known)
+                keeps = 1 - tl.load(opacity + start + index, mask=inside, other=0.0)
+                over = tl.load(values + start + flat, mask=known, other=0.0)
+                over = tl.where(keeps[None, :] == 0, over, keeps[None, :] * state + over)
+                state = tl.where(inside[None, :], over, state)
+                touched |= inside
+        pixels = channel * painted_channel + (y * painted_y + x * painted_x)[None, :]
+        tl.store(painted + image * painted_image + pixels, mixed(before, state, touched[None, :]), mask=there)
 
 
 @triton.jit(do_not_specialize=["total"])
@@ -106,28 +109,31 @@ def _composite_backward_kernel(
     total, height, width,
     stride_image, stride_channel, stride_y, stride_x,
     canvas_image, canvas_channel, canvas_y, canvas_x,
-    INT: tl.constexpr, CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, REGION: tl.constexpr,
+    INT: tl.constexpr, CHANNELS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr, REGION: tl.constexpr,
 ):  # fmt: skip
-    image, top, left, region, y, x, there = tile_of(height, width, INT, ROWS, COLUMNS, REGION)
+    image, above, left, region, y_above, x = tiles_of(height, width, INT, ROWS, COLUMNS, TILES, REGION)
     _first_channel, channel, taken = planes_of(INT, CHANNELS)
-    there = taken & there[None, :]
-    pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
-    before = tl.load(grad + image * stride_image + pixels, mask=there, other=0.0)
-    state, touched = before.to(opacity.dtype.element_ty), y < 0
-    begin, stop = tl.load(first + region), tl.load(first + region + 1)
-    for k in range(stop - begin):
-        window = windows + tl.load(order + stop - 1 - k) * WINDOW
-        if meets(window, top, left, ROWS, COLUMNS):
-            start = tl.load(window + START)
-            _column, _row, inside, index = pixels_in(window, y, x, INT)
-            flat, known = channel * total + index[None, :], taken & inside[None, :]
-            tl.store(grad_values + start + flat, state, mask=known)
-            if under is not None:
-                by_keeps = tl.sum(state * tl.load(under + start + flat, mask=known, other=0.0), axis=0)
-                group = grad_opacity + tl.program_id(2).to(tl.int64) * total
-                tl.store(group + start + index, -by_keeps, mask=inside)
-            keeps = 1 - tl.load(opacity + start + index, mask=inside, other=0.0)
-            state = tl.where(inside[None, :], keeps[None, :] * state, state)
-            touched |= inside
-    pixels = channel * canvas_channel + (y * canvas_y + x * canvas_x)[None, :]
-    tl.store(grad_canvas + image * canvas_image + pixels, mixed(before, state, touched[None, :]), mask=there)
+    for tile in range(TILES):
+        top, y = above + tile * ROWS, y_above + tile * ROWS
+        there = taken & ((y < height) & (x < width))[None, :]
+        pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
+        before = tl.load(grad + image * stride_image + pixels, mask=there, other=0.0)
+        state, touched = before.to(opacity.dtype.element_ty), y < 0
+        begin, stop = tl.load(first + region), tl.load(first + region + 1)
+        for k in range(stop - begin):
+            window = windows + tl.load(order + stop - 1 - k) * WINDOW
+            if meets(window, top, left, ROWS, COLUMNS):
+                start = tl.load(window + START)
+                _column, _row, inside, index = pixels_in(window, y, x, INT)
+                flat, known = channel * total + index[None, :], taken & inside[None, :]
+                tl.store(grad_values + start + flat, state, mask=known)
+                if under is not None:
+                    by_keeps = tl.sum(state * tl.load(under + start + flat, mask=known, other=0.0), axis=0)
+                    group = grad_opacity + tl.program_id(2).to(tl.int64) * total
+                    tl.store(group + start + index, -by_keeps, mask=inside)
+                keeps = 1 - tl.load(opacity + start + index, mask=inside, other=0.0)
+                state = tl.where(inside[None, :], keeps[None, :] * state, state)
+                touched |= inside
+        pixels = channel * canvas_channel + (y * canvas_y + x * canvas_x)[None, :]
+        tl.store(grad_canvas + image * canvas_image + pixels, mixed(before, state, touched[None, :]), mask=there)

@@ -27,7 +27,7 @@ from kornia_patchaug.kernels.cuda.regions import (
     mixed,
     pixels_in,
     tile_in,
-    tile_of,
+    tiles_of,
 )
 from kornia_patchaug.kernels.cuda.sample import sample
 from kornia_patchaug.kernels.cuda.tables import FRAME, PICTURE, READ, START, SUMS, TO_Y, WINDOW, X1, Y1
@@ -141,47 +141,49 @@ def _paint_kernel(
     painted_image, painted_channel, painted_y, painted_x,
     source_image, source_channel, source_y, source_x,
     BY_REACH: tl.constexpr, BOX_COVERAGE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    REGION: tl.constexpr, EACH: tl.constexpr, CHANNELS: tl.constexpr, IN_PLACE: tl.constexpr,
+    TILES: tl.constexpr, REGION: tl.constexpr, EACH: tl.constexpr, CHANNELS: tl.constexpr, IN_PLACE: tl.constexpr,
     NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
 ):  # fmt: skip
-    image, top, left, region, y, x, there = tile_of(height, width, INT, ROWS, COLUMNS, REGION)
+    image, above, left, region, y_above, x = tiles_of(height, width, INT, ROWS, COLUMNS, TILES, REGION)
     first_channel, channel, taken = planes_of(INT, CHANNELS)
     begin, stop = tl.load(first + region).to(tl.int32), tl.load(first + region + 1).to(tl.int32)
-    if IN_PLACE:
-        there &= begin < stop
-    there = taken & there[None, :]
-    pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
-    before = tl.load(canvas + image * stride_image + pixels, mask=there)
-    state, touched = before.to(frames.dtype.element_ty), y < 0
-    for k in range(begin, stop):
-        obj = tl.load(order + k)
-        window = windows + obj * WINDOW
-        if meets(window, top, left, ROWS, COLUMNS):
-            frame, read, start = frames + obj * FRAME, reads + obj * READ, tl.load(window + START)
-            column, row, inside, index = pixels_in(window, y, x, INT)
-            _dx, _dy, qx, qy = positions_of(frame, column, row)
-            x0, x1, wx0, wx1, _has_x0, _has_x1, _slope_x = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
-            y0, y1, wy0, wy1, _has_y0, _has_y1, _slope_y = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
-            x0, x1, y0, y1 = x0 * source_x, x1 * source_x, y0 * source_y, y1 * source_y
-            share = _opacity(opacity, obj, start, index, inside, wx0, EACH)
-            if BOX_COVERAGE:
-                share *= share_of(frame + X1, column)[0] * share_of(frame + Y1, row)[0]
-            known = taken & inside[None, :]
-            planes = source + tl.load(read + PICTURE) * source_image + first_channel * source_channel
-            value = interpolated(
-                planes, source_channel, x0, x1, y0, y1, wx0, wx1, wy0, wy1, inside, NEAREST, CHANNELS
-            )
-            over = share[None, :] * value
-            if BY_REACH:
-                share *= wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
-            if under is not None:
-                tl.store(under + start + (channel * total + index[None, :]), state, mask=known)
-            keeps = 1 - share[None, :]
-            over = tl.where(keeps == 0, over, keeps * state + over)
-            state = tl.where(inside[None, :], over, state)
-            touched |= inside
-    pixels = channel * painted_channel + (y * painted_y + x * painted_x)[None, :]
-    tl.store(painted + image * painted_image + pixels, mixed(before, state, touched[None, :]), mask=there)
+    for tile in range(TILES):
+        top, y = above + tile * ROWS, y_above + tile * ROWS
+        there = taken & ((y < height) & (x < width))[None, :]
+        if IN_PLACE:
+            there &= begin < stop
+        pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
+        before = tl.load(canvas + image * stride_image + pixels, mask=there)
+        state, touched = before.to(frames.dtype.element_ty), y < 0
+        for k in range(begin, stop):
+            obj = tl.load(order + k)
+            window = windows + obj * WINDOW
+            if meets(window, top, left, ROWS, COLUMNS):
+                frame, read, start = frames + obj * FRAME, reads + obj * READ, tl.load(window + START)
+                column, row, inside, index = pixels_in(window, y, x, INT)
+                _dx, _dy, qx, qy = positions_of(frame, column, row)
+                x0, x1, wx0, wx1, _has_x0, _has_x1, _slope_x = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
+                y0, y1, wy0, wy1, _has_y0, _has_y1, _slope_y = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
+                x0, x1, y0, y1 = x0 * source_x, x1 * source_x, y0 * source_y, y1 * source_y
+                share = _opacity(opacity, obj, start, index, inside, wx0, EACH)
+                if BOX_COVERAGE:
+                    share *= share_of(frame + X1, column)[0] * share_of(frame + Y1, row)[0]
+                known = taken & inside[None, :]
+                planes = source + tl.load(read + PICTURE) * source_image + first_channel * source_channel
+                value = interpolated(
+                    planes, source_channel, x0, x1, y0, y1, wx0, wx1, wy0, wy1, inside, NEAREST, CHANNELS
+                )
+                over = share[None, :] * value
+                if BY_REACH:
+                    share *= wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
+                if under is not None:
+                    tl.store(under + start + (channel * total + index[None, :]), state, mask=known)
+                keeps = 1 - share[None, :]
+                over = tl.where(keeps == 0, over, keeps * state + over)
+                state = tl.where(inside[None, :], over, state)
+                touched |= inside
+        pixels = channel * painted_channel + (y * painted_y + x * painted_x)[None, :]
+        tl.store(painted + image * painted_image + pixels, mixed(before, state, touched[None, :]), mask=there)
 
 
 @triton.jit(do_not_specialize=["total"])
@@ -193,71 +195,73 @@ def _paint_backward_kernel(
     canvas_image, canvas_channel, canvas_y, canvas_x,
     source_image, source_channel, source_y, source_x,
     BY_REACH: tl.constexpr, BOX_COVERAGE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    REGION: tl.constexpr, EACH: tl.constexpr, CHANNELS: tl.constexpr, IN_PLACE: tl.constexpr, BOXES: tl.constexpr,
+    TILES: tl.constexpr, REGION: tl.constexpr, EACH: tl.constexpr, CHANNELS: tl.constexpr, IN_PLACE: tl.constexpr, BOXES: tl.constexpr,
     NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
 ):  # fmt: skip
-    image, top, left, region, y, x, there = tile_of(height, width, INT, ROWS, COLUMNS, REGION)
+    image, above, left, region, y_above, x = tiles_of(height, width, INT, ROWS, COLUMNS, TILES, REGION)
     first_channel, channel, taken = planes_of(INT, CHANNELS)
     begin, stop = tl.load(first + region).to(tl.int32), tl.load(first + region + 1).to(tl.int32)
-    there = taken & there[None, :]
-    pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
-    before = tl.load(grad + image * stride_image + pixels, mask=there, other=0.0)
-    state, touched = before.to(frames.dtype.element_ty), y < 0  # what has passed the objects above
-    for k in range(stop - begin):
-        obj = tl.load(order + stop - 1 - k)
-        window = windows + obj * WINDOW
-        if meets(window, top, left, ROWS, COLUMNS):
-            frame, read, start = frames + obj * FRAME, reads + obj * READ, tl.load(window + START)
-            column, row, inside, index = pixels_in(window, y, x, INT)
-            dx, dy, qx, qy = positions_of(frame, column, row)
-            x0, x1, wx0, wx1, has_x0, has_x1, slope_x = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
-            y0, y1, wy0, wy1, has_y0, has_y1, slope_y = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
-            alpha, share = _opacity(opacity, obj, start, index, inside, wx0, EACH), tl.zeros_like(wx0) + 1
-            if BOX_COVERAGE:
-                share = share_of(frame + X1, column)[0] * share_of(frame + Y1, row)[0]
-            gain = alpha * share
-            covers = gain
-            if BY_REACH:
-                covers *= wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
-            if grad_values is not None:
-                into = packed_planes(grad_values, start, index, total, CHANNELS)
-                tl.store(into, gain[None, :] * state, mask=inside[None, :])
-            if sums is not None:
-                by_coverage = tl.zeros_like(share)
-                if under is not None:
-                    below = under + start + (channel * total + index[None, :])
-                    known = taken & inside[None, :]
-                    by_coverage -= tl.sum(state * tl.load(below, mask=known, other=0.0), axis=0)
-                has_x0, has_x1 = has_x0 & inside, has_x1 & inside
-                g00, g01, g10, g11 = by_texels(
-                    source + tl.load(read + PICTURE) * source_image + first_channel * source_channel, source_channel,
-                    state, x0 * source_x, x1 * source_x, y0 * source_y, y1 * source_y,
-                    has_x0, has_x1, has_y0, has_y1, NEAREST, CHANNELS,
-                )  # fmt: skip
-                if BY_REACH:
-                    g00, g01, g10, g11 = g00 + by_coverage, g01 + by_coverage, g10 + by_coverage, g11 + by_coverage
-                by_x, by_y = by_positions(
-                    g00, g01, g10, g11, wx0, wx1, wy0, wy1, has_x0, has_x1, has_y0, has_y1, slope_x, slope_y, NEAREST
-                )
-                line = sums + (tl.load(rows + obj) + tile_in(window, top, left, ROWS, COLUMNS)) * (
-                    tl.num_programs(2) * SUMS
-                ) + tl.program_id(2) * SUMS
-                by_both = over_taps(g00, g01, g10, g11, wx0, wx1, wy0, wy1)
-                if not BY_REACH:
-                    by_both += by_coverage
-                by_alpha, by_share = tl.where(inside, share * by_both, 0.0), tl.zeros_like(share)
+    for tile in range(TILES):
+        top, y = above + tile * ROWS, y_above + tile * ROWS
+        there = taken & ((y < height) & (x < width))[None, :]
+        pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
+        before = tl.load(grad + image * stride_image + pixels, mask=there, other=0.0)
+        state, touched = before.to(frames.dtype.element_ty), y < 0  # what has passed the objects above
+        for k in range(stop - begin):
+            obj = tl.load(order + stop - 1 - k)
+            window = windows + obj * WINDOW
+            if meets(window, top, left, ROWS, COLUMNS):
+                frame, read, start = frames + obj * FRAME, reads + obj * READ, tl.load(window + START)
+                column, row, inside, index = pixels_in(window, y, x, INT)
+                dx, dy, qx, qy = positions_of(frame, column, row)
+                x0, x1, wx0, wx1, has_x0, has_x1, slope_x = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
+                y0, y1, wy0, wy1, has_y0, has_y1, slope_y = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
+                alpha, share = _opacity(opacity, obj, start, index, inside, wx0, EACH), tl.zeros_like(wx0) + 1
                 if BOX_COVERAGE:
-                    by_share = alpha * by_both
-                store_sums(line, frame, column, row, dx, dy, gain * by_x, gain * by_y, by_share, BOXES)
-                if opacity is not None:
-                    tl.store(line + FRAME, tl.sum(by_alpha))
-                if grad_opacity is not None:
-                    of_group = grad_opacity + tl.program_id(2).to(tl.int64) * total
-                    tl.store(of_group + start + index, by_alpha, mask=inside)
-            state = tl.where(inside[None, :], (1 - covers)[None, :] * state, state)
-            touched |= inside
-    if grad_canvas is not None:
-        if IN_PLACE:
-            there &= touched[None, :]
-        pixels = channel * canvas_channel + (y * canvas_y + x * canvas_x)[None, :]
-        tl.store(grad_canvas + image * canvas_image + pixels, mixed(before, state, touched[None, :]), mask=there)
+                    share = share_of(frame + X1, column)[0] * share_of(frame + Y1, row)[0]
+                gain = alpha * share
+                covers = gain
+                if BY_REACH:
+                    covers *= wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
+                if grad_values is not None:
+                    into = packed_planes(grad_values, start, index, total, CHANNELS)
+                    tl.store(into, gain[None, :] * state, mask=inside[None, :])
+                if sums is not None:
+                    by_coverage = tl.zeros_like(share)
+                    if under is not None:
+                        below = under + start + (channel * total + index[None, :])
+                        known = taken & inside[None, :]
+                        by_coverage -= tl.sum(state * tl.load(below, mask=known, other=0.0), axis=0)
+                    has_x0, has_x1 = has_x0 & inside, has_x1 & inside
+                    g00, g01, g10, g11 = by_texels(
+                        source + tl.load(read + PICTURE) * source_image + first_channel * source_channel, source_channel,
+                        state, x0 * source_x, x1 * source_x, y0 * source_y, y1 * source_y,
+                        has_x0, has_x1, has_y0, has_y1, NEAREST, CHANNELS,
+                    )  # fmt: skip
+                    if BY_REACH:
+                        g00, g01, g10, g11 = g00 + by_coverage, g01 + by_coverage, g10 + by_coverage, g11 + by_coverage
+                    by_x, by_y = by_positions(
+                        g00, g01, g10, g11, wx0, wx1, wy0, wy1, has_x0, has_x1, has_y0, has_y1, slope_x, slope_y, NEAREST
+                    )
+                    line = sums + (tl.load(rows + obj) + tile_in(window, top, left, ROWS, COLUMNS)) * (
+                        tl.num_programs(2) * SUMS
+                    ) + tl.program_id(2) * SUMS
+                    by_both = over_taps(g00, g01, g10, g11, wx0, wx1, wy0, wy1)
+                    if not BY_REACH:
+                        by_both += by_coverage
+                    by_alpha, by_share = tl.where(inside, share * by_both, 0.0), tl.zeros_like(share)
+                    if BOX_COVERAGE:
+                        by_share = alpha * by_both
+                    store_sums(line, frame, column, row, dx, dy, gain * by_x, gain * by_y, by_share, BOXES)
+                    if opacity is not None:
+                        tl.store(line + FRAME, tl.sum(by_alpha))
+                    if grad_opacity is not None:
+                        of_group = grad_opacity + tl.program_id(2).to(tl.int64) * total
+                        tl.store(of_group + start + index, by_alpha, mask=inside)
+                state = tl.where(inside[None, :], (1 - covers)[None, :] * state, state)
+                touched |= inside
+        if grad_canvas is not None:
+            if IN_PLACE:
+                there &= touched[None, :]
+            pixels = channel * canvas_channel + (y * canvas_y + x * canvas_x)[None, :]
+            tl.store(grad_canvas + image * canvas_image + pixels, mixed(before, state, touched[None, :]), mask=there)

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 REGION = 64  # has a list; smaller ones make longer lists
 # Two pixels a thread: with more, fewer programs fit at once to wait for memory together; with one, what a program does
 # for all of its pixels is done twice as often.
-TILING = {"ROWS": 8, "COLUMNS": 32, "REGION": REGION, "num_warps": 4}
-ONE_WARP = {"ROWS": 4, "COLUMNS": 16, "REGION": REGION, "num_warps": 1}  # where threads would wait for one another
+TILING = {"ROWS": 8, "COLUMNS": 32, "TILES": 4, "REGION": REGION, "num_warps": 4}
+ONE_WARP = {"ROWS": 4, "COLUMNS": 16, "TILES": 4, "REGION": REGION, "num_warps": 1}  # where threads would wait for one another
 
 
 def grid_of(sizes: torch.Size, channels: int, tiling: dict[str, int] = TILING) -> tuple[int, int, int]:
-    """Programs for each tile of images ``(B, C, H, W)``, and for groups of so many channels."""
+    """Programs for all tiles of images ``(B, C, H, W)``, and for groups of so many channels."""
     images, count, height, width = sizes
-    across, down = triton.cdiv(width, tiling["COLUMNS"]), triton.cdiv(height, tiling["ROWS"])
+    across, down = triton.cdiv(width, tiling["COLUMNS"]), triton.cdiv(height, tiling["ROWS"] * tiling["TILES"])
     return images * across, down, count // channels
 
 
@@ -69,19 +69,22 @@ def lists_of(windows: Windows, sizes: torch.Size) -> tuple[Integers, Integers, I
 
 
 @triton.jit
-def tile_of(height, width, INT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, REGION: tl.constexpr):
-    """The program's image, the first row and column of its tile, its region, the rows and columns of its pixels, and
-    whether the image has such a pixel."""
+def tiles_of(
+    height, width,
+    INT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr, REGION: tl.constexpr,
+):  # fmt: skip
+    """The program's image, the first row and column of its first tile, its region, and the rows and columns of the
+    pixels there; the other tiles lie below."""
     # Without signs whole numbers are divided in fewer steps.
     across = tl.cdiv(width.to(tl.uint32), COLUMNS)
     image = (tl.program_id(0).to(tl.uint32) // across).to(tl.int32)
-    top, left = tl.program_id(1) * ROWS, (tl.program_id(0) - image * across.to(tl.int32)) * COLUMNS
+    top, left = tl.program_id(1) * (ROWS * TILES), (tl.program_id(0) - image * across.to(tl.int32)) * COLUMNS
     pixel = tl.arange(0, ROWS * COLUMNS)
     # A pixel a thread, also of what it reads and writes: to hand numbers from thread to thread takes longer.
     y, x = (top + pixel // COLUMNS).to(INT), tl.multiple_of((left + pixel % COLUMNS).to(INT), 1)
     regions_down, regions_across = tl.cdiv(height.to(tl.uint32), REGION), tl.cdiv(width.to(tl.uint32), REGION)
     region = (image * regions_down.to(tl.int32) + top // REGION) * regions_across.to(tl.int32) + left // REGION
-    return image.to(tl.int64), top, left, region, y, x, (y < height) & (x < width)
+    return image.to(tl.int64), top, left, region, y, x
 
 
 @triton.jit
