@@ -33,7 +33,8 @@ cuda_gather = import_module("kornia_patchaug.kernels.cuda.gather")
 cuda_taps = import_module("kornia_patchaug.kernels.cuda.taps")
 pytestmark = pytest.mark.cuda
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-TILING = dict(cuda_regions.TILING)  # as it is, before anybody hurries the interpreter
+# As they are, before anybody hurries the interpreter.
+TILING, ONE_WARP = dict(cuda_regions.TILING), dict(cuda_regions.ONE_WARP)
 TRUTH = [False, True]
 ROUNDING = {torch.float64: 1e-11, torch.float32: 1e-4}  # sums over a window come in another order
 HALVES = {torch.float16: 2**-10, torch.bfloat16: 2**-7}  # one unit: the interpreter cuts bfloat16 where GPUs round
@@ -52,8 +53,9 @@ def call(
 
 
 def tile_as_on_a_gpu(monkeypatch) -> None:
-    for name, size in TILING.items():
-        monkeypatch.setitem(cuda_regions.TILING, name, size)
+    for tiling, sizes in ((cuda_regions.TILING, TILING), (cuda_regions.ONE_WARP, ONE_WARP)):
+        for name, size in sizes.items():
+            monkeypatch.setitem(tiling, name, size)
 
 
 def assert_all_equal(actual, expected, tolerance: float, **options) -> None:
@@ -514,11 +516,20 @@ def test_the_gradient_of_the_source_of_any_theta(padding_mode, theta):
         assert_sample_equals_the_reference(*call(objects, padding_mode, mode), Wanted(True, False, False))
 
 
+@pytest.mark.parametrize("smallest", [1e-7, 1e-5, 1e-3])
+def test_the_gradient_of_the_source_of_an_almost_singular_theta(smallest, monkeypatch):
+    """In float32 little is known of the determinant, which says where a row of the window lies in the picture."""
+    image, box = torch.rand(1, 1, 61, 67), torch.tensor([[2.0, 1, 66, 60]])
+    theta = torch.tensor([[0.4, 0.8, 0.02, 0.2, 0.4 + smallest, -0.01]])
+    inputs, plan = call((image, box, theta, torch.tensor([0])), dtype=torch.float32)
+    assert_sample_equals_the_reference(inputs, plan, Wanted(True, False, False))
+
+
 def test_every_pixel_is_read_once_also_from_where_mirrors_cannot_be_counted(monkeypatch):
     """In float32 whole numbers beyond 2**24 have no successor."""
     if DEVICE.type == "cpu":
-        monkeypatch.setitem(cuda_regions.TILING, "ROWS", 64)
-        monkeypatch.setitem(cuda_regions.TILING, "COLUMNS", 64)
+        monkeypatch.setitem(cuda_regions.ONE_WARP, "ROWS", 64)
+        monkeypatch.setitem(cuda_regions.ONE_WARP, "COLUMNS", 64)
     images, box = torch.rand(1, 1, 40, 40), torch.tensor([[0.0, 0, 40, 40]])
     theta = torch.tensor([[1.0, 0.3, 3.5e7, -0.2, 1.1, -3.5e7]])
     inputs, plan = call((images, box, theta, torch.tensor([0])), "reflection", dtype=torch.float32)

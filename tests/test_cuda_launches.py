@@ -21,10 +21,11 @@ MODULES = [import_module(f"kornia_patchaug.kernels.cuda.{name}") for name in ("f
 regions = import_module("kornia_patchaug.kernels.cuda.regions")
 REGION = regions.REGION
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-# Operations of torch that launch nothing on a GPU: views, and memory.
+# Operations of torch that launch nothing on a GPU: views, memory, and questions.
 FREE = {
-    "alias", "as_strided", "detach", "empty", "empty_like", "empty_strided", "expand", "lift_fresh", "new_empty",
-    "permute", "select", "slice", "split", "split_with_sizes", "t", "transpose", "unsqueeze", "unsafe_view", "view",
+    "alias", "as_strided", "detach", "empty", "empty_like", "empty_strided", "expand", "is_pinned", "lift_fresh",
+    "new_empty", "permute", "select", "slice", "split", "split_with_sizes", "t", "transpose", "unsqueeze",
+    "unsafe_view", "view",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Wanted
-from kornia_patchaug.kernels.cuda.tables import FRAME, LEFT, ORIGIN, READ, SUMS, TO_Y, TOP, WINDOW, X1
+from kornia_patchaug.kernels.cuda.tables import FRAME, LEFT, ORIGIN, READ, SRC_X, SUMS, TO_Y, TOP, WINDOW, X1
 from kornia_patchaug.plan import Plan
 
 OBJECTS, ROWS = 64, 32  # of a program forward; and rows of sums that a program backward adds up at once
@@ -35,7 +35,8 @@ def frames_backward(
     groups: int = 1,
 ) -> Gradients:
     """As `reference.frames_backward`, of sums ``(T, groups, 13)`` that are to be added up, from ``first (N + 1,)`` on
-    for each object; the last column ``to_opacity (N, 1)``. Those of edges are there if boxes are wanted."""
+    for each object; the last column ``to_opacity (N, 1)``. Those of edges are there if boxes are wanted; those of the
+    centre that is read are those of tx and ty."""
     _, theta, boxes, source_boxes = inputs
     to = [
         boxes.new_empty(t.shape) if t is not None and of else None
@@ -155,7 +156,9 @@ def _frames_backward_kernel(
     columns = tl.arange(0, 16)
     total = tl.zeros([16], sums.dtype.element_ty)
     begin, stop = tl.load(first + n) * groups, tl.load(first + n + 1) * groups
-    known = columns < (X1 if to_boxes is None else FRAME)
+    known = columns < SRC_X
+    if to_boxes is not None:
+        known |= (columns >= X1) & (columns < FRAME)
     if to_opacity is not None:
         known |= columns == FRAME
     for start in range(begin, stop, ROWS):
@@ -195,7 +198,7 @@ def _frames_backward_kernel(
         by_src_y, by_half_x = _ratio_back(c, src_y, half_x)
         by_src_x += tx * tl.load(given + 2 * theta_column)
         by_src_y += ty * tl.load(given + theta_row + 2 * theta_column)
-        centre_x, centre_y = _column(total, 6), _column(total, 7)
+        centre_x, centre_y = tx, ty
         if read_boxes is None:
             by_half_x += by_src_x
             by_half_y += by_src_y

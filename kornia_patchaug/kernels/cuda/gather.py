@@ -45,26 +45,31 @@ from kornia_patchaug.kernels.cuda.tables import (
     D,
 )
 from kornia_patchaug.kernels.cuda.taps import fold, nearest_to, options_of, place_of, share_between
-from kornia_patchaug.plan import Plan
+from kornia_patchaug.plan import Beyond, Plan
 
 # How many pixels of a row of a window each pixel looks up at a time: many where many read it.
 ONE, MANY, FEW = 1, 8, 8
 
 
 def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, covered: bool, into: Maybe) -> Maybe:
-    """The gradient with respect to a source, for that with respect to values, ``(C, P)`` or `packed`, which are times the share of
-    each pixel in its box if ``covered``, of objects with these `reference.frames`; or None if it was added ``into`` a
-    tensor."""
+    """The gradient with respect to a source, for that with respect to values, ``(C, P)`` or `packed`, of objects with
+    these `reference.frames`; or None if it was added ``into`` a tensor. Values are times the share of each pixel in its
+    box if ``covered``."""
     if grad_values is None or not source.numel() or not plan.windows.total:
         return None if into is not None else source.new_zeros(source.shape)
     areas, sizes = plan.areas, source.shape
     of_source = torch.empty(sizes, dtype=source.dtype, device=source.device) if into is None else into
     lists = areas.derived(f"regions of {tuple(sizes)}", source.device, lambda: regions_of(areas, sizes))
     tables = areas.on(source.device), *lists, objects, plan.reads.on(source.device), plan.windows.on(source.device)
-    group, options = group_of(sizes[1]), options_of(plan, of_source)
-    options |= {"BOX_COVERAGE": covered, "PACKED": grad_values.ndim == 3, "ADD": into is not None, "CHANNELS": group, **ONE_WARP}
-    options["enable_fp_fusion"] = not plan.sampling.nearest  # of weights no more depends on it than a rounding
-    options["AT_ONCE"] = MANY if plan.windows.total > FEW * areas.total else ONE
+    group, options = group_of(sizes[1]), options_of(plan, of_source) | ONE_WARP
+    options |= {"BOX_COVERAGE": covered, "ADD": into is not None, "PACKED": grad_values.ndim == 3, "CHANNELS": group}
+    # Where the last bit of a position decides what is read, it must be that of *sample*.
+    exact = plan.sampling.nearest or plan.sampling.beyond != Beyond.ZERO
+    options |= {"EXACT": exact, "enable_fp_fusion": not exact}
+    options["AT_ONCE"] = at_once = MANY if plan.windows.total > FEW * areas.total else ONE
+    # The assembler is told how many registers there are: else it would rather spill some than have fewer programs.
+    plain = at_once == ONE and not exact and objects.dtype == torch.float32
+    options["maxnreg"] = 72 if plain else 255
     with torch.cuda.device_of(source):
         _gather_kernel[grid_of(sizes, group, ONE_WARP)](
             of_source, grad_values, *tables, plan.windows.total, *sizes[2:], *of_source.stride(), **options
@@ -153,124 +158,145 @@ def _weight(
     return weight
 
 
+@triton.jit
+def _looked_up(
+    grad_values, frame, read, window, y, x, total,
+    NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
+    BOX_COVERAGE: tl.constexpr, PACKED: tl.constexpr, EXACT: tl.constexpr, AT_ONCE: tl.constexpr,
+    CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
+):  # fmt: skip
+    """What the gradient of pixels of a picture gains by an object, ``(planes, pixels)``; and which it may read."""
+    real = frame.dtype.element_ty
+    columns, rows = tl.load(window + WIDTH).to(INT), tl.load(window + HEIGHT).to(INT)
+    start = tl.load(window + START)
+    # Where the corner of the window is read, and how that moves with columns and rows.
+    a, b, tx = tl.load(frame + A), tl.load(frame + B), tl.load(frame + TX)
+    c, d, ty = tl.load(frame + C), tl.load(frame + D), tl.load(frame + TY)
+    src_x, src_y = tl.load(frame + SRC_X), tl.load(frame + SRC_Y)
+    x1, y1, x2, y2 = tl.load(frame + X1), tl.load(frame + Y1), tl.load(frame + X2), tl.load(frame + Y2)
+    dst_x, dst_y = (x1 + x2) / 2, (y1 + y2) / 2
+    over_a, beyond_a = _inverse(a)
+    over_c, beyond_c = _inverse(c)
+    corner_x, corner_y = place_of(0.5 - dst_x, 0.5 - dst_y, a, b, tx, src_x, c, d, ty, src_y)
+    end_x, end_y = (columns - 1).to(real), (rows - 1).to(real)
+    least_x, most_x, margin_x, far_x = _range(corner_x, a * end_x, b * end_y)
+    least_y, most_y, margin_y, far_y = _range(corner_y, c * end_x, d * end_y)
+    # Of both axes together, a row is as little known as what is divided by is small beside its parts.
+    over_both, beyond_both = _inverse(b * c - a * d)
+    lost = 1e-6 * (tl.abs(b * c) + tl.abs(a * d)) * over_both * over_both
+    beyond_both += tl.abs(lost) * (tl.abs(c) * far_x + tl.abs(a) * far_y)
+    # What may be read, and which of it are this tile's pixels.
+    low_x, low_y = tl.load(read + LOW).to(real), tl.load(read + LOW + TO_Y).to(real)
+    high_x, high_y = tl.load(read + HIGH).to(real), tl.load(read + HIGH + TO_Y).to(real)
+    first_x, first_y = tl.load(read + FIRST).to(real), tl.load(read + FIRST + TO_Y).to(real)
+    last_x, last_y = tl.load(read + LAST).to(real), tl.load(read + LAST + TO_Y).to(real)
+    pixel_x = (x - tl.load(read + ORIGIN).to(INT)).to(real)
+    pixel_y = (y - tl.load(read + ORIGIN + TO_Y).to(INT)).to(real)
+    known = (pixel_x >= first_x) & (pixel_x <= last_x) & (pixel_y >= first_y) & (pixel_y <= last_y)
+    found = tl.zeros([CHANNELS + (CHANNELS == 3), PIXELS], real)
+    # The patch and its mirrored pictures lie side by side in cells.
+    cells, across, first_cell_x, first_cell_y, everywhere = 1, 1, end_x * 0, end_y * 0, columns < 0
+    mirror_x, mirror_y = low_x - EDGE, low_y - EDGE
+    span_x, span_y = tl.maximum(high_x - low_x + 2 * EDGE, 1.0), tl.maximum(high_y - low_y + 2 * EDGE, 1.0)
+    if BEYOND == MIRROR:
+        first_cell_x, count_x = _cells(least_x, most_x, margin_x, mirror_x, span_x)
+        first_cell_y, count_y = _cells(least_y, most_y, margin_y, mirror_y, span_y)
+        everywhere = (count_x * count_y <= columns * rows) == 0  # also if not a number
+        across = tl.where(everywhere, 1, count_x).to(tl.int32)
+        cells = across * tl.where(everywhere, 1, count_y).to(tl.int32)
+    for i in range(cells):
+        cell_x, cell_y = first_cell_x + i % across, first_cell_y + i // across
+        from_x, to_x = _positions(
+            pixel_x, first_x, last_x, least_x, most_x, margin_x,
+            cell_x, mirror_x, span_x, everywhere, NEAREST, BEYOND,
+        )  # fmt: skip
+        from_y, to_y = _positions(
+            pixel_y, first_y, last_y, least_y, most_y, margin_y,
+            cell_y, mirror_y, span_y, everywhere, NEAREST, BEYOND,
+        )  # fmt: skip
+        # A column moves it by a and c, a row by b and d. Rows of the window that may lead there:
+        from_x, to_x, from_y, to_y = from_x - corner_x, to_x - corner_x, from_y - corner_y, to_y - corner_y
+        low, high = _times(c * over_both, from_x, to_x)
+        less, more = _times(-a * over_both, from_y, to_y)
+        row, end = _within(low + less - beyond_both, high + more + beyond_both, end_y)
+        end = tl.where(known, end, -1.0)
+        # Columns of row 0 that do, by each axis; with every row they move on.
+        from_x, to_x = _times(over_a, from_x, to_x)
+        from_y, to_y = _times(over_c, from_y, to_y)
+        from_x, to_x, from_y, to_y = from_x - beyond_a, to_x + beyond_a, from_y - beyond_c, to_y + beyond_c
+        # Rows and columns are counted by the loops: Triton 3.6 and 3.7 have taken a vector that a loop
+        # carries, where another layout of it is wanted, for what it was before the loop.
+        for i in range(0, tl.max((end - row).to(tl.int32)) + 1):
+            down = row + i
+            by_x, by_y, dy = b * over_a * down, d * over_c * down, (down + 0.5) - dst_y
+            row_x, row_y = b * dy + tx + src_x - 0.5, d * dy + ty + src_y - 0.5
+            column, last = _within(
+                tl.maximum(from_x - by_x, from_y - by_y), tl.minimum(to_x - by_x, to_y - by_y), end_x
+            )
+            last = tl.where(down <= end, last, -1.0)
+            flat = down.to(INT) * columns + column.to(INT)
+            for j in range(0, tl.max((last - column).to(tl.int32)) + 1, AT_ONCE):
+                for k in tl.static_range(AT_ONCE):
+                    ahead = column + (j + k)
+                    dx = (ahead + 0.5) - dst_x
+                    if EXACT:
+                        qx, qy = place_of(dx, dy, a, b, tx, src_x, c, d, ty, src_y)
+                    else:
+                        qx, qy = a * dx + row_x, c * dx + row_y
+                    weight = _weight(
+                        qx, pixel_x, low_x, high_x, first_x, last_x, cell_x, mirror_x, span_x, everywhere,
+                        NEAREST, BEYOND, EDGE,
+                    ) * _weight(
+                        qy, pixel_y, low_y, high_y, first_y, last_y, cell_y, mirror_y, span_y, everywhere,
+                        NEAREST, BEYOND, EDGE,
+                    )  # fmt: skip
+                    weight = tl.where(ahead <= last, weight, 0.0)
+                    counts = weight != 0
+                    if BOX_COVERAGE:
+                        weight *= share_between(x1, x2, ahead)[0] * share_between(y1, y2, down)[0]
+                    if PACKED:
+                        values = packed_planes(grad_values, start, flat + (j + k), total, CHANNELS)
+                        value = tl.load(values, mask=counts[None, :], other=0.0)
+                    else:
+                        values = (
+                            grad_values + (start + tl.program_id(2).to(tl.int64) * CHANNELS * total) + (flat + (j + k))
+                        )
+                        value = read_planes(values, total, counts, 0.0, CHANNELS)
+                    found += weight[None, :] * value
+    return found, known
+
+
 @triton.jit(do_not_specialize=["total"])
 def _gather_kernel(
     grad_source, grad_values, areas, order, first, frames, reads, windows,
     total, height, width,
     stride_image, stride_channel, stride_y, stride_x,
     NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
-    BOX_COVERAGE: tl.constexpr, ADD: tl.constexpr, PACKED: tl.constexpr, AT_ONCE: tl.constexpr,
+    BOX_COVERAGE: tl.constexpr, ADD: tl.constexpr, PACKED: tl.constexpr, EXACT: tl.constexpr, AT_ONCE: tl.constexpr,
     CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr, REGION: tl.constexpr,
 ):  # fmt: skip
     image, above, left, region, y_above, x = tiles_of(height, width, INT, ROWS, COLUMNS, TILES, REGION)
-    first_channel, channel, taken = planes_of(INT, CHANNELS)
+    _first_channel, channel, taken = planes_of(INT, CHANNELS)
     real = frames.dtype.element_ty
     for tile in range(TILES):
         top, y = above + tile * ROWS, y_above + tile * ROWS
         there = taken & ((y < height) & (x < width))[None, :]
-        state, touched = tl.zeros([CHANNELS + (CHANNELS == 3), ROWS * COLUMNS], real), y < 0
+        state, touched, met = tl.zeros([CHANNELS + (CHANNELS == 3), ROWS * COLUMNS], real), y < 0, 0
         begin, stop = tl.load(first + region).to(tl.int32), tl.load(first + region + 1).to(tl.int32)
         for n in range(begin, stop):
             obj = tl.load(order + n)
             if meets(areas + obj * WINDOW, top, left, ROWS, COLUMNS):
-                frame, read, window = frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW
-                columns, rows = tl.load(window + WIDTH).to(INT), tl.load(window + HEIGHT).to(INT)
-                start = tl.load(window + START)
-                # Where the corner of the window is read, and how that moves with columns and rows.
-                a, b, tx = tl.load(frame + A), tl.load(frame + B), tl.load(frame + TX)
-                c, d, ty = tl.load(frame + C), tl.load(frame + D), tl.load(frame + TY)
-                src_x, src_y = tl.load(frame + SRC_X), tl.load(frame + SRC_Y)
-                x1, y1, x2, y2 = tl.load(frame + X1), tl.load(frame + Y1), tl.load(frame + X2), tl.load(frame + Y2)
-                dst_x, dst_y = (x1 + x2) / 2, (y1 + y2) / 2
-                over_a, beyond_a = _inverse(a)
-                over_c, beyond_c = _inverse(c)
-                corner_x, corner_y = place_of(0.5 - dst_x, 0.5 - dst_y, a, b, tx, src_x, c, d, ty, src_y)
-                end_x, end_y = (columns - 1).to(real), (rows - 1).to(real)
-                least_x, most_x, margin_x, far_x = _range(corner_x, a * end_x, b * end_y)
-                least_y, most_y, margin_y, far_y = _range(corner_y, c * end_x, d * end_y)
-                # Of both axes together, a row is as little known as what is divided by is small beside its parts.
-                over_both, beyond_both = _inverse(b * c - a * d)
-                lost = 1e-6 * (tl.abs(b * c) + tl.abs(a * d)) * over_both * over_both
-                beyond_both += tl.abs(lost) * (tl.abs(c) * far_x + tl.abs(a) * far_y)
-                # What may be read, and which of it are this tile's pixels.
-                low_x, low_y = tl.load(read + LOW).to(real), tl.load(read + LOW + TO_Y).to(real)
-                high_x, high_y = tl.load(read + HIGH).to(real), tl.load(read + HIGH + TO_Y).to(real)
-                first_x, first_y = tl.load(read + FIRST).to(real), tl.load(read + FIRST + TO_Y).to(real)
-                last_x, last_y = tl.load(read + LAST).to(real), tl.load(read + LAST + TO_Y).to(real)
-                pixel_x = (x - tl.load(read + ORIGIN).to(INT)).to(real)
-                pixel_y = (y - tl.load(read + ORIGIN + TO_Y).to(INT)).to(real)
-                known = (pixel_x >= first_x) & (pixel_x <= last_x) & (pixel_y >= first_y) & (pixel_y <= last_y)
+                found, known = _looked_up(
+                    grad_values, frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW, y, x, total,
+                    NEAREST, BEYOND, EDGE, INT, BOX_COVERAGE, PACKED, EXACT, AT_ONCE, CHANNELS, ROWS * COLUMNS,
+                )  # fmt: skip
+                state += found
                 touched |= known
-                # The patch and its mirrored pictures lie side by side in cells.
-                cells, across, first_cell_x, first_cell_y, everywhere = 1, 1, end_x * 0, end_y * 0, columns < 0
-                mirror_x, mirror_y = low_x - EDGE, low_y - EDGE
-                span_x, span_y = tl.maximum(high_x - low_x + 2 * EDGE, 1.0), tl.maximum(high_y - low_y + 2 * EDGE, 1.0)
-                if BEYOND == MIRROR:
-                    first_cell_x, count_x = _cells(least_x, most_x, margin_x, mirror_x, span_x)
-                    first_cell_y, count_y = _cells(least_y, most_y, margin_y, mirror_y, span_y)
-                    everywhere = (count_x * count_y <= columns * rows) == 0  # also if not a number
-                    across = tl.where(everywhere, 1, count_x).to(tl.int32)
-                    cells = across * tl.where(everywhere, 1, count_y).to(tl.int32)
-                for i in range(cells):
-                    cell_x, cell_y = first_cell_x + i % across, first_cell_y + i // across
-                    from_x, to_x = _positions(
-                        pixel_x, first_x, last_x, least_x, most_x, margin_x,
-                        cell_x, mirror_x, span_x, everywhere, NEAREST, BEYOND,
-                    )  # fmt: skip
-                    from_y, to_y = _positions(
-                        pixel_y, first_y, last_y, least_y, most_y, margin_y,
-                        cell_y, mirror_y, span_y, everywhere, NEAREST, BEYOND,
-                    )  # fmt: skip
-                    # A column moves it by a and c, a row by b and d. Rows of the window that may lead there:
-                    from_x, to_x, from_y, to_y = from_x - corner_x, to_x - corner_x, from_y - corner_y, to_y - corner_y
-                    low, high = _times(c * over_both, from_x, to_x)
-                    less, more = _times(-a * over_both, from_y, to_y)
-                    row, end = _within(low + less - beyond_both, high + more + beyond_both, end_y)
-                    end = tl.where(known, end, -1.0)
-                    # Columns of row 0 that do, by each axis; with every row they move on.
-                    from_x, to_x = _times(over_a, from_x, to_x)
-                    from_y, to_y = _times(over_c, from_y, to_y)
-                    from_x, to_x, from_y, to_y = from_x - beyond_a, to_x + beyond_a, from_y - beyond_c, to_y + beyond_c
-                    # Rows and columns are counted by the loops: Triton 3.6 and 3.7 have taken a vector that a loop
-                    # carries, where another layout of it is wanted, for what it was before the loop.
-                    for i in range(0, tl.max((end - row).to(tl.int32)) + 1):
-                        down = row + i
-                        by_x, by_y, dy = b * over_a * down, d * over_c * down, (down + 0.5) - dst_y
-                        row_x, row_y = b * down + corner_x, d * down + corner_y
-                        column, last = _within(
-                            tl.maximum(from_x - by_x, from_y - by_y), tl.minimum(to_x - by_x, to_y - by_y), end_x
-                        )
-                        last = tl.where(down <= end, last, -1.0)
-                        flat = down.to(INT) * columns + column.to(INT)
-                        for j in range(0, tl.max((last - column).to(tl.int32)) + 1, AT_ONCE):
-                            for k in tl.static_range(AT_ONCE):
-                                ahead = column + (j + k)
-                                if NEAREST:  # to the last bit
-                                    qx, qy = place_of((ahead + 0.5) - dst_x, dy, a, b, tx, src_x, c, d, ty, src_y)
-                                else:
-                                    qx, qy = a * ahead + row_x, c * ahead + row_y
-                                weight = _weight(
-                                    qx, pixel_x, low_x, high_x, first_x, last_x, cell_x, mirror_x, span_x, everywhere,
-                                    NEAREST, BEYOND, EDGE,
-                                ) * _weight(
-                                    qy, pixel_y, low_y, high_y, first_y, last_y, cell_y, mirror_y, span_y, everywhere,
-                                    NEAREST, BEYOND, EDGE,
-                                )  # fmt: skip
-                                weight = tl.where(ahead <= last, weight, 0.0)
-                                counts = weight != 0
-                                if BOX_COVERAGE:
-                                    weight *= share_between(x1, x2, ahead)[0] * share_between(y1, y2, down)[0]
-                                if PACKED:
-                                    values = packed_planes(grad_values, start, flat + (j + k), total, CHANNELS)
-                                    value = tl.load(values, mask=counts[None, :], other=0.0)
-                                else:
-                                    values = grad_values + (start + first_channel * total) + (flat + (j + k))
-                                    value = read_planes(values, total, counts, 0.0, CHANNELS)
-                                state += weight[None, :] * value
-        pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
-        target = grad_source + image * stride_image + pixels
-        if ADD:
-            there &= touched[None, :]
-            before = tl.load(target, mask=there, other=0.0)
-            state += before.to(real)
-        tl.store(target, rounded(state, grad_source.dtype.element_ty), mask=there)
+                met += 1
+        if (met > 0) | (not ADD):
+            pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
+            target = grad_source + image * stride_image + pixels
+            if ADD:
+                there &= touched[None, :]
+                state += tl.load(target, mask=there, other=0.0).to(real)
+            tl.store(target, rounded(state, grad_source.dtype.element_ty), mask=there)

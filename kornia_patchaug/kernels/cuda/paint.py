@@ -140,8 +140,8 @@ def _paint_kernel(
     stride_image, stride_channel, stride_y, stride_x,
     painted_image, painted_channel, painted_y, painted_x,
     source_image, source_channel, source_y, source_x,
-    BY_REACH: tl.constexpr, BOX_COVERAGE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    TILES: tl.constexpr, REGION: tl.constexpr, EACH: tl.constexpr, CHANNELS: tl.constexpr, IN_PLACE: tl.constexpr,
+    BY_REACH: tl.constexpr, BOX_COVERAGE: tl.constexpr, EACH: tl.constexpr, IN_PLACE: tl.constexpr,
+    CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr, REGION: tl.constexpr,
     NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
 ):  # fmt: skip
     image, above, left, region, y_above, x = tiles_of(height, width, INT, ROWS, COLUMNS, TILES, REGION)
@@ -194,8 +194,8 @@ def _paint_backward_kernel(
     stride_image, stride_channel, stride_y, stride_x,
     canvas_image, canvas_channel, canvas_y, canvas_x,
     source_image, source_channel, source_y, source_x,
-    BY_REACH: tl.constexpr, BOX_COVERAGE: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    TILES: tl.constexpr, REGION: tl.constexpr, EACH: tl.constexpr, CHANNELS: tl.constexpr, IN_PLACE: tl.constexpr, BOXES: tl.constexpr,
+    BY_REACH: tl.constexpr, BOX_COVERAGE: tl.constexpr, EACH: tl.constexpr, IN_PLACE: tl.constexpr, BOXES: tl.constexpr,
+    CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr, REGION: tl.constexpr,
     NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
 ):  # fmt: skip
     image, above, left, region, y_above, x = tiles_of(height, width, INT, ROWS, COLUMNS, TILES, REGION)
@@ -233,19 +233,32 @@ def _paint_backward_kernel(
                         known = taken & inside[None, :]
                         by_coverage -= tl.sum(state * tl.load(below, mask=known, other=0.0), axis=0)
                     has_x0, has_x1 = has_x0 & inside, has_x1 & inside
+                    planes = source + tl.load(read + PICTURE) * source_image + first_channel * source_channel
                     g00, g01, g10, g11 = by_texels(
-                        source + tl.load(read + PICTURE) * source_image + first_channel * source_channel, source_channel,
-                        state, x0 * source_x, x1 * source_x, y0 * source_y, y1 * source_y,
+                        planes, source_channel, state, x0 * source_x, x1 * source_x, y0 * source_y, y1 * source_y,
                         has_x0, has_x1, has_y0, has_y1, NEAREST, CHANNELS,
                     )  # fmt: skip
                     if BY_REACH:
                         g00, g01, g10, g11 = g00 + by_coverage, g01 + by_coverage, g10 + by_coverage, g11 + by_coverage
                     by_x, by_y = by_positions(
-                        g00, g01, g10, g11, wx0, wx1, wy0, wy1, has_x0, has_x1, has_y0, has_y1, slope_x, slope_y, NEAREST
+                        g00,
+                        g01,
+                        g10,
+                        g11,
+                        wx0,
+                        wx1,
+                        wy0,
+                        wy1,
+                        has_x0,
+                        has_x1,
+                        has_y0,
+                        has_y1,
+                        slope_x,
+                        slope_y,
+                        NEAREST,
                     )
-                    line = sums + (tl.load(rows + obj) + tile_in(window, top, left, ROWS, COLUMNS)) * (
-                        tl.num_programs(2) * SUMS
-                    ) + tl.program_id(2) * SUMS
+                    line = tl.load(rows + obj) + tile_in(window, top, left, ROWS, COLUMNS)
+                    line = sums + line * (tl.num_programs(2) * SUMS) + tl.program_id(2) * SUMS
                     by_both = over_taps(g00, g01, g10, g11, wx0, wx1, wy0, wy1)
                     if not BY_REACH:
                         by_both += by_coverage

@@ -6,12 +6,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-GROUPS = 4, 3, 2, 1  # how many channels a program may take: as many as go into their number
+MOST = 4  # that a program has
 
 
 def group_of(channels: int) -> int:
-    """How many channels a program takes."""
-    return next(group for group in GROUPS if channels % group == 0)
+    """How many channels a program takes: as many as go into their number."""
+    return next(group for group in range(MOST, 0, -1) if channels % group == 0)
 
 
 def packed(channels: int, flat: int, like: Tensor) -> Tensor:
@@ -38,9 +38,9 @@ def packed_planes(numbers, start, index, total, CHANNELS: tl.constexpr):
 
 @triton.jit
 def read_planes(pixels, stride, there, instead, CHANNELS: tl.constexpr):
-    """What lies at scattered pixels of the program's planes ``(planes, pixels)``, of which those of the first are given.
+    """What lies at scattered pixels of the program's planes ``(planes, pixels)``, for those of the first of them.
 
-    A load for each plane: of pointers in two dimensions, older compilers give the planes of a pixel to several threads.
+    A load for each plane: of pointers in two dimensions, Triton 3.6 gives the planes of a pixel to several threads.
     """
     plane = tl.arange(0, CHANNELS + (CHANNELS == 3))[:, None]
     found = tl.where(plane < CHANNELS, tl.load(pixels, there, instead)[None, :], 0.0)

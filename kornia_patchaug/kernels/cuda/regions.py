@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 REGION = 64  # has a list; smaller ones make longer lists
 # Two pixels a thread: with more, fewer programs fit at once to wait for memory together; with one, what a program does
 # for all of its pixels is done twice as often.
-TILING = {"ROWS": 8, "COLUMNS": 32, "TILES": 4, "REGION": REGION, "num_warps": 4}
-ONE_WARP = {"ROWS": 4, "COLUMNS": 16, "TILES": 4, "REGION": REGION, "num_warps": 1}  # where threads would wait for one another
+TILING = {"ROWS": 8, "COLUMNS": 32, "TILES": 2, "REGION": REGION, "num_warps": 4}
+# Where threads of several warps would wait for one another.
+ONE_WARP = {"ROWS": 4, "COLUMNS": 16, "TILES": 2, "REGION": REGION, "num_warps": 1}
 
 
 def grid_of(sizes: torch.Size, channels: int, tiling: dict[str, int] = TILING) -> tuple[int, int, int]:
@@ -124,6 +125,7 @@ def mixed(before, state, touched):
 
 @triton.jit
 def rounded(state, dtype: tl.constexpr):
+    """Numbers in another dtype."""
     if dtype != tl.float64:
         state = state.to(tl.float32)  # on the way to half precision too, as torch does it
     return state.to(dtype)

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kornia_patchaug.kernels.cuda.planes import read_planes
+from kornia_patchaug.kernels.cuda.planes import MOST, read_planes
 from kornia_patchaug.kernels.cuda.tables import (
     FIRST,
     HEIGHT,
@@ -60,7 +60,7 @@ def options_of(plan: Plan, *pictures: Tensor) -> dict[str, Any]:
         "NEAREST": plan.sampling.nearest,
         "BEYOND": int(plan.sampling.beyond),
         "EDGE": 0.0 if plan.sampling.align_corners else 0.5,
-        "INT": offsets_in(pictures[0].shape[1] * plan.windows.total, *pictures),
+        "INT": offsets_in(max(pictures[0].shape[1], MOST) * plan.windows.total, *pictures),
         "enable_fp_fusion": False,  # a fused multiplication would settle ties and kinks otherwise than the reference
     }
 
@@ -179,7 +179,7 @@ def _weighted(weight, number):
 
 @triton.jit
 def _tap(planes, stride, offset, weight, there, instead, CHANNELS: tl.constexpr):
-    """The texels of planes, which are read where they are there and their weight is not 0: they may be infinite else."""
+    """The texels of planes: they are read where they are there and their weight is not 0, else they may be infinite."""
     return read_planes(planes + offset, stride, there & (weight != 0), instead, CHANNELS).to(weight.dtype)
 
 
@@ -243,8 +243,8 @@ def over_taps(g00, g01, g10, g11, wx0, wx1, wy0, wy1):
 @triton.jit
 def store_sums(row, frame, x, y, dx, dy, by_x, by_y, by_share, BOXES: tl.constexpr):
     """Add up what pixels contribute to the gradient with respect to a frame, in the order of `reference.frames`; by
-    their positions, which are dx and dy from the centre of their box, and by the share of each that is in its box. That
-    with respect to the edges of the box is stored if ``BOXES`` are wanted."""
+    their positions, which are dx and dy from the centre of their box, and by the share of each that is in its box. As
+    `frames_backward` takes them: those of the edges of the box if ``BOXES`` are wanted."""
     sum_x, sum_y = tl.sum(by_x), tl.sum(by_y)
     tl.store(row + A, tl.sum(by_x * dx))
     tl.store(row + B, tl.sum(by_x * dy))
@@ -252,8 +252,6 @@ def store_sums(row, frame, x, y, dx, dy, by_x, by_y, by_share, BOXES: tl.constex
     tl.store(row + C, tl.sum(by_y * dx))
     tl.store(row + D, tl.sum(by_y * dy))
     tl.store(row + TY, sum_y)
-    tl.store(row + SRC_X, sum_x)
-    tl.store(row + SRC_Y, sum_y)
     if BOXES:
         share_x, falls_x, grows_x = share_of(frame + X1, x)
         share_y, falls_y, grows_y = share_of(frame + Y1, y)
