@@ -35,6 +35,7 @@ class Compiled(NamedTuple):
     stores: Counter[int]
     atomics: int
     ttir: str
+    moved: bool  # whether a reduction was moved out of a loop, none of which is the same at every turn
 
 
 @contextmanager
@@ -92,9 +93,24 @@ def _read(made: Any, name: str, arch: int) -> Compiled:
     usage = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", said)}
     spilled, atomics = usage["STACK"] + usage["LOCAL"], len(re.findall(r"\b(?:atom|red)\.", ptx))
     loads, stores = (_widths(ptx, instruction) for instruction in ("ld", "st"))
+    moved = _depths(made.asm["ttir"]) != _depths(made.asm["ttgir"])
     return Compiled(
-        name, arch, usage["REG"], spilled, made.metadata.shared, loads, stores, atomics, str(made.asm["ttir"])
+        name, arch, usage["REG"], spilled, made.metadata.shared, loads, stores, atomics, str(made.asm["ttir"]), moved
     )
+
+
+def _depths(module: Any) -> list[int]:
+    """In how many loops each reduction of a module is."""
+    depths, open_loops = [], []
+    for line in str(module).splitlines():
+        indent = len(line) - len(line.lstrip())
+        while open_loops and indent <= open_loops[-1]:
+            open_loops.pop()
+        if "scf.for" in line:
+            open_loops.append(indent)
+        if 'tt.reduce"' in line:
+            depths.append(len(open_loops))
+    return depths
 
 
 def _widths(ptx: str, instruction: str) -> Counter[int]:

@@ -101,12 +101,11 @@ def _within(low, high, last):
 
 @triton.jit
 def _range(corner, ahead, below):
-    """The least and the most position of a window along one axis, with a margin for any rounding; that; and how far
-    these are from the corner at most."""
-    zero, far = ahead * 0, tl.abs(ahead) + tl.abs(below)
-    margin = 1e-3 + 1e-6 * (far + tl.abs(corner))
+    """The least and the most position of a window along one axis, with a margin for any rounding; and that."""
+    zero = ahead * 0
+    margin = 1e-3 + 1e-6 * (tl.abs(ahead) + tl.abs(below) + tl.abs(corner))
     least = corner + tl.minimum(ahead, zero) + tl.minimum(below, zero)
-    return least - margin, corner + tl.maximum(ahead, zero) + tl.maximum(below, zero) + margin, margin, far
+    return least - margin, corner + tl.maximum(ahead, zero) + tl.maximum(below, zero) + margin, margin
 
 
 @triton.jit
@@ -167,8 +166,8 @@ def _looked_up(
 ):  # fmt: skip
     """What the gradient of pixels of a picture gains by an object, ``(planes, pixels)``; and which it may read."""
     real = frame.dtype.element_ty
-    columns, rows = tl.load(window + WIDTH).to(INT), tl.load(window + HEIGHT).to(INT)
-    start = tl.load(window + START)
+    columns, rows, start = tl.load(window + WIDTH).to(INT), tl.load(window + HEIGHT).to(INT), tl.load(window + START)
+    plane = grad_values + (start + tl.program_id(2).to(tl.int64) * CHANNELS * total)
     # Where the corner of the window is read, and how that moves with columns and rows.
     a, b, tx = tl.load(frame + A), tl.load(frame + B), tl.load(frame + TX)
     c, d, ty = tl.load(frame + C), tl.load(frame + D), tl.load(frame + TY)
@@ -177,14 +176,11 @@ def _looked_up(
     dst_x, dst_y = (x1 + x2) / 2, (y1 + y2) / 2
     over_a, beyond_a = _inverse(a)
     over_c, beyond_c = _inverse(c)
+    over_both, beyond_both = _inverse(b * c - a * d)
     corner_x, corner_y = place_of(0.5 - dst_x, 0.5 - dst_y, a, b, tx, src_x, c, d, ty, src_y)
     end_x, end_y = (columns - 1).to(real), (rows - 1).to(real)
-    least_x, most_x, margin_x, far_x = _range(corner_x, a * end_x, b * end_y)
-    least_y, most_y, margin_y, far_y = _range(corner_y, c * end_x, d * end_y)
-    # Of both axes together, a row is as little known as what is divided by is small beside its parts.
-    over_both, beyond_both = _inverse(b * c - a * d)
-    lost = 1e-6 * (tl.abs(b * c) + tl.abs(a * d)) * over_both * over_both
-    beyond_both += tl.abs(lost) * (tl.abs(c) * far_x + tl.abs(a) * far_y)
+    least_x, most_x, margin_x = _range(corner_x, a * end_x, b * end_y)
+    least_y, most_y, margin_y = _range(corner_y, c * end_x, d * end_y)
     # What may be read, and which of it are this tile's pixels.
     low_x, low_y = tl.load(read + LOW).to(real), tl.load(read + LOW + TO_Y).to(real)
     high_x, high_y = tl.load(read + HIGH).to(real), tl.load(read + HIGH + TO_Y).to(real)
@@ -204,8 +200,8 @@ def _looked_up(
         everywhere = (count_x * count_y <= columns * rows) == 0  # also if not a number
         across = tl.where(everywhere, 1, count_x).to(tl.int32)
         cells = across * tl.where(everywhere, 1, count_y).to(tl.int32)
-    for i in range(cells):
-        cell_x, cell_y = first_cell_x + i % across, first_cell_y + i // across
+    for cell in range(cells):
+        cell_x, cell_y = first_cell_x + cell % across, first_cell_y + cell // across
         from_x, to_x = _positions(
             pixel_x, first_x, last_x, least_x, most_x, margin_x,
             cell_x, mirror_x, span_x, everywhere, NEAREST, BEYOND,
@@ -224,8 +220,8 @@ def _looked_up(
         from_x, to_x = _times(over_a, from_x, to_x)
         from_y, to_y = _times(over_c, from_y, to_y)
         from_x, to_x, from_y, to_y = from_x - beyond_a, to_x + beyond_a, from_y - beyond_c, to_y + beyond_c
-        # Rows and columns are counted by the loops: Triton 3.6 and 3.7 have taken a vector that a loop
-        # carries, where another layout of it is wanted, for what it was before the loop.
+        # The loops count rows and columns: Triton 3.6 and 3.7 have taken a vector that a loop carries, where another
+        # layout of it was wanted, for what it was before the loop.
         for i in range(0, tl.max((end - row).to(tl.int32)) + 1):
             down = row + i
             by_x, by_y, dy = b * over_a * down, d * over_c * down, (down + 0.5) - dst_y
@@ -254,15 +250,13 @@ def _looked_up(
                     counts = weight != 0
                     if BOX_COVERAGE:
                         weight *= share_between(x1, x2, ahead)[0] * share_between(y1, y2, down)[0]
+                    index = flat + (j + k)
                     if PACKED:
-                        values = packed_planes(grad_values, start, flat + (j + k), total, CHANNELS)
-                        value = tl.load(values, mask=counts[None, :], other=0.0)
+                        there = packed_planes(grad_values, start, index, total, CHANNELS)
+                        values = tl.load(there, mask=counts[None, :], other=0.0)
                     else:
-                        values = (
-                            grad_values + (start + tl.program_id(2).to(tl.int64) * CHANNELS * total) + (flat + (j + k))
-                        )
-                        value = read_planes(values, total, counts, 0.0, CHANNELS)
-                    found += weight[None, :] * value
+                        values = read_planes(plane + index, total, counts, 0.0, CHANNELS)
+                    found += weight[None, :] * values
     return found, known
 
 
