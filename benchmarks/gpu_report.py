@@ -100,10 +100,11 @@ def moved(case: Case) -> dict[str, dict[str, float]]:
     plan = image_plan(scene.boxes.double().numpy(), scene.obj_to_img.numpy(), scene.images, sampling, False)
     pixels = scene.images.numel() / scene.images.shape[1]
     painted, read = plan.windows.total / pixels, plan.areas.total / pixels
+    values = painted * 4 / 3  # three channels lie in four planes, which are read and written at once
     return {
         "paint": {"canvas": 1, "patches": read, "painted": 1},
-        "paint_backward": {"gradient": 1, "patches": read, "gradient of the canvas": 1, "of values": painted},
-        "gather": {"gradient of values": painted, "of the images, where patches are, read": read, "written": read},
+        "paint_backward": {"gradient": 1, "patches": read, "gradient of the canvas": 1, "of values": values},
+        "gather": {"gradient of values": values, "of the images, where patches are, read": read, "written": read},
     }
 
 

@@ -3,6 +3,7 @@
 from functools import cache
 from importlib import import_module
 
+import numpy as np
 import pytest
 
 regions = import_module("kornia_patchaug.kernels.cuda.regions")
@@ -32,5 +33,11 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
         patched.add(module)
         return called(self, *args, **options)
 
+    def numbers(which):
+        return lambda self, one, other: self.binary_op(one, other, which)
+
+    # Of a number and none a GPU takes the number.
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_minnumf", numbers(np.fmin))
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_maxnumf", numbers(np.fmax))
     monkeypatch.setattr(interpreter.interpreter_builder, "set_grid_dim", begin)
     monkeypatch.setattr(interpreter.InterpretedFunction, "__call__", call)

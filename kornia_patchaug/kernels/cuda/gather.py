@@ -86,9 +86,10 @@ def _inverse(slope):
 
 @triton.jit
 def _times(factor, low, high):
-    """A range times a number."""
+    """A range times a number; not numbers if either end is none."""
     one, other = factor * low, factor * high
-    return tl.minimum(one, other), tl.maximum(one, other)
+    least = tl.minimum(one, other, propagate_nan=tl.PropagateNan.ALL)
+    return least, tl.maximum(one, other, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
