@@ -174,9 +174,10 @@ def test_sample_of_half_precision_adds_in_float32(dtype):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding_mode", PADDINGS)
 def test_a_huge_theta_reads_what_the_reference_reads(padding_mode, mode):
-    for factor, dtype in ((1e30, torch.float32), (1e37, torch.float32), (1e307, torch.float64)):
+    for factor, dtype in ((1e37, torch.float32), (1e307, torch.float64)):
         images, boxes, theta, obj_to_img = scene("fractional", channels=1, dtype=dtype)
-        inputs, plan = call((images, boxes, theta.sign() * factor, obj_to_img), padding_mode, mode, dtype=dtype)
+        objects = boxes[:2], theta[:2].sign() * factor, obj_to_img[:2]
+        inputs, plan = call((images, *objects), padding_mode, mode, dtype=dtype)
         if padding_mode != "reflection":
             assert_sample_equals_the_reference(inputs, plan)
             continue
@@ -198,7 +199,7 @@ def test_what_is_read_infinitely_far_away_moves_with_nothing(far):
         values, coverage = cuda.sample(inputs, plan)
         assert values.isfinite().all()
         grads = torch.ones_like(values), torch.zeros_like(coverage)
-        assert (cuda.sample_backward(*grads, inputs, plan, Wanted()).theta == 0).all()
+        assert (cuda.sample_backward(*grads, inputs, plan, Wanted(source=False)).theta == 0).all()
 
 
 def test_a_reflection_is_exact_as_far_as_a_pixel_can_be_told():
@@ -512,7 +513,7 @@ def test_the_gradient_of_the_source_in_the_steps_of_a_gpu(padding_mode, at_once,
 def test_the_gradient_of_the_source_of_any_theta(padding_mode, theta):
     images, boxes, _, obj_to_img = scene("partly outside", channels=1)
     for mode in MODES:
-        objects = images, boxes, theta.double().expand(len(boxes), 2, 3), obj_to_img
+        objects = images, boxes[:2], theta.double().expand(2, 2, 3), obj_to_img[:2]
         assert_sample_equals_the_reference(*call(objects, padding_mode, mode), Wanted(True, False, False))
 
 
