@@ -241,22 +241,9 @@ def _paint_backward_kernel(
                     if BY_REACH:
                         g00, g01, g10, g11 = g00 + by_coverage, g01 + by_coverage, g10 + by_coverage, g11 + by_coverage
                     by_x, by_y = by_positions(
-                        g00,
-                        g01,
-                        g10,
-                        g11,
-                        wx0,
-                        wx1,
-                        wy0,
-                        wy1,
-                        has_x0,
-                        has_x1,
-                        has_y0,
-                        has_y1,
-                        slope_x,
-                        slope_y,
+                        g00, g01, g10, g11, wx0, wx1, wy0, wy1, has_x0, has_x1, has_y0, has_y1, slope_x, slope_y,
                         NEAREST,
-                    )
+                    )  # fmt: skip
                     line = tl.load(rows + obj) + tile_in(window, top, left, ROWS, COLUMNS)
                     line = sums + line * (tl.num_programs(2) * SUMS) + tl.program_id(2) * SUMS
                     by_both = over_taps(g00, g01, g10, g11, wx0, wx1, wy0, wy1)
