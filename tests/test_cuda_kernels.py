@@ -206,7 +206,7 @@ def test_a_reflection_is_exact_as_far_as_a_pixel_can_be_told():
     images, boxes, theta, obj_to_img = scene("integer", channels=1, dtype=torch.float32)
     for shift, align_corners in product((-1e6, -12345.625, 3e6), TRUTH):
         moved = theta + torch.tensor([[0, 0, shift], [0, 0, -shift]])
-        objects = images, boxes[:2], moved[:2], obj_to_img[:2]
+        objects = images, boxes[:1], moved[:1], obj_to_img[:1]
         given = call(objects, "reflection", align_corners=align_corners, dtype=torch.float32)
         assert_sample_equals_the_reference(*given)
 
@@ -517,11 +517,10 @@ def test_the_gradient_of_the_source_of_any_theta(padding_mode, theta):
         assert_sample_equals_the_reference(*call(objects, padding_mode, mode), Wanted(True, False, False))
 
 
-@pytest.mark.parametrize("smallest", [1e-7, 1e-5, 1e-3])
-def test_the_gradient_of_the_source_of_an_almost_singular_theta(smallest, monkeypatch):
+def test_the_gradient_of_the_source_of_an_almost_singular_theta():
     """In float32 hardly anything is left of the determinant, by which rows of the window are found."""
-    image, box = torch.rand(1, 1, 61, 67), torch.tensor([[2.0, 1, 66, 60]])
-    theta = torch.tensor([[0.4, 0.8, 0.02, 0.2, 0.4 + smallest, -0.01]])
+    image, box = torch.rand(1, 1, 41, 47), torch.tensor([[2.0, 1, 46, 40]])
+    theta = torch.tensor([[0.4, 0.8, 0.02, 0.2, 0.4 + 1e-5, -0.01]])
     inputs, plan = call((image, box, theta, torch.tensor([0])), dtype=torch.float32)
     assert_sample_equals_the_reference(inputs, plan, Wanted(True, False, False))
 
@@ -531,12 +530,12 @@ def test_every_pixel_is_read_once_also_from_where_mirrors_cannot_be_counted(monk
     if DEVICE.type == "cpu":
         monkeypatch.setitem(cuda_regions.ONE_WARP, "ROWS", 64)
         monkeypatch.setitem(cuda_regions.ONE_WARP, "COLUMNS", 64)
-    images, box = torch.rand(1, 1, 40, 40), torch.tensor([[0.0, 0, 40, 40]])
+    images, box = torch.rand(1, 1, 24, 24), torch.tensor([[0.0, 0, 24, 24]])
     theta = torch.tensor([[1.0, 0.3, 3.5e7, -0.2, 1.1, -3.5e7]])
     inputs, plan = call((images, box, theta, torch.tensor([0])), "reflection", dtype=torch.float32)
     values, _ = cuda.sample(inputs, plan)
     source, *_ = cuda.sample_backward(torch.ones_like(values), None, inputs, plan, Wanted(True, False, False))
-    assert_equal(source.sum(), torch.tensor(1600.0, device=DEVICE))
+    assert_equal(source.sum(), torch.tensor(576.0, device=DEVICE))
 
 
 # --- all --------------------------------------------------------------------------------------------------------------
