@@ -511,7 +511,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="drawn cells, one seed, few steps: does it run?")
     args = parser.parse_args()
     if args.quick:
-        args.data, args.images, args.seeds, args.steps, args.split = None, [8], 1, 6, "test"
+        args.data, args.images, args.seeds, args.steps, args.split = None, [8], 1, 3, "test"
     elif args.data is None or not (args.data / "ImageSets").is_dir():
         parser.error(
             "--data: expected the folder of BCCD that holds Annotations, ImageSets and JPEGImages. It is the folder "

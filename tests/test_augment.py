@@ -553,7 +553,7 @@ def test_whatever_ends_it_nothing_is_lost_or_broken(run, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "Ctrl-C"])
 def test_ended_while_it_runs_it_goes_on(run, data, tmp_path, how):
-    options = ["--copies", "24", "--matte", "none", "--workers", "2"]
+    options = ["--copies", "12", "--matte", "none", "--workers", "2"]
     command = [sys.executable, "-m", "kornia_patchaug", "augment", str(data), "--boxes", str(data / "boxes.json")]
     command += ["--out", str(tmp_path / "out"), *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -232,6 +232,8 @@ def _looked_up(
             )
             last = tl.where(down <= end, last, -1.0)
             flat = down.to(INT) * columns + column.to(INT)
+            if BOX_COVERAGE:
+                share = share_between(y1, y2, down)[0]
             for j in range(0, tl.max((last - column).to(tl.int32)) + 1, AT_ONCE):
                 for k in tl.static_range(AT_ONCE):
                     ahead = column + (j + k)
@@ -250,7 +252,7 @@ def _looked_up(
                     weight = tl.where(ahead <= last, weight, 0.0)
                     counts = weight != 0
                     if BOX_COVERAGE:
-                        weight *= share_between(x1, x2, ahead)[0] * share_between(y1, y2, down)[0]
+                        weight *= share_between(x1, x2, ahead)[0] * share
                     index = flat + (j + k)
                     if PACKED:
                         there = packed_planes(grad_values, start, index, total, CHANNELS)
