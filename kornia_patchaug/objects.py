@@ -47,7 +47,6 @@ class Objects(NamedTuple):
 
     boxes: Tensor  # (N, 4)
     theta: Tensor  # (N, 2, 3)
-    obj_to_img: Tensor  # (N,) int64
     alpha: Tensor | None  # (N,); or as painting says, pictures of opacity (S, 1, h, w), of which objects share none
     source_boxes: Tensor | None  # (N, 4) what is read, of other pictures than the images
     alpha_boxes: Tensor | None  # (N, 4) what is read of pictures of opacity
@@ -116,7 +115,7 @@ def check_objects(
         read, picture = _to(read, dtype), host_picture.astype(np.int64)
     host, device = (host_boxes, host_theta, image, host_source_boxes, picture), images.device
     read = None if read is None else sent(read, device)
-    return Objects(sent(boxes, device), sent(theta, device), sent(obj_to_img, device), alpha, read, None, *host)
+    return Objects(sent(boxes, device), sent(theta, device), alpha, read, None, *host)
 
 
 def _check_source(source: Source, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

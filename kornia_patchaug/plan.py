@@ -227,8 +227,9 @@ class Plan:
 
     @cached_property
     def areas(self) -> Windows:
-        """What each object reads of its picture at most."""
-        return self.reads.areas() if self.reached is None else self.reached()
+        """What each object reads of its picture at most: `windows` itself if that is the same."""
+        areas, windows = self.reads.areas() if self.reached is None else self.reached(), self.windows
+        return windows if np.array_equal(areas.host, windows.host) else areas
 
     def rows(self, rows: NDArray[np.int64]) -> Plan:
         """The plan of some objects."""

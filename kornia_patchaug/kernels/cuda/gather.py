@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Maybe
 from kornia_patchaug.kernels.cuda.planes import group_of, packed_planes, planes_of, read_planes
-from kornia_patchaug.kernels.cuda.regions import ONE_WARP, grid_of, meets, regions_of, rounded, tiles_of
+from kornia_patchaug.kernels.cuda.regions import ONE_WARP, grid_of, lists_of, meets, rounded, tiles_of
 from kornia_patchaug.kernels.cuda.tables import (
     FIRST,
     FRAME,
@@ -59,8 +59,8 @@ def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, cove
         return None if into is not None else source.new_zeros(source.shape)
     areas, sizes = plan.areas, source.shape
     of_source = torch.empty(sizes, dtype=source.dtype, device=source.device) if into is None else into
-    lists = areas.derived(f"regions of {tuple(sizes)}", source.device, lambda: regions_of(areas, sizes))
-    tables = areas.on(source.device), *lists, objects, plan.reads.on(source.device), plan.windows.on(source.device)
+    lists = areas.derived(f"tiles of {tuple(sizes)}", source.device, lambda: lists_of(areas, sizes))
+    tables = areas.on(source.device), *lists[:2], objects, plan.reads.on(source.device), plan.windows.on(source.device)
     group, options = group_of(sizes[1]), options_of(plan, of_source) | ONE_WARP
     options |= {"BOX_COVERAGE": covered, "ADD": into is not None, "PACKED": grad_values.ndim == 3, "CHANNELS": group}
     # Where the last bit of a position decides what is read, it must be that of *sample*.
