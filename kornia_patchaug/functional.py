@@ -26,7 +26,7 @@ from kornia_patchaug.objects import Source, as_flat, check_objects
 from kornia_patchaug.painting import Fill, cut_out, paint_in_turn, paint_objects, paint_peeled, planned, read_by
 from kornia_patchaug.plan import PADDINGS as RULES
 from kornia_patchaug.plan import Plan, Reads, Sampling, Windows
-from kornia_patchaug.transfers import is_captured, on_host
+from kornia_patchaug.transfers import is_captured, on_host, sent
 from kornia_patchaug.whole_op import operator
 
 MODES = ("bilinear", "nearest")
@@ -251,8 +251,10 @@ def _crop_patches(
     sampling = sampling_of(mode, padding_mode, align_corners, EDGE_PADDINGS)
     objects = check_objects(images, boxes, obj_to_img)
     patches = cut_out(images, objects, (size[0], size[1]), sampling)
-    has_area = (objects.boxes[:, 2:] > objects.boxes[:, :2]).all(1)
-    return patches.where(has_area[:, None, None, None], 0).to(images.dtype).contiguous()
+    has_area = (objects.host_boxes[:, 2:] > objects.host_boxes[:, :2]).all(1)
+    if not has_area.all():
+        patches = patches.where(sent(torch.from_numpy(has_area), patches.device)[:, None, None, None], 0)
+    return patches.to(images.dtype).contiguous()
 
 
 @plain_tensors

@@ -302,7 +302,7 @@ def read_areas(last: NDArray[np.int64], objects: Objects, plan: Plan) -> Windows
 
 
 def cut_out(images: Tensor, objects: Objects, size: tuple[int, int], sampling: Sampling) -> Tensor:
-    """The objects' boxes resized to ``size``, ``(N, C, h, w)``."""
+    """The objects' boxes resized to ``size``, ``(N, C, h, w)``, each by its theta."""
     count, (height, width) = len(objects.boxes), size
     first = whole_pixels(objects.host_boxes)[:, :2]
     limits = last_pixels(images) - np.concatenate((first, first), axis=1)
@@ -310,7 +310,7 @@ def cut_out(images: Tensor, objects: Objects, size: tuple[int, int], sampling: S
     plan = Plan(reads, Windows.regular(count, height, width), sampling, box_coverage=False)
     target = torch.tensor([[0, 0, width, height]], dtype=objects.boxes.dtype, device="cpu")
     target = sent(target, images.device).expand(count, 4)
-    values, _ = kernels.sample(images, identity_theta(objects.boxes), target, plan, objects.boxes)
+    values, _ = kernels.sample(images, objects.theta, target, plan, objects.boxes)
     return values.view(images.shape[1], count, height, width).transpose(0, 1)
 
 
@@ -338,6 +338,7 @@ def _cropped(source: Tensor, objects: Objects, plan: Plan, size: tuple[int, int]
     crops = torch.cat(parts)[order.argsort().to(source.device)]
     if not slim.any():
         return crops
+    objects = objects._replace(theta=identity_theta(boxes))
     own = [cut_out(images, objects, size, outside) for images in (source, torch.ones_like(source[:, :1]))]
     return torch.cat(own, dim=1).to(crops.dtype).where(slim[:, None, None, None], crops)
 
