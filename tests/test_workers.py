@@ -427,8 +427,7 @@ def test_the_kernels_load_where_nothing_forks():
     assert done.stdout == "kornia_patchaug.kernels.cpu\n", done.stderr
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize(("context", "threads"), [("fork", 1), ("fork", 2), ("spawn", 2)])
 def test_workers_of_a_data_loader_after_the_parent_has_used_its_threads(context, threads, tmp_path):
     code = LOADER.replace("CONTEXT", repr(context)).replace("THREADS", str(threads))
     path = tmp_path / "loader.py"
