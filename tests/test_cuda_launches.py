@@ -17,7 +17,7 @@ from kornia_patchaug.kernels import cuda
 from kornia_patchaug.plan import Beyond, Sampling, Windows
 
 pytestmark = pytest.mark.cuda
-MODULES = [import_module(f"kornia_patchaug.kernels.cuda.{name}") for name in ("frames", "paint", "gather")]
+MODULES = [import_module(f"kornia_patchaug.kernels.cuda.{name}") for name in ("frames", "sample", "paint", "gather")]
 regions = import_module("kornia_patchaug.kernels.cuda.regions")
 REGION = regions.REGION
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -67,6 +67,11 @@ class Counted:
         return launch
 
 
+def own(*names):
+    """The kernels among what was launched."""
+    return [name.removesuffix("_kernel").strip("_") for name in names if name.startswith("_")]
+
+
 @pytest.mark.parametrize("clip", [True, False])
 def test_a_plain_call_launches_little(monkeypatch, clip):
     """Three times forward, of which one is for boxes of integers, and four times backward."""
@@ -82,9 +87,23 @@ def test_a_plain_call_launches_little(monkeypatch, clip):
         forward, launches.seen = launches.seen, []
         made.backward(weight)
         backward = launches.seen
-    own = [name.removesuffix("_kernel").strip("_") for name in (*forward, *backward) if name.startswith("_")]
-    assert own == ["frames", "paint", "frames", "paint_backward", "frames_backward", "gather"]
+    assert own(*forward, *backward) == ["frames", "paint", "frames", "paint_backward", "frames_backward", "gather"]
     assert len(forward) == 3 and len(backward) == 4, (forward, backward)
+
+
+def test_a_crop_launches_little(monkeypatch):
+    """Two kernels each way; torch makes the identity, and lays objects before channels."""
+    if DEVICE == "cpu":
+        monkeypatch.setattr(kernels, "backend_of", lambda *_: cuda)
+    images = torch.rand(2, 2, 20, 30).to(DEVICE).requires_grad_()
+    boxes = torch.tensor([[2.0, 3, 20, 15], [1, 1, 9, 9]], device=DEVICE)
+    obj_to_img, weight = torch.tensor([0, 1], device=DEVICE), torch.ones(2, 2, 5, 6, device=DEVICE)
+    with Launches(monkeypatch) as launches:
+        made = kp.crop_patches(images, boxes, obj_to_img, (5, 6))
+        forward, launches.seen = launches.seen, []
+        made.backward(weight)
+    assert own(*forward, *launches.seen) == ["frames", "sample", "frames", "gather"]
+    assert len(forward) == 4 and len(launches.seen) == 3, (forward, launches.seen)
 
 
 class Nothing:
@@ -112,7 +131,7 @@ def absent(monkeypatch):
     boxes, theta and indices on the host."""
     monkeypatch.setattr(kernels, "backend_of", lambda *_: cuda)
     monkeypatch.setattr(objects, "check_readable", lambda *_: None)
-    for module in [*MODULES, import_module("kornia_patchaug.kernels.cuda.sample")]:
+    for module in MODULES:
         for name in [name for name in vars(module) if name.endswith("_kernel")]:
             monkeypatch.setattr(module, name, Nothing())
     images = torch.empty(2, 3, 40, 50, device="meta", requires_grad=True)
