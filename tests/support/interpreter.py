@@ -1,5 +1,6 @@
 """Triton's interpreter, which takes as long for one number as for thousands."""
 
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 
@@ -20,6 +21,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(tiling, "COLUMNS", 32)
     known, dtype_of = cache(interpreter._get_np_dtype), interpreter._get_np_dtype
     monkeypatch.setattr(interpreter, "_get_np_dtype", lambda t: (dtype_of if t.scalar.is_ptr() else known)(t.scalar))
+    heed_overflow(monkeypatch, False)
     keep_types(monkeypatch)
     patched: set[str] = set()
     called, begun = interpreter.InterpretedFunction.__call__, interpreter.interpreter_builder.set_grid_dim
@@ -44,6 +46,12 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interpreter.InterpreterBuilder, "create_maxnumf", numbers(np.fmax))
     monkeypatch.setattr(interpreter.interpreter_builder, "set_grid_dim", begin)
     monkeypatch.setattr(interpreter.InterpretedFunction, "__call__", call)
+
+
+def heed_overflow(monkeypatch: pytest.MonkeyPatch, heed: bool = True) -> None:
+    """Whether a whole number that its bits do not hold is an error, for which every operation is done twice."""
+    options = replace(interpreter.interpreter_builder.options, sanitize_overflow=heed)
+    monkeypatch.setattr(interpreter.interpreter_builder, "options", options)
 
 
 def keep_types(monkeypatch: pytest.MonkeyPatch) -> None:
