@@ -88,21 +88,35 @@ def browser():
         yield running
 
 
+@pytest.fixture(scope="module")
+def kept(browser):
+    """A page for one test after another, as a new one takes Chromium a second of work."""
+    return browser.new_context(bypass_csp=True).new_page()
+
+
 @pytest.fixture
-def visit(browser):
+def visit(browser, kept):
     """Open a page; whatever the browser says, and whatever it asks for elsewhere, is an error in the end."""
-    contexts, complaints = [], []
+    opened, complaints = [], []
 
     def open_page(address, width=1024, scheme="light", guarded=False, touch=False):
-        options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme, "has_touch": touch}
-        # Playwright evaluates text, which the page forbids: guarded it is only looked at.
-        contexts.append(browser.new_context(**options, bypass_csp=not guarded))
-        found = contexts[-1].new_page()
-        found.on("console", lambda message: complaints.append(message.text))
-        found.on("pageerror", lambda error: complaints.append(str(error)))
-        found.on("requestfailed", lambda request: complaints.append(f"failed: {request.url[:99]}"))
+        if opened or guarded or touch:
+            # Playwright evaluates text, which the page forbids: guarded it is only looked at.
+            found = browser.new_context(has_touch=touch, bypass_csp=not guarded).new_page()
+        else:
+            found = kept
+        found.set_viewport_size({"width": width, "height": 900})
+        found.emulate_media(color_scheme=scheme)
         own = (address.split("#")[0], "data:", "blob:", "http://served.test/")
-        found.on("request", lambda request: None if request.url.startswith(own) else complaints.append(request.url))
+        heard = {
+            "console": lambda message: complaints.append(message.text),
+            "pageerror": lambda error: complaints.append(str(error)),
+            "requestfailed": lambda request: complaints.append(f"failed: {request.url[:99]}"),
+            "request": lambda request: None if request.url.startswith(own) else complaints.append(request.url),
+        }
+        for event, hear in heard.items():
+            found.on(event, hear)
+        opened.append((found, heard))
         found.goto(address)
         found.locator(".card.drawn").first.wait_for()
         if not guarded:
@@ -110,8 +124,15 @@ def visit(browser):
         return found
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for found, heard in opened:
+        if found is not kept:
+            found.context.close()
+            continue
+        for event, hear in heard.items():
+            found.remove_listener(event, hear)
+        found.context.unroute_all()
+        found.mouse.move(0, 0)
+        found.goto("about:blank")
     assert complaints == []
 
 
