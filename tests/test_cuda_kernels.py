@@ -193,7 +193,8 @@ def test_a_huge_theta_reads_what_the_reference_reads(padding_mode, mode, monkeyp
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 @pytest.mark.parametrize("far", [float("inf"), -float("inf"), float("nan")])
-def test_what_is_read_infinitely_far_away_moves_with_nothing(far):
+def test_what_is_read_infinitely_far_away_moves_with_nothing(far, monkeypatch):
+    heed_overflow(monkeypatch)
     images, boxes, theta, obj_to_img = scene("integer", channels=1)
     for mode, padding_mode in product(MODES, CROP_PADDINGS):
         inputs, plan = call((images, boxes[:2], theta[:2].clone(), obj_to_img[:2]), padding_mode, mode)
@@ -530,6 +531,7 @@ def test_the_gradient_of_the_source_of_an_almost_singular_theta():
 
 def test_every_pixel_is_read_once_also_from_where_mirrors_cannot_be_counted(monkeypatch):
     """In float32 whole numbers beyond 2**24 have no successor."""
+    heed_overflow(monkeypatch)
     if DEVICE.type == "cpu":
         monkeypatch.setitem(cuda_regions.ONE_WARP, "ROWS", 64)
         monkeypatch.setitem(cuda_regions.ONE_WARP, "COLUMNS", 64)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image, ImageCms
-from support.browser import chromium
+from support.browser import chromium, hear, leave
 from torch.nn.functional import interpolate
 
 import kornia_patchaug as kp
@@ -90,7 +90,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def kept(browser):
-    """A page for one test after another, as a new one takes Chromium a second of work."""
+    """A page for one test after another."""
     return browser.new_context(bypass_csp=True).new_page()
 
 
@@ -114,8 +114,7 @@ def visit(browser, kept):
             "requestfailed": lambda request: complaints.append(f"failed: {request.url[:99]}"),
             "request": lambda request: None if request.url.startswith(own) else complaints.append(request.url),
         }
-        for event, hear in heard.items():
-            found.on(event, hear)
+        hear(found, heard)
         opened.append((found, heard))
         found.goto(address)
         found.locator(".card.drawn").first.wait_for()
@@ -125,14 +124,11 @@ def visit(browser, kept):
 
     yield open_page
     for found, heard in opened:
-        if found is not kept:
+        if found is kept:
+            found.context.unroute_all()
+            leave(found, heard)
+        else:
             found.context.close()
-            continue
-        for event, hear in heard.items():
-            found.remove_listener(event, hear)
-        found.context.unroute_all()
-        found.mouse.move(0, 0)
-        found.goto("about:blank")
     assert complaints == []
 
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 import torch
-from support.browser import CHROMIUM, chromium
+from support.browser import CHROMIUM, chromium, hear, leave
 
 import kornia_patchaug as kp
 
@@ -150,7 +150,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def kept(browser, address):
-    """A page for one test after another, as a new one takes Chromium a second of work."""
+    """A page for one test after another."""
     context = browser.new_context()
     context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
     return context.new_page()
@@ -173,15 +173,11 @@ def visit(kept, address):
         kept.goto(f"{address}/{name}")
         return kept
 
-    for event, hear in heard.items():
-        kept.on(event, hear)
+    hear(kept, heard)
     yield open_page
     kept.wait_for_load_state("networkidle")  # what is on its way as a page is left, fails
-    for event, hear in heard.items():
-        kept.remove_listener(event, hear)
     kept.evaluate("localStorage.clear()")
-    kept.mouse.move(0, 0)
-    kept.goto("about:blank")
+    leave(kept, heard)
     assert complaints == []
 
 

@@ -1,7 +1,7 @@
 """The browser that is installed. CI has one; elsewhere what needs it is skipped without."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -20,3 +20,17 @@ def chromium() -> Iterator:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--disable-gpu", "--in-process-gpu"])
         yield running
         running.close()
+
+
+def hear(page, heard: dict[str, Callable]) -> None:
+    """Call functions at events of a page, until it is left."""
+    for event, function in heard.items():
+        page.on(event, function)
+
+
+def leave(page, heard: dict[str, Callable]) -> None:
+    """Leave a page as a new one is, which takes Chromium a second of work."""
+    for event, function in heard.items():
+        page.remove_listener(event, function)
+    page.mouse.move(0, 0)
+    page.goto("about:blank")
