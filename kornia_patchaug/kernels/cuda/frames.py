@@ -8,14 +8,46 @@ import triton.language as tl
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Wanted
-from kornia_patchaug.kernels.cuda.tables import FRAME, LEFT, ORIGIN, READ, SRC_X, SUMS, TO_Y, TOP, WINDOW, X1
+from kornia_patchaug.kernels.cuda.tables import (
+    BY_OPACITY,
+    CENTRE_X,
+    CENTRE_Y,
+    COLUMNS_X,
+    COLUMNS_Y,
+    ENDLESS,
+    ENDLESS_X,
+    ENDLESS_Y,
+    FRAME,
+    FROM_X,
+    FROM_Y,
+    HEIGHT,
+    LEAST_X,
+    LEAST_Y,
+    LEFT,
+    MARGIN_X,
+    MARGIN_Y,
+    MOST_X,
+    MOST_Y,
+    ORIGIN,
+    READ,
+    ROWS_X,
+    ROWS_Y,
+    SRC_X,
+    SUMS,
+    TO_Y,
+    TOP,
+    WIDTH,
+    WINDOW,
+    X1,
+)
+from kornia_patchaug.kernels.cuda.taps import place_of
 from kornia_patchaug.plan import Plan
 
 OBJECTS, ROWS = 64, 32  # of a program forward; and rows of sums that a program backward adds up at once
 
 
 def frames(inputs: Inputs, plan: Plan) -> Tensor:
-    """As `reference.frames`."""
+    """As `reference.frames`, and what `gather` needs to know where an object reads a pixel: ``(N, 29)``."""
     boxes = inputs.boxes
     objects = boxes.new_empty(len(boxes), FRAME.value)
     if len(boxes):
@@ -89,6 +121,22 @@ def _corners(boxes, stride, left, top, mask):
     return x1 - left, y1 - top, x2 - left, y2 - top
 
 
+@triton.jit
+def _inverse(slope):
+    """1 over a slope, and how much farther a range that is divided by it lasts: without end if there is no slope."""
+    none = (slope == 0) | (slope * 0 != 0)
+    return tl.where(none, 0.0, 1 / tl.where(none, 1.0, slope)), tl.where(none, float("inf"), 0.0)
+
+
+@triton.jit
+def _range(corner, ahead, below):
+    """The least and the most position of a window along one axis, with a margin for any rounding; and that."""
+    zero = ahead * 0
+    margin = 1e-3 + 1e-6 * (tl.abs(ahead) + tl.abs(below) + tl.abs(corner))
+    least = corner + tl.minimum(ahead, zero) + tl.minimum(below, zero)
+    return least - margin, corner + tl.maximum(ahead, zero) + tl.maximum(below, zero) + margin, margin
+
+
 @triton.jit(do_not_specialize=["count"])
 def _frames_kernel(
     objects,
@@ -110,19 +158,51 @@ def _frames_kernel(
         own_x, own_y = _ratio(src_x, half_x), _ratio(src_y, half_y)
         centre_x, centre_y = (u1 + u2) / 2, (v1 + v2) / 2
     row, given = objects + n * FRAME, theta + n * theta_n
-    tl.store(row, tl.load(given, mask=mask, other=0.0) * own_x, mask=mask)
-    tl.store(row + 1, tl.load(given + theta_column, mask=mask, other=0.0) * _ratio(src_x, half_y), mask=mask)
-    tl.store(row + 2, tl.load(given + 2 * theta_column, mask=mask, other=0.0) * src_x, mask=mask)
+    a = tl.load(given, mask=mask, other=0.0) * own_x
+    b = tl.load(given + theta_column, mask=mask, other=0.0) * _ratio(src_x, half_y)
+    tx = tl.load(given + 2 * theta_column, mask=mask, other=0.0) * src_x
     given += theta_row
-    tl.store(row + 3, tl.load(given, mask=mask, other=0.0) * _ratio(src_y, half_x), mask=mask)
-    tl.store(row + 4, tl.load(given + theta_column, mask=mask, other=0.0) * own_y, mask=mask)
-    tl.store(row + 5, tl.load(given + 2 * theta_column, mask=mask, other=0.0) * src_y, mask=mask)
+    c = tl.load(given, mask=mask, other=0.0) * _ratio(src_y, half_x)
+    d = tl.load(given + theta_column, mask=mask, other=0.0) * own_y
+    ty = tl.load(given + 2 * theta_column, mask=mask, other=0.0) * src_y
+    tl.store(row, a, mask=mask)
+    tl.store(row + 1, b, mask=mask)
+    tl.store(row + 2, tx, mask=mask)
+    tl.store(row + 3, c, mask=mask)
+    tl.store(row + 4, d, mask=mask)
+    tl.store(row + 5, ty, mask=mask)
     tl.store(row + 6, centre_x, mask=mask)
     tl.store(row + 7, centre_y, mask=mask)
     tl.store(row + 8, x1, mask=mask)
     tl.store(row + 9, y1, mask=mask)
     tl.store(row + 10, x2, mask=mask)
     tl.store(row + 11, y2, mask=mask)
+    from_x, from_y = 0.5 - (x1 + x2) / 2, 0.5 - (y1 + y2) / 2
+    corner_x, corner_y = place_of(from_x, from_y, a, b, tx, centre_x, c, d, ty, centre_y)
+    end_x = (tl.load(window + WIDTH, mask=mask, other=1) - 1).to(x1.dtype)
+    end_y = (tl.load(window + HEIGHT, mask=mask, other=1) - 1).to(y1.dtype)
+    least_x, most_x, margin_x = _range(corner_x, a * end_x, b * end_y)
+    least_y, most_y, margin_y = _range(corner_y, c * end_x, d * end_y)
+    tl.store(row + FROM_X, from_x, mask=mask)
+    tl.store(row + FROM_Y, from_y, mask=mask)
+    tl.store(row + CENTRE_X, tx + centre_x - 0.5, mask=mask)
+    tl.store(row + CENTRE_Y, ty + centre_y - 0.5, mask=mask)
+    tl.store(row + LEAST_X, least_x, mask=mask)
+    tl.store(row + LEAST_Y, least_y, mask=mask)
+    tl.store(row + MOST_X, most_x, mask=mask)
+    tl.store(row + MOST_Y, most_y, mask=mask)
+    tl.store(row + MARGIN_X, margin_x, mask=mask)
+    tl.store(row + MARGIN_Y, margin_y, mask=mask)
+    columns_x, endless_x = _inverse(a)
+    columns_y, endless_y = _inverse(c)
+    rows, endless = _inverse(b * c - a * d)
+    tl.store(row + COLUMNS_X, columns_x, mask=mask)
+    tl.store(row + COLUMNS_Y, columns_y, mask=mask)
+    tl.store(row + ROWS_X, c * rows, mask=mask)
+    tl.store(row + ROWS_Y, -a * rows, mask=mask)
+    tl.store(row + ENDLESS_X, endless_x, mask=mask)
+    tl.store(row + ENDLESS_Y, endless_y, mask=mask)
+    tl.store(row + ENDLESS, endless, mask=mask)
 
 
 @triton.jit
@@ -158,9 +238,9 @@ def _frames_backward_kernel(
     begin, stop = tl.load(first + n) * groups, tl.load(first + n + 1) * groups
     known = columns < SRC_X
     if to_boxes is not None:
-        known |= (columns >= X1) & (columns < FRAME)
+        known |= (columns >= X1) & (columns < BY_OPACITY)
     if to_opacity is not None:
-        known |= columns == FRAME
+        known |= columns == BY_OPACITY
     for start in range(begin, stop, ROWS):
         rows = start + tl.arange(0, ROWS)
         there = (rows < stop)[:, None] & known[None, :]
@@ -182,7 +262,7 @@ def _frames_backward_kernel(
     c, d, ty = _column(total, 3), _column(total, 4), _column(total, 5)
     given = theta + n * theta_n
     if to_opacity is not None:
-        tl.store(to_opacity + n, _column(total, FRAME))
+        tl.store(to_opacity + n, _column(total, BY_OPACITY))
     if to_theta is not None:
         grads = to_theta + n * 6
         tl.store(grads, a * own_x)

@@ -16,16 +16,33 @@ from kornia_patchaug.kernels.backend import Maybe
 from kornia_patchaug.kernels.cuda.planes import group_of, packed_planes, planes_of, read_planes
 from kornia_patchaug.kernels.cuda.regions import ONE_WARP, grid_of, lists_of, meets, rounded, tiles_of
 from kornia_patchaug.kernels.cuda.tables import (
+    CENTRE_X,
+    CENTRE_Y,
+    COLUMNS_X,
+    COLUMNS_Y,
+    ENDLESS,
+    ENDLESS_X,
+    ENDLESS_Y,
     FIRST,
     FRAME,
+    FROM_X,
+    FROM_Y,
     HEIGHT,
     HIGH,
     LAST,
+    LEAST_X,
+    LEAST_Y,
     LOW,
+    MARGIN_X,
+    MARGIN_Y,
     MIRROR,
+    MOST_X,
+    MOST_Y,
     NEAREST_PIXEL,
     ORIGIN,
     READ,
+    ROWS_X,
+    ROWS_Y,
     SRC_X,
     SRC_Y,
     START,
@@ -48,7 +65,7 @@ from kornia_patchaug.kernels.cuda.taps import fold, nearest_to, options_of, plac
 from kornia_patchaug.plan import Beyond, Plan
 
 # How many pixels of a row of a window each pixel looks up at a time: many where many read it.
-ONE, MANY, FEW = 1, 8, 8
+SOME, MANY, FEW = 2, 8, 8
 
 
 def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, covered: bool, into: Maybe) -> Maybe:
@@ -66,10 +83,10 @@ def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, cove
     # Where the last bit of a position decides what is read, it must be that of *sample*.
     exact = plan.sampling.nearest or plan.sampling.beyond != Beyond.ZERO
     options |= {"EXACT": exact, "enable_fp_fusion": not exact}
-    options["AT_ONCE"] = at_once = MANY if plan.windows.total > FEW * areas.total else ONE
+    options["AT_ONCE"] = at_once = MANY if plan.windows.total > FEW * areas.total else SOME
     # The assembler is told how many registers there are: else it would rather spill some than have fewer programs.
-    plain = at_once == ONE and not exact and objects.dtype == torch.float32
-    options["maxnreg"] = 72 if plain else 255
+    plain = at_once == SOME and not exact and objects.dtype == torch.float32
+    options["maxnreg"] = 64 if plain else 255
     with torch.cuda.device_of(source):
         _gather_kernel[grid_of(sizes, group, ONE_WARP)](
             of_source, grad_values, *tables, plan.windows.total, *sizes[2:], *of_source.stride(), **options
@@ -78,35 +95,11 @@ def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, cove
 
 
 @triton.jit
-def _inverse(slope):
-    """1 over a slope, and how much farther a range that is divided by it lasts: without end if there is no slope."""
-    none = (slope == 0) | (slope * 0 != 0)
-    return tl.where(none, 0.0, 1 / tl.where(none, 1.0, slope)), tl.where(none, float("inf"), 0.0)
-
-
-@triton.jit
-def _times(factor, low, high):
-    """A range times a number; not numbers if either end is none."""
-    one, other = factor * low, factor * high
-    least = tl.minimum(one, other, propagate_nan=tl.PropagateNan.ALL)
-    return least, tl.maximum(one, other, propagate_nan=tl.PropagateNan.ALL)
-
-
-@triton.jit
 def _within(low, high, last):
     """The first and the last of the numbers 0 .. last from low to high: of none the last is before the first; it is all
     of them where these are not numbers."""
-    low, high = tl.where(low > 0, low, 0.0), tl.where(high < last, high, last)
-    return tl.ceil(tl.minimum(low, last + 1)), tl.floor(tl.maximum(high, -1.0))
-
-
-@triton.jit
-def _range(corner, ahead, below):
-    """The least and the most position of a window along one axis, with a margin for any rounding; and that."""
-    zero = ahead * 0
-    margin = 1e-3 + 1e-6 * (tl.abs(ahead) + tl.abs(below) + tl.abs(corner))
-    least = corner + tl.minimum(ahead, zero) + tl.minimum(below, zero)
-    return least - margin, corner + tl.maximum(ahead, zero) + tl.maximum(below, zero) + margin, margin
+    low, high = tl.minimum(tl.maximum(low, 0.0), last + 1), tl.maximum(tl.minimum(high, last), -1.0)
+    return tl.ceil(low).to(tl.int32), tl.floor(high).to(tl.int32)
 
 
 @triton.jit
@@ -119,21 +112,24 @@ def _cells(least, most, margin, mirror, span):
 
 @triton.jit
 def _positions(
-    pixel, first, last, least, most, margin, cell, mirror, span, everywhere, NEAREST: tl.constexpr, BEYOND: tl.constexpr
+    pixel, first, last, least, most, cell, mirror, span, everywhere, NEAREST: tl.constexpr, BEYOND: tl.constexpr
 ):
-    """From where to where along one axis positions read a pixel, in one cell or ``everywhere``."""
-    reach = 0.5 if NEAREST else 1.0
-    low, high = pixel - reach, pixel + reach
-    if BEYOND == NEAREST_PIXEL:
-        low, high = tl.where(pixel <= first, least, low), tl.where(pixel >= last, most, high)
-    if BEYOND == MIRROR:
-        low = tl.where(pixel <= first, 0.0, tl.maximum(low - mirror, 0.0))
-        high = tl.where(pixel >= last, span, tl.minimum(high - mirror, span))
-        odd = cell - 2 * tl.floor(cell / 2) != 0
-        low, high = tl.where(odd, span - high, low), tl.where(odd, span - low, high)
-        low, high = low + (mirror + cell * span), high + (mirror + cell * span)
-        low, high = tl.where(everywhere, least, low), tl.where(everywhere, most, high)
-    return low - margin, high + margin
+    """The middle of the positions along one axis that read a pixel, in one cell or ``everywhere``, and how far they
+    are from it at most."""
+    middle, reach = pixel, 0.5 if NEAREST else 1.0
+    if BEYOND != ZERO:
+        low, high = pixel - reach, pixel + reach
+        if BEYOND == NEAREST_PIXEL:
+            low, high = tl.where(pixel <= first, least, low), tl.where(pixel >= last, most, high)
+        else:
+            low = tl.where(pixel <= first, 0.0, tl.maximum(low - mirror, 0.0))
+            high = tl.where(pixel >= last, span, tl.minimum(high - mirror, span))
+            odd = cell - 2 * tl.floor(cell / 2) != 0
+            low, high = tl.where(odd, span - high, low), tl.where(odd, span - low, high)
+            low, high = low + (mirror + cell * span), high + (mirror + cell * span)
+            low, high = tl.where(everywhere, least, low), tl.where(everywhere, most, high)
+        middle, reach = (low + high) / 2, (high - low) / 2
+    return middle, reach
 
 
 @triton.jit
@@ -160,37 +156,35 @@ def _weight(
 
 @triton.jit
 def _looked_up(
-    grad_values, frame, read, window, y, x, total,
+    state, grad_values, frame, read, window, y, x, total,
     NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
     BOX_COVERAGE: tl.constexpr, PACKED: tl.constexpr, EXACT: tl.constexpr, AT_ONCE: tl.constexpr,
-    CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
+    CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """What the gradient of pixels of a picture gains by an object, ``(planes, pixels)``; and which it may read."""
+    """The gradient of pixels of a picture, ``(planes, pixels)``, and what it gains by an object."""
     real = frame.dtype.element_ty
     columns, rows, start = tl.load(window + WIDTH).to(INT), tl.load(window + HEIGHT).to(INT), tl.load(window + START)
-    plane = grad_values + (start + tl.program_id(2).to(tl.int64) * CHANNELS * total)
-    # Where the corner of the window is read, and how that moves with columns and rows.
-    a, b, tx = tl.load(frame + A), tl.load(frame + B), tl.load(frame + TX)
-    c, d, ty = tl.load(frame + C), tl.load(frame + D), tl.load(frame + TY)
-    src_x, src_y = tl.load(frame + SRC_X), tl.load(frame + SRC_Y)
-    x1, y1, x2, y2 = tl.load(frame + X1), tl.load(frame + Y1), tl.load(frame + X2), tl.load(frame + Y2)
-    dst_x, dst_y = (x1 + x2) / 2, (y1 + y2) / 2
-    over_a, beyond_a = _inverse(a)
-    over_c, beyond_c = _inverse(c)
-    over_both, beyond_both = _inverse(b * c - a * d)
-    corner_x, corner_y = place_of(0.5 - dst_x, 0.5 - dst_y, a, b, tx, src_x, c, d, ty, src_y)
     end_x, end_y = (columns - 1).to(real), (rows - 1).to(real)
-    least_x, most_x, margin_x = _range(corner_x, a * end_x, b * end_y)
-    least_y, most_y, margin_y = _range(corner_y, c * end_x, d * end_y)
+    # A column of the window moves where it is read by a and c, a row by b and d.
+    a, b, c, d = tl.load(frame + A), tl.load(frame + B), tl.load(frame + C), tl.load(frame + D)
+    tx, ty, src_x, src_y = tl.load(frame + TX), tl.load(frame + TY), tl.load(frame + SRC_X), tl.load(frame + SRC_Y)
+    x1, y1, x2, y2 = tl.load(frame + X1), tl.load(frame + Y1), tl.load(frame + X2), tl.load(frame + Y2)
+    from_x, from_y = tl.load(frame + FROM_X), tl.load(frame + FROM_Y)
+    centre_x, centre_y = tl.load(frame + CENTRE_X), tl.load(frame + CENTRE_Y)
+    least_x, least_y = tl.load(frame + LEAST_X), tl.load(frame + LEAST_Y)
+    most_x, most_y = tl.load(frame + MOST_X), tl.load(frame + MOST_Y)
+    margin_x, margin_y = tl.load(frame + MARGIN_X), tl.load(frame + MARGIN_Y)
+    columns_x, columns_y = tl.load(frame + COLUMNS_X), tl.load(frame + COLUMNS_Y)
+    rows_x, rows_y, endless = tl.load(frame + ROWS_X), tl.load(frame + ROWS_Y), tl.load(frame + ENDLESS)
     # What may be read, and which of it are this tile's pixels.
     low_x, low_y = tl.load(read + LOW).to(real), tl.load(read + LOW + TO_Y).to(real)
     high_x, high_y = tl.load(read + HIGH).to(real), tl.load(read + HIGH + TO_Y).to(real)
-    first_x, first_y = tl.load(read + FIRST).to(real), tl.load(read + FIRST + TO_Y).to(real)
-    last_x, last_y = tl.load(read + LAST).to(real), tl.load(read + LAST + TO_Y).to(real)
-    pixel_x = (x - tl.load(read + ORIGIN).to(INT)).to(real)
-    pixel_y = (y - tl.load(read + ORIGIN + TO_Y).to(INT)).to(real)
-    known = (pixel_x >= first_x) & (pixel_x <= last_x) & (pixel_y >= first_y) & (pixel_y <= last_y)
-    found = tl.zeros([CHANNELS + (CHANNELS == 3), PIXELS], real)
+    first_x, first_y = tl.load(read + FIRST).to(INT), tl.load(read + FIRST + TO_Y).to(INT)
+    last_x, last_y = tl.load(read + LAST).to(INT), tl.load(read + LAST + TO_Y).to(INT)
+    x, y = x - tl.load(read + ORIGIN).to(INT), y - tl.load(read + ORIGIN + TO_Y).to(INT)
+    known = (x >= first_x) & (x <= last_x) & (y >= first_y) & (y <= last_y)
+    pixel_x, pixel_y = x.to(real), y.to(real)
+    first_x, first_y, last_x, last_y = first_x.to(real), first_y.to(real), last_x.to(real), last_y.to(real)
     # The patch and its mirrored pictures lie side by side in cells.
     cells, across, first_cell_x, first_cell_y, everywhere = 1, 1, end_x * 0, end_y * 0, columns < 0
     mirror_x, mirror_y = low_x - EDGE, low_y - EDGE
@@ -203,64 +197,78 @@ def _looked_up(
         cells = across * tl.where(everywhere, 1, count_y).to(tl.int32)
     for cell in range(cells):
         cell_x, cell_y = first_cell_x + cell % across, first_cell_y + cell // across
-        from_x, to_x = _positions(
-            pixel_x, first_x, last_x, least_x, most_x, margin_x,
-            cell_x, mirror_x, span_x, everywhere, NEAREST, BEYOND,
-        )  # fmt: skip
-        from_y, to_y = _positions(
-            pixel_y, first_y, last_y, least_y, most_y, margin_y,
-            cell_y, mirror_y, span_y, everywhere, NEAREST, BEYOND,
-        )  # fmt: skip
-        # A column moves it by a and c, a row by b and d. Rows of the window that may lead there:
-        from_x, to_x, from_y, to_y = from_x - corner_x, to_x - corner_x, from_y - corner_y, to_y - corner_y
-        low, high = _times(c * over_both, from_x, to_x)
-        less, more = _times(-a * over_both, from_y, to_y)
-        row, end = _within(low + less - beyond_both, high + more + beyond_both, end_y)
-        end = tl.where(known, end, -1.0)
-        # Columns of row 0 that do, by each axis; with every row they move on.
-        from_x, to_x = _times(over_a, from_x, to_x)
-        from_y, to_y = _times(over_c, from_y, to_y)
-        from_x, to_x, from_y, to_y = from_x - beyond_a, to_x + beyond_a, from_y - beyond_c, to_y + beyond_c
+        at_x, reach_x = _positions(
+            pixel_x, first_x, last_x, least_x, most_x, cell_x, mirror_x, span_x, everywhere, NEAREST, BEYOND
+        )
+        at_y, reach_y = _positions(
+            pixel_y, first_y, last_y, least_y, most_y, cell_y, mirror_y, span_y, everywhere, NEAREST, BEYOND
+        )
+        at_x, at_y, reach_x, reach_y = at_x - centre_x, at_y - centre_y, reach_x + margin_x, reach_y + margin_y
+        # Rows of the window that may lead there:
+        at, reach = (
+            rows_x * at_x + rows_y * at_y - from_y,
+            tl.abs(rows_x) * reach_x + tl.abs(rows_y) * reach_y + endless,
+        )
+        row, end = _within(at - reach, at + reach, end_y)
+        end = tl.where(known, end, -1)
+        # Columns that do in the row of the centre, by each axis; with every row they move on.
+        ahead_x, ahead_y = columns_x * at_x - from_x, columns_y * at_y - from_x
+        moves_x, moves_y = b * columns_x, d * columns_y
+        reach_x = tl.abs(columns_x) * reach_x + tl.load(frame + ENDLESS_X)
+        reach_y = tl.abs(columns_y) * reach_y + tl.load(frame + ENDLESS_Y)
         # The loops count rows and columns: Triton 3.6 and 3.7 have taken a vector that a loop carries, where another
         # layout of it was wanted, for what it was before the loop.
-        for i in range(0, tl.max((end - row).to(tl.int32)) + 1):
-            down = row + i
-            by_x, by_y, dy = b * over_a * down, d * over_c * down, (down + 0.5) - dst_y
-            row_x, row_y = b * dy + tx + src_x - 0.5, d * dy + ty + src_y - 0.5
-            column, last = _within(
-                tl.maximum(from_x - by_x, from_y - by_y), tl.minimum(to_x - by_x, to_y - by_y), end_x
+        for i in range(0, tl.max(end - row) + 1):
+            down = (row + i).to(real)
+            dy = down + from_y
+            by_x, by_y = ahead_x - moves_x * dy, ahead_y - moves_y * dy
+            at_column, last = _within(
+                tl.maximum(by_x - reach_x, by_y - reach_y), tl.minimum(by_x + reach_x, by_y + reach_y), end_x
             )
-            last = tl.where(down <= end, last, -1.0)
-            flat = down.to(INT) * columns + column.to(INT)
+            count = tl.where(row + i <= end, last - at_column, -1)
+            column, flat = at_column.to(real), (row + i).to(INT) * columns + at_column.to(INT)
+            planes: tl.constexpr = CHANNELS + (CHANNELS == 3)
+            if PACKED:
+                there = packed_planes(grad_values, start, flat, total, CHANNELS)
+            else:
+                there = grad_values + (start + tl.program_id(2).to(tl.int64) * CHANNELS * total) + flat
             if BOX_COVERAGE:
                 share = share_between(y1, y2, down)[0]
-            for j in range(0, tl.max((last - column).to(tl.int32)) + 1, AT_ONCE):
+            row_x, row_y = b * dy - (pixel_x - centre_x), d * dy - (pixel_y - centre_y)
+            for j in range(0, tl.max(count) + 1, AT_ONCE):
                 for k in tl.static_range(AT_ONCE):
-                    ahead = column + (j + k)
-                    dx = (ahead + 0.5) - dst_x
-                    if EXACT:
-                        qx, qy = place_of(dx, dy, a, b, tx, src_x, c, d, ty, src_y)
+                    ahead = j + k
+                    if EXACT or _overflow(frame):
+                        qx, qy = place_of(
+                            (column + ahead + 0.5) - (x1 + x2) / 2, (down + 0.5) - (y1 + y2) / 2,
+                            a, b, tx, src_x, c, d, ty, src_y,
+                        )  # fmt: skip
+                        weight = _weight(
+                            qx, pixel_x, low_x, high_x, first_x, last_x, cell_x, mirror_x, span_x, everywhere,
+                            NEAREST, BEYOND, EDGE,
+                        ) * _weight(
+                            qy, pixel_y, low_y, high_y, first_y, last_y, cell_y, mirror_y, span_y, everywhere,
+                            NEAREST, BEYOND, EDGE,
+                        )  # fmt: skip
                     else:
-                        qx, qy = a * dx + row_x, c * dx + row_y
-                    weight = _weight(
-                        qx, pixel_x, low_x, high_x, first_x, last_x, cell_x, mirror_x, span_x, everywhere,
-                        NEAREST, BEYOND, EDGE,
-                    ) * _weight(
-                        qy, pixel_y, low_y, high_y, first_y, last_y, cell_y, mirror_y, span_y, everywhere,
-                        NEAREST, BEYOND, EDGE,
-                    )  # fmt: skip
-                    weight = tl.where(ahead <= last, weight, 0.0)
-                    counts = weight != 0
+                        dx = column + ahead + from_x
+                        weight = tl.maximum(1 - tl.abs(a * dx + row_x), 0.0)
+                        weight *= tl.maximum(1 - tl.abs(c * dx + row_y), 0.0)
+                    counts = (weight != 0) & (ahead <= count)
                     if BOX_COVERAGE:
-                        weight *= share_between(x1, x2, ahead)[0] * share
-                    index = flat + (j + k)
+                        weight *= share_between(x1, x2, column + ahead)[0] * share
                     if PACKED:
-                        there = packed_planes(grad_values, start, index, total, CHANNELS)
-                        values = tl.load(there, mask=counts[None, :], other=0.0)
+                        values = tl.load(there + j * planes + k * planes, counts[None, :], 0.0)
                     else:
-                        values = read_planes(plane + index, total, counts, 0.0, CHANNELS)
-                    found += weight[None, :] * values
-    return found, known
+                        values = read_planes(there + j + k, total, counts, 0.0, CHANNELS)
+                    state += weight[None, :] * values
+    return state
+
+
+@triton.jit
+def _overflow(frame):
+    """Whether positions of an object may be infinite, or no numbers."""
+    return (tl.load(frame + MARGIN_X) + tl.load(frame + MARGIN_Y) < float("inf")) == 0
 
 
 @triton.jit(do_not_specialize=["total"])
@@ -278,22 +286,26 @@ def _gather_kernel(
     for tile in range(TILES):
         top, y = above + tile * ROWS, y_above + tile * ROWS
         there = taken & ((y < height) & (x < width))[None, :]
-        state, touched, met = tl.zeros([CHANNELS + (CHANNELS == 3), ROWS * COLUMNS], real), y < 0, 0
+        state, met = tl.zeros([CHANNELS + (CHANNELS == 3), ROWS * COLUMNS], real), 0
         begin, stop = tl.load(first + region).to(tl.int32), tl.load(first + region + 1).to(tl.int32)
         for n in range(begin, stop):
             obj = tl.load(order + n)
             if meets(areas + obj * WINDOW, top, left, ROWS, COLUMNS):
-                found, known = _looked_up(
-                    grad_values, frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW, y, x, total,
-                    NEAREST, BEYOND, EDGE, INT, BOX_COVERAGE, PACKED, EXACT, AT_ONCE, CHANNELS, ROWS * COLUMNS,
-                )  # fmt: skip
-                state += found
-                touched |= known
+                frame, read, window = frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW
+                if EXACT or _overflow(frame):
+                    state = _looked_up(
+                        state, grad_values, frame, read, window, y, x, total,
+                        NEAREST, BEYOND, EDGE, INT, BOX_COVERAGE, PACKED, True, AT_ONCE, CHANNELS,
+                    )  # fmt: skip
+                else:
+                    state = _looked_up(
+                        state, grad_values, frame, read, window, y, x, total,
+                        NEAREST, BEYOND, EDGE, INT, BOX_COVERAGE, PACKED, False, AT_ONCE, CHANNELS,
+                    )  # fmt: skip
                 met += 1
         if (met > 0) | (not ADD):
             pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
             target = grad_source + image * stride_image + pixels
             if ADD:
-                there &= touched[None, :]
                 state += tl.load(target, mask=there, other=0.0).to(real)
             tl.store(target, rounded(state, grad_source.dtype.element_ty), mask=there)

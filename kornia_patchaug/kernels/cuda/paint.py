@@ -30,7 +30,7 @@ from kornia_patchaug.kernels.cuda.regions import (
     tiles_of,
 )
 from kornia_patchaug.kernels.cuda.sample import sample
-from kornia_patchaug.kernels.cuda.tables import FRAME, PICTURE, READ, START, SUMS, TO_Y, WINDOW, X1, Y1
+from kornia_patchaug.kernels.cuda.tables import BY_OPACITY, FRAME, PICTURE, READ, START, SUMS, TO_Y, WINDOW, X1, Y1
 from kornia_patchaug.kernels.cuda.taps import (
     by_positions,
     by_texels,
@@ -116,6 +116,8 @@ def _launch(
     rules = options_of(plan, canvas, target, source) | {"CHANNELS": group, **options}
     rules |= {"BY_REACH": plan.sampling.by_reach, "BOX_COVERAGE": plan.box_coverage}
     rules["EACH"] = opacity is not None and opacity.ndim == 1
+    if inputs.theta.dtype == torch.float64:  # else the assembler would rather spill some than have fewer programs
+        rules["maxnreg"] = 255
     sizes = plan.windows.total, *canvas.shape[2:], *canvas.stride(), *target.stride(), *source.stride()
     with torch.cuda.device_of(canvas):
         kernel[grid_of(canvas.shape, group, options)](canvas, painted, source, *tables, *buffers, *sizes, **rules)
@@ -162,17 +164,17 @@ def _paint_kernel(
                 frame, read, start = frames + obj * FRAME, reads + obj * READ, tl.load(window + START)
                 column, row, inside, index = pixels_in(window, y, x, INT)
                 _dx, _dy, qx, qy = positions_of(frame, column, row)
-                x0, x1, wx0, wx1, _has_x0, _has_x1, _slope_x = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
-                y0, y1, wy0, wy1, _has_y0, _has_y1, _slope_y = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
-                x0, x1, y0, y1 = x0 * source_x, x1 * source_x, y0 * source_y, y1 * source_y
+                x0, step_x, wx0, wx1, _has_x0, _has_x1, _slope_x = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
+                y0, step_y, wy0, wy1, _has_y0, _has_y1, _slope_y = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
                 share = _opacity(opacity, obj, start, index, inside, wx0, EACH)
                 if BOX_COVERAGE:
                     share *= share_of(frame + X1, column)[0] * share_of(frame + Y1, row)[0]
                 known = taken & inside[None, :]
                 planes = source + tl.load(read + PICTURE) * source_image + first_channel * source_channel
                 value = interpolated(
-                    planes, source_channel, x0, x1, y0, y1, wx0, wx1, wy0, wy1, inside, NEAREST, CHANNELS
-                )
+                    planes + (y0 * source_y + x0 * source_x), source_channel, step_x * source_x, step_y * source_y,
+                    wx0, wx1, wy0, wy1, inside, NEAREST, CHANNELS,
+                )  # fmt: skip
                 over = share[None, :] * value
                 if BY_REACH:
                     share *= wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
@@ -214,8 +216,8 @@ def _paint_backward_kernel(
                 frame, read, start = frames + obj * FRAME, reads + obj * READ, tl.load(window + START)
                 column, row, inside, index = pixels_in(window, y, x, INT)
                 dx, dy, qx, qy = positions_of(frame, column, row)
-                x0, x1, wx0, wx1, has_x0, has_x1, slope_x = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
-                y0, y1, wy0, wy1, has_y0, has_y1, slope_y = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
+                x0, step_x, wx0, wx1, has_x0, has_x1, slope_x = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
+                y0, step_y, wy0, wy1, has_y0, has_y1, slope_y = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
                 alpha, share = _opacity(opacity, obj, start, index, inside, wx0, EACH), tl.zeros_like(wx0) + 1
                 if BOX_COVERAGE:
                     share = share_of(frame + X1, column)[0] * share_of(frame + Y1, row)[0]
@@ -225,7 +227,7 @@ def _paint_backward_kernel(
                     covers *= wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
                 if grad_values is not None:
                     into = packed_planes(grad_values, start, index, total, CHANNELS)
-                    tl.store(into, gain[None, :] * state, mask=inside[None, :])
+                    tl.store(into, tl.where(taken, gain[None, :] * state, 0.0), mask=inside[None, :])
                 if sums is not None:
                     by_coverage = tl.zeros_like(share)
                     if under is not None:
@@ -235,8 +237,8 @@ def _paint_backward_kernel(
                     has_x0, has_x1 = has_x0 & inside, has_x1 & inside
                     planes = source + tl.load(read + PICTURE) * source_image + first_channel * source_channel
                     g00, g01, g10, g11 = by_texels(
-                        planes, source_channel, state, x0 * source_x, x1 * source_x, y0 * source_y, y1 * source_y,
-                        has_x0, has_x1, has_y0, has_y1, NEAREST, CHANNELS,
+                        planes + (y0 * source_y + x0 * source_x), source_channel, state,
+                        step_x * source_x, step_y * source_y, has_x0, has_x1, has_y0, has_y1, NEAREST, CHANNELS,
                     )  # fmt: skip
                     if BY_REACH:
                         g00, g01, g10, g11 = g00 + by_coverage, g01 + by_coverage, g10 + by_coverage, g11 + by_coverage
@@ -254,7 +256,7 @@ def _paint_backward_kernel(
                         by_share = alpha * by_both
                     store_sums(line, frame, column, row, dx, dy, gain * by_x, gain * by_y, by_share, BOXES)
                     if opacity is not None:
-                        tl.store(line + FRAME, tl.sum(by_alpha))
+                        tl.store(line + BY_OPACITY, tl.sum(by_alpha))
                     if grad_opacity is not None:
                         of_group = grad_opacity + tl.program_id(2).to(tl.int64) * total
                         tl.store(of_group + start + index, by_alpha, mask=inside)

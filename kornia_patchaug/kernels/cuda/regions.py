@@ -91,10 +91,10 @@ def tiles_of(
 @triton.jit
 def tile_in(window, top, left, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Which of the tiles that meet a window this one is."""
-    first = tl.load(window + LEFT).to(tl.int32)
-    across = (first + tl.load(window + WIDTH).to(tl.int32) - 1) // COLUMNS + 1 - first // COLUMNS
-    above = tl.load(window + TOP).to(tl.int32) // ROWS
-    return (top // ROWS - above) * across + left // COLUMNS - first // COLUMNS
+    # Without signs whole numbers are divided in fewer steps.
+    first, above = tl.load(window + LEFT).to(tl.uint32), tl.load(window + TOP).to(tl.uint32) // ROWS
+    across = (first + tl.load(window + WIDTH).to(tl.uint32) - 1) // COLUMNS + 1 - first // COLUMNS
+    return (top.to(tl.uint32) // ROWS - above) * across + left.to(tl.uint32) // COLUMNS - first // COLUMNS
 
 
 @triton.jit
@@ -102,7 +102,7 @@ def meets(window, top, left, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Whether a window has a pixel of the tile."""
     x, y = tl.load(window + LEFT).to(tl.int32) - left, tl.load(window + TOP).to(tl.int32) - top
     width, height = tl.load(window + WIDTH).to(tl.int32), tl.load(window + HEIGHT).to(tl.int32)
-    return (x < COLUMNS) & (y < ROWS) & (x + width > 0) & (y + height > 0)
+    return tl.minimum(tl.minimum(x + width, COLUMNS - x), tl.minimum(y + height, ROWS - y)) > 0
 
 
 @triton.jit

@@ -92,16 +92,18 @@ def _sample_kernel(
     frame, read, window = frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW
     index, valid, x, y = pixels_of(tl.program_id(0) - tl.load(first + obj), window, INT, TILE)
     _, _, qx, qy = positions_of(frame, x, y)
-    x0, x1, wx0, wx1, _, _, _ = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
-    y0, y1, wy0, wy1, _, _, _ = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
-    x0, x1, y0, y1 = x0 * stride_x, x1 * stride_x, y0 * stride_y, y1 * stride_y
+    x0, step_x, wx0, wx1, _, _, _ = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
+    y0, step_y, wy0, wy1, _, _, _ = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
     reach = wy0 * wx0 + wy0 * wx1 + wy1 * wx0 + wy1 * wx1
     share = tl.zeros_like(reach) + 1
     if BOX_COVERAGE:
         share = share_of(frame + X1, x)[0] * share_of(frame + Y1, y)[0]
     first_channel, channel, taken = planes_of(INT, CHANNELS)
     planes = source + tl.load(read + PICTURE) * stride_image + first_channel * stride_channel
-    value = interpolated(planes, stride_channel, x0, x1, y0, y1, wx0, wx1, wy0, wy1, valid, NEAREST, CHANNELS)
+    value = interpolated(
+        planes + (y0 * stride_y + x0 * stride_x), stride_channel, step_x * stride_x, step_y * stride_y,
+        wx0, wx1, wy0, wy1, valid, NEAREST, CHANNELS,
+    )  # fmt: skip
     out = values + tl.load(window + START) + (channel * total + index[None, :])
     tl.store(out, share[None, :] * value, mask=taken & valid[None, :])
     if coverage is not None:
@@ -123,9 +125,8 @@ def _sample_backward_kernel(
     frame, read, window = frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW
     index, valid, x, y = pixels_of(tl.program_id(0) - tl.load(first + obj), window, INT, TILE)
     dx, dy, qx, qy = positions_of(frame, x, y)
-    x0, x1, wx0, wx1, has_x0, has_x1, slope_x = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
-    y0, y1, wy0, wy1, has_y0, has_y1, slope_y = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
-    x0, x1, y0, y1 = x0 * stride_x, x1 * stride_x, y0 * stride_y, y1 * stride_y
+    x0, step_x, wx0, wx1, has_x0, has_x1, slope_x = taps_of(qx, read, NEAREST, BEYOND, EDGE, INT)
+    y0, step_y, wy0, wy1, has_y0, has_y1, slope_y = taps_of(qy, read + TO_Y, NEAREST, BEYOND, EDGE, INT)
     has_x0, has_x1 = has_x0 & valid, has_x1 & valid
     share = tl.zeros_like(wx0) + 1
     if BOX_COVERAGE:
@@ -139,10 +140,11 @@ def _sample_backward_kernel(
     if grad_values is not None:
         first_channel, channel, taken = planes_of(INT, CHANNELS)
         given = grad_values + start + (channel * total + index[None, :])
+        planes = source + tl.load(read + PICTURE) * stride_image + first_channel * stride_channel
         g00, g01, g10, g11 = by_texels(
-            source + tl.load(read + PICTURE) * stride_image + first_channel * stride_channel, stride_channel,
+            planes + (y0 * stride_y + x0 * stride_x), stride_channel,
             tl.load(given, mask=taken & valid[None, :], other=0.0),
-            x0, x1, y0, y1, has_x0, has_x1, has_y0, has_y1, NEAREST, CHANNELS,
+            step_x * stride_x, step_y * stride_y, has_x0, has_x1, has_y0, has_y1, NEAREST, CHANNELS,
         )  # fmt: skip
     if BY_REACH:
         g00, g01, g10, g11 = g00 + by_coverage, g01 + by_coverage, g10 + by_coverage, g11 + by_coverage

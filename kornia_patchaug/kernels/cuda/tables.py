@@ -13,8 +13,15 @@ PICTURE, ORIGIN, LOW, HIGH = map(tl.constexpr, (plan.PICTURE, plan.ORIGIN_X, pla
 FIRST, LAST = map(tl.constexpr, (plan.FIRST_X, plan.LAST_X))
 TO_Y = tl.constexpr(plan.ORIGIN_Y - plan.ORIGIN_X)
 A, B, TX, C, D, TY, SRC_X, SRC_Y, X1, Y1, X2, Y2 = map(tl.constexpr, range(12))
-# How many columns each has; and sums of gradients, that with respect to the opacity of the object after its frame's.
-WINDOW, READ, FRAME, SUMS = map(tl.constexpr, (plan.START + 1, plan.LAST_Y + 1, 12, 13))
+# After a frame: the first pixel of the window, counted from the centre of the box, where that is read, the least and
+# the most position, and a margin for rounding; how many columns along a row, and how many rows, a step across and down
+# is, and what is infinite if no number is.
+FROM_X, FROM_Y, CENTRE_X, CENTRE_Y, LEAST_X, LEAST_Y, MOST_X, MOST_Y = map(tl.constexpr, range(12, 20))
+MARGIN_X, MARGIN_Y, COLUMNS_X, COLUMNS_Y, ROWS_X, ROWS_Y = map(tl.constexpr, range(20, 26))
+ENDLESS_X, ENDLESS_Y, ENDLESS = map(tl.constexpr, range(26, 29))
+# How many columns each has; and sums of gradients: those of a frame, and that with respect to the object's opacity.
+WINDOW, READ, FRAME, SUMS = map(tl.constexpr, (plan.START + 1, plan.LAST_Y + 1, 29, 13))
+BY_OPACITY = tl.constexpr(12)
 
 ZERO, NEAREST_PIXEL, MIRROR = map(tl.constexpr, map(int, plan.Beyond))
 

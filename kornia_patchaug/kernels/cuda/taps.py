@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kornia_patchaug.kernels.cuda.planes import MOST, read_planes
+from kornia_patchaug.kernels.cuda.planes import MOST, plane_of, read_planes
 from kornia_patchaug.kernels.cuda.tables import (
     FIRST,
     HEIGHT,
@@ -115,7 +115,7 @@ def share_between(low, high, index):
 @triton.jit
 def fold(position, low, high, BEYOND: tl.constexpr, EDGE: tl.constexpr):
     """`reference._fold`, and its derivative."""
-    slope = tl.where(position == position, 1.0, 0.0)
+    slope = tl.zeros_like(position) + 1
     if BEYOND == MIRROR:
         # The remainder of a float would not be exact on a device either. This one is where a pixel is more than the
         # last bit of the position; farther away any pixel of the patch will do.
@@ -128,11 +128,11 @@ def fold(position, low, high, BEYOND: tl.constexpr, EDGE: tl.constexpr):
         turn = beyond - turns * period
         position = mirror + span - tl.abs(turn - span)
         slope = tl.where(turn > span, -slope, tl.where(turn < span, slope, 0.0))
-    position = tl.where(position == position, position, 0.0)  # infinity less infinity
     if BEYOND == ZERO:
         low, high = low - 2, high + 1
-    slope = tl.where((position >= low) & (position <= high), slope, 0.0)
-    return tl.minimum(tl.maximum(position, low), high), slope
+    number = tl.where(position == position, position, 0.0)  # not infinity less infinity
+    within = tl.minimum(tl.maximum(number, low), high)
+    return within, tl.where(within == position, slope, 0.0)
 
 
 @triton.jit
@@ -146,8 +146,9 @@ def nearest_to(position, start):
 
 @triton.jit
 def taps_of(position, read, NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr):
-    """The pixels below and above each position along one axis: places in the source, weights, and whether they are
-    read; and the derivative of the weight above, which is minus that of the weight below.
+    """The pixels below and above each position along one axis: where the one below is in the source, and how much
+    farther the other; their weights, and whether they are read; and the derivative of the weight above, which is minus
+    that of the weight below.
 
     Under NEAREST the nearest pixel is the one below, and the one above has the weight 0.
     """
@@ -159,7 +160,7 @@ def taps_of(position, read, NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: t
     below, rest = whole.to(INT), position - whole
     if NEAREST:
         below, rest = nearest_to(position, start).to(INT), tl.zeros_like(rest)
-    above = below + 1
+    above, step = below + 1, 1
     if BEYOND == ZERO:
         has_below, has_above = (below >= first) & (below <= last), (above >= first) & (above <= last)
     else:
@@ -168,7 +169,8 @@ def taps_of(position, read, NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: t
     weight_below, weight_above = tl.where(has_below, 1 - rest, 0.0), tl.where(has_above, rest, 0.0)
     if BEYOND != ZERO:  # else what lies beyond is not read
         below, above = tl.minimum(tl.maximum(below, first), last), tl.minimum(tl.maximum(above, first), last)
-    return below + origin, above + origin, weight_below, weight_above, has_below, has_above, slope
+        step = above - below
+    return below + origin, step, weight_below, weight_above, has_below, has_above, slope
 
 
 @triton.jit
@@ -178,46 +180,49 @@ def _weighted(weight, number):
 
 
 @triton.jit
-def _tap(planes, stride, offset, weight, there, instead, CHANNELS: tl.constexpr):
+def _tap(pixels, stride, weight, there, instead, CHANNELS: tl.constexpr):
     """The texels of planes: they are read where they are there and their weight is not 0, else they may be infinite."""
-    return read_planes(planes + offset, stride, there & (weight != 0), instead, CHANNELS).to(weight.dtype)
+    return read_planes(pixels, stride, there & (weight != 0), instead, CHANNELS).to(weight.dtype)
 
 
 @triton.jit
 def interpolated(
-    planes, stride, x0, x1, y0, y1, wx0, wx1, wy0, wy1, there, NEAREST: tl.constexpr, CHANNELS: tl.constexpr
+    pixels, stride, step_x, step_y, wx0, wx1, wy0, wy1, there, NEAREST: tl.constexpr, CHANNELS: tl.constexpr
 ):
-    """The sum of weights times texels of planes, of which x and y are offsets."""
+    """The sum of weights times texels of planes, of which the one below both positions is at ``pixels``."""
     w00, w01, w10, w11 = wy0 * wx0, wy0 * wx1, wy1 * wx0, wy1 * wx1
     # Of taps that are all -0 the sum is -0, and of none it is 0. Triton takes the literal -0.0 for 0.
     nothing = tl.zeros_like(w00) * -1.0
     first = tl.where(w00 + w01 + w10 + w11 == 0, 0.0, nothing)
-    value = w00[None, :] * _tap(planes, stride, y0 + x0, w00, there, first, CHANNELS)
+    value = w00[None, :] * _tap(pixels, stride, w00, there, first, CHANNELS)
     if not NEAREST:
-        value = tl.fma(w01[None, :], _tap(planes, stride, y0 + x1, w01, there, nothing, CHANNELS), value)
-        value = tl.fma(w10[None, :], _tap(planes, stride, y1 + x0, w10, there, nothing, CHANNELS), value)
-        value = tl.fma(w11[None, :], _tap(planes, stride, y1 + x1, w11, there, nothing, CHANNELS), value)
+        value = tl.fma(w01[None, :], _tap(pixels + step_x, stride, w01, there, nothing, CHANNELS), value)
+        value = tl.fma(w10[None, :], _tap(pixels + step_y, stride, w10, there, nothing, CHANNELS), value)
+        value = tl.fma(w11[None, :], _tap(pixels + step_y + step_x, stride, w11, there, nothing, CHANNELS), value)
     return value
 
 
 @triton.jit
-def _by_texel(planes, stride, offset, grad, there, CHANNELS: tl.constexpr):
+def _by_texel(pixels, stride, grad, there, CHANNELS: tl.constexpr):
     """The gradient with respect to a weight: what comes times its texel, of all planes."""
-    return tl.sum(grad * read_planes(planes + offset, stride, there, 0.0, CHANNELS), axis=0)
+    found = plane_of(grad, 0, CHANNELS) * tl.load(pixels, there, 0.0).to(grad.dtype)
+    for k in tl.static_range(1, CHANNELS):
+        found = tl.fma(plane_of(grad, k, CHANNELS), tl.load(pixels + k * stride, there, 0.0).to(grad.dtype), found)
+    return found
 
 
 @triton.jit
 def by_texels(
-    planes, stride, grad, x0, x1, y0, y1, has_x0, has_x1, has_y0, has_y1,
+    pixels, stride, grad, step_x, step_y, has_x0, has_x1, has_y0, has_y1,
     NEAREST: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """The gradient with respect to each weight, for one with respect to planes."""
-    g00 = _by_texel(planes, stride, y0 + x0, grad, has_y0 & has_x0, CHANNELS)
+    g00 = _by_texel(pixels, stride, grad, has_y0 & has_x0, CHANNELS)
     g01, g10, g11 = tl.zeros_like(g00), tl.zeros_like(g00), tl.zeros_like(g00)
     if not NEAREST:
-        g01 = _by_texel(planes, stride, y0 + x1, grad, has_y0 & has_x1, CHANNELS)
-        g10 = _by_texel(planes, stride, y1 + x0, grad, has_y1 & has_x0, CHANNELS)
-        g11 = _by_texel(planes, stride, y1 + x1, grad, has_y1 & has_x1, CHANNELS)
+        g01 = _by_texel(pixels + step_x, stride, grad, has_y0 & has_x1, CHANNELS)
+        g10 = _by_texel(pixels + step_y, stride, grad, has_y1 & has_x0, CHANNELS)
+        g11 = _by_texel(pixels + step_y + step_x, stride, grad, has_y1 & has_x1, CHANNELS)
     return g00, g01, g10, g11
 
 
@@ -228,8 +233,8 @@ def by_positions(
     """The gradients with respect to the position across and down, of those with respect to weights."""
     by_x, by_y = tl.zeros_like(g00), tl.zeros_like(g00)
     if not NEAREST:
-        by_x = tl.where(has_x1, wy0 * g01 + wy1 * g11, 0.0) - tl.where(has_x0, wy0 * g00 + wy1 * g10, 0.0)
-        by_y = tl.where(has_y1, wx0 * g10 + wx1 * g11, 0.0) - tl.where(has_y0, wx0 * g00 + wx1 * g01, 0.0)
+        by_x = tl.where(has_x1, tl.fma(wy0, g01, wy1 * g11), 0.0) - tl.where(has_x0, tl.fma(wy0, g00, wy1 * g10), 0.0)
+        by_y = tl.where(has_y1, tl.fma(wx0, g10, wx1 * g11), 0.0) - tl.where(has_y0, tl.fma(wx0, g00, wx1 * g01), 0.0)
     return tl.where(slope_x != 0, slope_x * by_x, 0.0), tl.where(slope_y != 0, slope_y * by_y, 0.0)
 
 
