@@ -530,9 +530,9 @@ def test_the_gradient_of_the_source_of_an_almost_singular_theta():
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
-@pytest.mark.parametrize("factor", [2e37, 1e12], ids=["no numbers", "huge"])
-def test_the_gradient_of_the_source_where_positions_overflow(factor):
-    """In the column and the row of the centre they do not; elsewhere infinity less infinity is read at the place 0."""
+@pytest.mark.parametrize("factor", [1e12, 1.4e37], ids=["huge", "infinite"])
+def test_the_gradient_of_the_source_of_huge_slopes(factor):
+    """In the column or the row of the centre positions are small."""
     image, box = torch.rand(1, 1, 20, 30), torch.tensor([[3.0, 4, 20, 15]])
     for theta in (factor, -15 * factor, 0, 0, 1, 0), (1, 0, 0, -15 * factor, factor, 0.2):
         inputs, plan = call((image, box, torch.tensor([theta]), torch.tensor([0])), dtype=torch.float32)

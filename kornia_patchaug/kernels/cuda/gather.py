@@ -112,24 +112,27 @@ def _cells(least, most, margin, mirror, span):
 
 @triton.jit
 def _positions(
-    pixel, first, last, least, most, cell, mirror, span, everywhere, NEAREST: tl.constexpr, BEYOND: tl.constexpr
-):
-    """The middle of the positions along one axis that read a pixel, in one cell or ``everywhere``, and how far they
-    are from it at most."""
-    middle, reach = pixel, 0.5 if NEAREST else 1.0
-    if BEYOND != ZERO:
-        low, high = pixel - reach, pixel + reach
+    pixel, first, last, least, most, cell, mirror, span, everywhere,
+    NEAREST: tl.constexpr, BEYOND: tl.constexpr, MORE: tl.constexpr,
+):  # fmt: skip
+    """The middle of the positions along one axis that read a pixel or one of so many ``MORE``, in one cell or
+    ``everywhere``, and how far they are from it at most."""
+    reach: tl.constexpr = 0.5 if NEAREST else 1.0
+    if BEYOND == ZERO:
+        middle, reach_of_all = pixel + MORE / 2, reach + MORE / 2
+    else:
+        low, high = pixel - reach, pixel + (MORE + reach)
         if BEYOND == NEAREST_PIXEL:
-            low, high = tl.where(pixel <= first, least, low), tl.where(pixel >= last, most, high)
+            low, high = tl.where(pixel <= first, least, low), tl.where(pixel + MORE >= last, most, high)
         else:
             low = tl.where(pixel <= first, 0.0, tl.maximum(low - mirror, 0.0))
-            high = tl.where(pixel >= last, span, tl.minimum(high - mirror, span))
+            high = tl.where(pixel + MORE >= last, span, tl.minimum(high - mirror, span))
             odd = cell - 2 * tl.floor(cell / 2) != 0
             low, high = tl.where(odd, span - high, low), tl.where(odd, span - low, high)
             low, high = low + (mirror + cell * span), high + (mirror + cell * span)
             low, high = tl.where(everywhere, least, low), tl.where(everywhere, most, high)
-        middle, reach = (low + high) / 2, (high - low) / 2
-    return middle, reach
+        middle, reach_of_all = (low + high) / 2, (high - low) / 2
+    return middle, reach_of_all
 
 
 @triton.jit
@@ -156,12 +159,13 @@ def _weight(
 
 @triton.jit
 def _looked_up(
-    state, grad_values, frame, read, window, y, x, total,
+    left, right, grad_values, frame, read, window, y, x, total,
     NEAREST: tl.constexpr, BEYOND: tl.constexpr, EDGE: tl.constexpr, INT: tl.constexpr,
     BOX_COVERAGE: tl.constexpr, PACKED: tl.constexpr, EXACT: tl.constexpr, AT_ONCE: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of pixels of a picture, ``(planes, pixels)``, and what it gains by an object."""
+    """The gradient of pixels of a picture, ``(planes, pixels)``, and of those on their right, and what both gain by an
+    object."""
     real = frame.dtype.element_ty
     columns, rows, start = tl.load(window + WIDTH).to(INT), tl.load(window + HEIGHT).to(INT), tl.load(window + START)
     end_x, end_y = (columns - 1).to(real), (rows - 1).to(real)
@@ -182,7 +186,10 @@ def _looked_up(
     first_x, first_y = tl.load(read + FIRST).to(INT), tl.load(read + FIRST + TO_Y).to(INT)
     last_x, last_y = tl.load(read + LAST).to(INT), tl.load(read + LAST + TO_Y).to(INT)
     x, y = x - tl.load(read + ORIGIN).to(INT), y - tl.load(read + ORIGIN + TO_Y).to(INT)
-    known = (x >= first_x) & (x <= last_x) & (y >= first_y) & (y <= last_y)
+    known_y = (y >= first_y) & (y <= last_y)
+    known_left, known_right = known_y & (x >= first_x) & (x <= last_x), known_y & (x + 1 >= first_x) & (x < last_x)
+    # The weight of the pixel itself, of which less is left farther away.
+    most_left, most_right = tl.where(known_left, 1.0, 0.0).to(real), tl.where(known_right, 1.0, 0.0).to(real)
     pixel_x, pixel_y = x.to(real), y.to(real)
     first_x, first_y, last_x, last_y = first_x.to(real), first_y.to(real), last_x.to(real), last_y.to(real)
     # The patch and its mirrored pictures lie side by side in cells.
@@ -198,10 +205,10 @@ def _looked_up(
     for cell in range(cells):
         cell_x, cell_y = first_cell_x + cell % across, first_cell_y + cell // across
         at_x, reach_x = _positions(
-            pixel_x, first_x, last_x, least_x, most_x, cell_x, mirror_x, span_x, everywhere, NEAREST, BEYOND
+            pixel_x, first_x, last_x, least_x, most_x, cell_x, mirror_x, span_x, everywhere, NEAREST, BEYOND, 1
         )
         at_y, reach_y = _positions(
-            pixel_y, first_y, last_y, least_y, most_y, cell_y, mirror_y, span_y, everywhere, NEAREST, BEYOND
+            pixel_y, first_y, last_y, least_y, most_y, cell_y, mirror_y, span_y, everywhere, NEAREST, BEYOND, 0
         )
         at_x, at_y, reach_x, reach_y = at_x - centre_x, at_y - centre_y, reach_x + margin_x, reach_y + margin_y
         # Rows of the window that may lead there:
@@ -210,7 +217,7 @@ def _looked_up(
             tl.abs(rows_x) * reach_x + tl.abs(rows_y) * reach_y + endless,
         )
         row, end = _within(at - reach, at + reach, end_y)
-        end = tl.where(known, end, -1)
+        end = tl.where(known_left | known_right, end, -1)
         # Columns that do in the row of the centre, by each axis; with every row they move on.
         ahead_x, ahead_y = columns_x * at_x - from_x, columns_y * at_y - from_x
         moves_x, moves_y = b * columns_x, d * columns_y
@@ -238,37 +245,47 @@ def _looked_up(
             for j in range(0, tl.max(count) + 1, AT_ONCE):
                 for k in tl.static_range(AT_ONCE):
                     ahead = j + k
-                    if EXACT or _overflow(frame):
+                    if EXACT:
                         qx, qy = place_of(
                             (column + ahead + 0.5) - (x1 + x2) / 2, (down + 0.5) - (y1 + y2) / 2,
                             a, b, tx, src_x, c, d, ty, src_y,
                         )  # fmt: skip
-                        weight = _weight(
+                        by_y = _weight(
+                            qy, pixel_y, low_y, high_y, first_y, last_y, cell_y, mirror_y, span_y, everywhere,
+                            NEAREST, BEYOND, EDGE,
+                        )  # fmt: skip
+                        to_left = most_left * by_y * _weight(
                             qx, pixel_x, low_x, high_x, first_x, last_x, cell_x, mirror_x, span_x, everywhere,
                             NEAREST, BEYOND, EDGE,
-                        ) * _weight(
-                            qy, pixel_y, low_y, high_y, first_y, last_y, cell_y, mirror_y, span_y, everywhere,
+                        )  # fmt: skip
+                        to_right = most_right * by_y * _weight(
+                            qx, pixel_x + 1, low_x, high_x, first_x, last_x, cell_x, mirror_x, span_x, everywhere,
                             NEAREST, BEYOND, EDGE,
                         )  # fmt: skip
                     else:
                         dx = column + ahead + from_x
-                        weight = tl.maximum(1 - tl.abs(a * dx + row_x), 0.0)
-                        weight *= tl.maximum(1 - tl.abs(c * dx + row_y), 0.0)
-                    counts = (weight != 0) & (ahead <= count)
+                        off_x, by_y = a * dx + row_x, tl.maximum(1 - tl.abs(c * dx + row_y), 0.0)
+                        to_left = tl.maximum(most_left - tl.abs(off_x), 0.0) * by_y
+                        to_right = tl.maximum(most_right - tl.abs(off_x - 1), 0.0) * by_y
+                    has_left, has_right = (to_left != 0) & (ahead <= count), (to_right != 0) & (ahead <= count)
                     if BOX_COVERAGE:
-                        weight *= share_between(x1, x2, column + ahead)[0] * share
+                        inside = share_between(x1, x2, column + ahead)[0] * share
+                        to_left, to_right = to_left * inside, to_right * inside
                     if PACKED:
-                        values = tl.load(there + j * planes + k * planes, counts[None, :], 0.0)
+                        values = tl.load(there + j * planes + k * planes, (has_left | has_right)[None, :], 0.0)
                     else:
-                        values = read_planes(there + j + k, total, counts, 0.0, CHANNELS)
-                    state += weight[None, :] * values
-    return state
+                        values = read_planes(there + j + k, total, has_left | has_right, 0.0, CHANNELS)
+                    left = tl.where(has_left[None, :], left + to_left[None, :] * values, left)
+                    right = tl.where(has_right[None, :], right + to_right[None, :] * values, right)
+    return left, right
 
 
 @triton.jit
-def _overflow(frame):
-    """Whether positions of an object may be infinite, or no numbers."""
-    return (tl.load(frame + MARGIN_X) + tl.load(frame + MARGIN_Y) < float("inf")) == 0
+def _add(target, found, there, ADD: tl.constexpr):
+    """Write what was found, or add it to what is there."""
+    if ADD:
+        found += tl.load(target, mask=there, other=0.0).to(found.dtype)
+    tl.store(target, rounded(found, target.dtype.element_ty), mask=there)
 
 
 @triton.jit(do_not_specialize=["total"])
@@ -280,32 +297,25 @@ def _gather_kernel(
     BOX_COVERAGE: tl.constexpr, ADD: tl.constexpr, PACKED: tl.constexpr, EXACT: tl.constexpr, AT_ONCE: tl.constexpr,
     CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr, REGION: tl.constexpr,
 ):  # fmt: skip
-    image, above, left, region, y_above, x = tiles_of(height, width, INT, ROWS, COLUMNS, TILES, REGION)
+    image, above, first_column, region, y_above, x = tiles_of(height, width, INT, ROWS, COLUMNS, TILES, REGION, 2)
     _first_channel, channel, taken = planes_of(INT, CHANNELS)
     real = frames.dtype.element_ty
     for tile in range(TILES):
         top, y = above + tile * ROWS, y_above + tile * ROWS
-        there = taken & ((y < height) & (x < width))[None, :]
-        state, met = tl.zeros([CHANNELS + (CHANNELS == 3), ROWS * COLUMNS], real), 0
+        left, met = tl.zeros([CHANNELS + (CHANNELS == 3), ROWS * COLUMNS // 2], real), 0
+        right = tl.zeros_like(left)
         begin, stop = tl.load(first + region).to(tl.int32), tl.load(first + region + 1).to(tl.int32)
         for n in range(begin, stop):
             obj = tl.load(order + n)
-            if meets(areas + obj * WINDOW, top, left, ROWS, COLUMNS):
+            if meets(areas + obj * WINDOW, top, first_column, ROWS, COLUMNS):
                 frame, read, window = frames + obj * FRAME, reads + obj * READ, windows + obj * WINDOW
-                if EXACT or _overflow(frame):
-                    state = _looked_up(
-                        state, grad_values, frame, read, window, y, x, total,
-                        NEAREST, BEYOND, EDGE, INT, BOX_COVERAGE, PACKED, True, AT_ONCE, CHANNELS,
-                    )  # fmt: skip
-                else:
-                    state = _looked_up(
-                        state, grad_values, frame, read, window, y, x, total,
-                        NEAREST, BEYOND, EDGE, INT, BOX_COVERAGE, PACKED, False, AT_ONCE, CHANNELS,
-                    )  # fmt: skip
+                left, right = _looked_up(
+                    left, right, grad_values, frame, read, window, y, x, total,
+                    NEAREST, BEYOND, EDGE, INT, BOX_COVERAGE, PACKED, EXACT, AT_ONCE, CHANNELS,
+                )  # fmt: skip
                 met += 1
         if (met > 0) | (not ADD):
             pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
             target = grad_source + image * stride_image + pixels
-            if ADD:
-                state += tl.load(target, mask=there, other=0.0).to(real)
-            tl.store(target, rounded(state, grad_source.dtype.element_ty), mask=there)
+            _add(target, left, taken & ((y < height) & (x < width))[None, :], ADD)
+            _add(target + stride_x, right, taken & ((y < height) & (x + 1 < width))[None, :], ADD)

@@ -73,14 +73,15 @@ def lists_of(windows: Windows, sizes: torch.Size) -> tuple[Integers, Integers, I
 def tiles_of(
     height, width,
     INT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr, REGION: tl.constexpr,
+    STEP: tl.constexpr = 1,
 ):  # fmt: skip
     """The program's image, the first row and column of its first tile, its region, and the rows and columns of the
-    pixels there; the other tiles lie below."""
+    pixels there, or of each first of ``STEP`` in a row; the other tiles lie below."""
     # Without signs whole numbers are divided in fewer steps.
     across = tl.cdiv(width.to(tl.uint32), COLUMNS)
     image = (tl.program_id(0).to(tl.uint32) // across).to(tl.int32)
     top, left = tl.program_id(1) * (ROWS * TILES), (tl.program_id(0) - image * across.to(tl.int32)) * COLUMNS
-    pixel = tl.arange(0, ROWS * COLUMNS)
+    pixel = tl.arange(0, ROWS * COLUMNS // STEP) * STEP
     # A pixel a thread, also of what it reads and writes: to hand numbers from thread to thread takes longer.
     y, x = (top + pixel // COLUMNS).to(INT), tl.multiple_of((left + pixel % COLUMNS).to(INT), 1)
     regions_down, regions_across = tl.cdiv(height.to(tl.uint32), REGION), tl.cdiv(width.to(tl.uint32), REGION)
