@@ -35,7 +35,7 @@ cuda_taps = import_module("kornia_patchaug.kernels.cuda.taps")
 pytestmark = pytest.mark.cuda
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # As they are, before anybody hurries the interpreter.
-TILING, ONE_WARP = dict(cuda_regions.TILING), dict(cuda_regions.ONE_WARP)
+TILINGS = [(tiling, dict(tiling)) for tiling in (cuda_regions.TILING, cuda_regions.ONE_WARP, cuda_regions.PAIRS)]
 TRUTH = [False, True]
 ROUNDING = {torch.float64: 1e-11, torch.float32: 1e-4}  # sums over a window come in another order
 HALVES = {torch.float16: 2**-10, torch.bfloat16: 2**-7}  # one unit: the interpreter cuts bfloat16 where GPUs round
@@ -54,7 +54,7 @@ def call(
 
 
 def tile_as_on_a_gpu(monkeypatch) -> None:
-    for tiling, sizes in ((cuda_regions.TILING, TILING), (cuda_regions.ONE_WARP, ONE_WARP)):
+    for tiling, sizes in TILINGS:
         for name, size in sizes.items():
             monkeypatch.setitem(tiling, name, size)
 
@@ -543,8 +543,8 @@ def test_every_pixel_is_read_once_also_from_where_mirrors_cannot_be_counted(monk
     """In float32 whole numbers beyond 2**24 have no successor."""
     heed_overflow(monkeypatch)
     if DEVICE.type == "cpu":
-        monkeypatch.setitem(cuda_regions.ONE_WARP, "ROWS", 64)
-        monkeypatch.setitem(cuda_regions.ONE_WARP, "COLUMNS", 64)
+        monkeypatch.setitem(cuda_regions.PAIRS, "ROWS", 64)
+        monkeypatch.setitem(cuda_regions.PAIRS, "COLUMNS", 64)
     images, box = torch.rand(1, 1, 24, 24), torch.tensor([[0.0, 0, 24, 24]])
     theta = torch.tensor([[1.0, 0.3, 3.5e7, -0.2, 1.1, -3.5e7]])
     inputs, plan = call((images, box, theta, torch.tensor([0])), "reflection", dtype=torch.float32)
@@ -563,7 +563,7 @@ def large_scene(count: int = 30):
     size = 3 + 12 * torch.rand(count, 2, generator=generator)
     boxes = torch.cat([corner, corner + size], dim=1)
     boxes[3], boxes[11] = torch.tensor([1.5, 2.25, 68.5, 27.0]), torch.tensor([20.0, 0.0, 63.0, 25.0])
-    x, y = TILING["COLUMNS"], TILING["ROWS"]  # boxes that begin and end beside the edges of tiles
+    x, y = TILINGS[0][1]["COLUMNS"], TILINGS[0][1]["ROWS"]  # boxes that begin and end beside the edges of tiles
     boxes[4:8] = torch.tensor([[x - 1, y - 1, x, y], [x, y, x + 1, y + 1], [9, 3, x, y], [x - 1, y - 1, x + 9, y + 9]])
     theta = torch.eye(2, 3) + 0.3 * torch.randn(count, 2, 3, generator=generator)
     images = torch.rand(2, 1, 29, 71, generator=generator)
@@ -637,15 +637,20 @@ def test_the_kernels_compile_for_a_gpu(tmp_path):
     code = """
         from benchmarks.gpu_report import compiled, compiled_variants
         for one in [*compiled([90]), *compiled_variants([80])]:
-            print(one.name, one.spilled, one.atomics, one.moved, "-0.0" in one.ttir)
+            print(one.name, one.spilled, one.atomics, one.moved, one.shared > 0, "-0.0" in one.ttir)
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr
     lines = {tuple(line.split()) for line in run.stdout.splitlines()}
     names = {f"_{name}{way}_kernel" for name in ("frames", "sample", "composite", "paint") for way in ("", "_backward")}
-    counted = {(name, *others) for name, _, *others, _ in lines}
+    counted = {(name, *others) for name, _, *others, _, _ in lines}
     assert counted == {(name, "0", "False") for name in names | {"_gather_kernel"}}
+    # Only where threads of several warps, or of rows and columns, add up do they hand numbers to one another.
+    assert {name for name, *_, shared, _ in lines if shared == "True"} == {
+        "_sample_backward_kernel",
+        "_frames_backward_kernel",
+    }
     # Sums of taps and of planes begin at -0, which the interpreter takes in any spelling and the compiler does not.
     begun = {name for name, *_, begun in lines if begun == "True"}
     assert begun == {f"_{name}{way}_kernel" for name in ("sample", "paint") for way in ("", "_backward")}

@@ -15,7 +15,7 @@ semantic = import_module("triton.language.semantic")
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Larger steps, and less that Triton does anew at every one."""
-    for tiling in (regions.TILING, regions.ONE_WARP):
+    for tiling in (regions.TILING, regions.ONE_WARP, regions.PAIRS):
         monkeypatch.setitem(tiling, "TILES", 1)
         monkeypatch.setitem(tiling, "ROWS", 16)
         monkeypatch.setitem(tiling, "COLUMNS", 32)

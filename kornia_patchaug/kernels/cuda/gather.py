@@ -13,8 +13,8 @@ import triton.language as tl
 from torch import Tensor
 
 from kornia_patchaug.kernels.backend import Maybe
-from kornia_patchaug.kernels.cuda.planes import group_of, packed_planes, planes_of, read_planes
-from kornia_patchaug.kernels.cuda.regions import ONE_WARP, grid_of, lists_of, meets, rounded, tiles_of
+from kornia_patchaug.kernels.cuda.planes import group_of, packed_planes, plane_of, read_planes
+from kornia_patchaug.kernels.cuda.regions import PAIRS, grid_of, lists_of, meets, rounded, tiles_of
 from kornia_patchaug.kernels.cuda.tables import (
     CENTRE_X,
     CENTRE_Y,
@@ -78,7 +78,7 @@ def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, cove
     of_source = torch.empty(sizes, dtype=source.dtype, device=source.device) if into is None else into
     lists = areas.derived(f"tiles of {tuple(sizes)}", source.device, lambda: lists_of(areas, sizes))
     tables = areas.on(source.device), *lists[:2], objects, plan.reads.on(source.device), plan.windows.on(source.device)
-    group, options = group_of(sizes[1]), options_of(plan, of_source) | ONE_WARP
+    group, options = group_of(sizes[1]), options_of(plan, of_source) | PAIRS
     options |= {"BOX_COVERAGE": covered, "ADD": into is not None, "PACKED": grad_values.ndim == 3, "CHANNELS": group}
     # Where the last bit of a position decides what is read, it must be that of *sample*.
     exact = plan.sampling.nearest or plan.sampling.beyond != Beyond.ZERO
@@ -86,9 +86,9 @@ def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, cove
     options["AT_ONCE"] = at_once = MANY if plan.windows.total > FEW * areas.total else SOME
     # The assembler is told how many registers there are: else it would rather spill some than have fewer programs.
     plain = at_once == SOME and not exact and objects.dtype == torch.float32
-    options["maxnreg"] = 64 if plain else 255
+    options.setdefault("maxnreg", 88 if plain else 255)
     with torch.cuda.device_of(source):
-        _gather_kernel[grid_of(sizes, group, ONE_WARP)](
+        _gather_kernel[grid_of(sizes, group, PAIRS)](
             of_source, grad_values, *tables, plan.windows.total, *sizes[2:], *of_source.stride(), **options
         )
     return None if into is not None else of_source
@@ -281,11 +281,13 @@ def _looked_up(
 
 
 @triton.jit
-def _add(target, found, there, ADD: tl.constexpr):
-    """Write what was found, or add it to what is there."""
-    if ADD:
-        found += tl.load(target, mask=there, other=0.0).to(found.dtype)
-    tl.store(target, rounded(found, target.dtype.element_ty), mask=there)
+def _put(pixels, stride, found, there, ADD: tl.constexpr, CHANNELS: tl.constexpr):
+    """Write what was found of the program's planes, or add it to what is there; a plane at a time, as `read_planes`."""
+    for k in tl.static_range(CHANNELS):
+        state = plane_of(found, k, CHANNELS)
+        if ADD:
+            state += tl.load(pixels + k * stride, mask=there, other=0.0).to(state.dtype)
+        tl.store(pixels + k * stride, rounded(state, pixels.dtype.element_ty), mask=there)
 
 
 @triton.jit(do_not_specialize=["total"])
@@ -298,7 +300,7 @@ def _gather_kernel(
     CHANNELS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILES: tl.constexpr, REGION: tl.constexpr,
 ):  # fmt: skip
     image, above, first_column, region, y_above, x = tiles_of(height, width, INT, ROWS, COLUMNS, TILES, REGION, 2)
-    _first_channel, channel, taken = planes_of(INT, CHANNELS)
+    first_channel = tl.program_id(2).to(tl.int64) * CHANNELS
     real = frames.dtype.element_ty
     for tile in range(TILES):
         top, y = above + tile * ROWS, y_above + tile * ROWS
@@ -315,7 +317,6 @@ def _gather_kernel(
                 )  # fmt: skip
                 met += 1
         if (met > 0) | (not ADD):
-            pixels = channel * stride_channel + (y * stride_y + x * stride_x)[None, :]
-            target = grad_source + image * stride_image + pixels
-            _add(target, left, taken & ((y < height) & (x < width))[None, :], ADD)
-            _add(target + stride_x, right, taken & ((y < height) & (x + 1 < width))[None, :], ADD)
+            pixels = grad_source + image * stride_image + first_channel * stride_channel + (y * stride_y + x * stride_x)
+            _put(pixels, stride_channel, left, (y < height) & (x < width), ADD, CHANNELS)
+            _put(pixels + stride_x, stride_channel, right, (y < height) & (x + 1 < width), ADD, CHANNELS)

@@ -117,7 +117,7 @@ def _launch(
     rules |= {"BY_REACH": plan.sampling.by_reach, "BOX_COVERAGE": plan.box_coverage}
     rules["EACH"] = opacity is not None and opacity.ndim == 1
     if inputs.theta.dtype == torch.float64:  # else the assembler would rather spill some than have fewer programs
-        rules["maxnreg"] = 255
+        rules.setdefault("maxnreg", 255)
     sizes = plan.windows.total, *canvas.shape[2:], *canvas.stride(), *target.stride(), *source.stride()
     with torch.cuda.device_of(canvas):
         kernel[grid_of(canvas.shape, group, options)](canvas, painted, source, *tables, *buffers, *sizes, **rules)

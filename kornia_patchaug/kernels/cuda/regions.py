@@ -27,6 +27,8 @@ REGION = 64  # has a list; smaller ones make longer lists
 TILING = {"ROWS": 8, "COLUMNS": 32, "TILES": 2, "REGION": REGION, "num_warps": 4}
 # Where threads of several warps would wait for one another.
 ONE_WARP = {"ROWS": 4, "COLUMNS": 16, "TILES": 2, "REGION": REGION, "num_warps": 1}
+# Where a thread takes two pixels in a row at a time, and has registers for two such pairs.
+PAIRS = ONE_WARP | {"ROWS": 8, "TILES": 1}
 
 
 def grid_of(sizes: torch.Size, channels: int, tiling: dict[str, int] = TILING) -> tuple[int, int, int]:
