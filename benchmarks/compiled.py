@@ -35,6 +35,7 @@ class Compiled(NamedTuple):
     stores: Counter[int]
     atomics: int
     ttir: str
+    loops: list[int]  # how many instructions each loop has, those of loops in it among them
     moved: bool  # whether a reduction was moved out of a loop, none of which is the same at every turn
 
 
@@ -85,18 +86,36 @@ class _Absent:
 
 
 def _read(made: Any, name: str, arch: int) -> Compiled:
-    tool, ptx = Path(triton.__file__).with_name("backends") / "nvidia/bin/cuobjdump", made.asm["ptx"]
+    tools, ptx = Path(triton.__file__).with_name("backends") / "nvidia/bin", made.asm["ptx"]
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(made.asm["cubin"])
         file.flush()
-        said = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+        said, code = (
+            subprocess.run([tools / tool, option, file.name], capture_output=True, text=True, check=True).stdout
+            for tool, option in (("cuobjdump", "-res-usage"), ("nvdisasm", "-c"))
+        )
     usage = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", said)}
     spilled, atomics = usage["STACK"] + usage["LOCAL"], len(re.findall(r"\b(?:atom|red)\.", ptx))
     loads, stores = (_widths(ptx, instruction) for instruction in ("ld", "st"))
     moved = _depths(made.asm["ttir"]) != _depths(made.asm["ttgir"])
     return Compiled(
-        name, arch, usage["REG"], spilled, made.metadata.shared, loads, stores, atomics, str(made.asm["ttir"]), moved
-    )
+        name, arch, usage["REG"], spilled, made.metadata.shared, loads, stores, atomics, str(made.asm["ttir"]),
+        _loops(code), moved,
+    )  # fmt: skip
+
+
+def _loops(code: str) -> list[int]:
+    """How many instructions each loop of assembly has."""
+    count, loops, labels = 0, [], {}
+    for line in code.splitlines():
+        if label := re.match(r"(\.L_\w+):", line):
+            labels[label[1]] = count
+        elif (said := re.match(r"\s*/\*[0-9a-f]+\*/\s+(.*);", line)) and said[1] != "NOP":
+            count += 1
+            to = re.search(r"\bBRA\b.*?(\.L_\w+)", said[1])
+            if to and labels.get(to[1], count) < count - 1:  # one that jumps to itself ends every kernel
+                loops.append(count - labels[to[1]])
+    return loops
 
 
 def _depths(module: Any) -> list[int]:

@@ -76,17 +76,39 @@ def _learnt(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def compiled_table(found: list[Compiled]) -> str:
-    """A row for each kernel: registers of a thread, bytes that are spilled and shared, and instructions that read and
-    write, with how many numbers each."""
+    """A row for each kernel: registers of a thread, bytes that are spilled and shared, instructions that read and
+    write, with how many numbers each, and all instructions of each of its loops."""
     archs = list(dict.fromkeys(one.arch for one in found))
-    names = ["kernel", *(f"registers, sm_{arch}" for arch in archs), "spilled", "shared", "reads", "writes", "atomics"]
+    names = [
+        "kernel",
+        *(f"registers, sm_{arch}" for arch in archs),
+        "spilled",
+        "shared",
+        "reads",
+        "writes",
+        "atomics",
+        "in loops",
+    ]
     rows = [names, ["---"] * len(names)]
     for name in dict.fromkeys(one.name for one in found):
         of_archs = [one for one in found if one.name == name]
         most = [max(getattr(one, field) for one in of_archs) for field in ("spilled", "shared", "atomics")]
         widths = (_widths(of_archs[-1].loads), _widths(of_archs[-1].stores))
-        rows.append([f"`{name[1:-7]}`", *(one.registers for one in of_archs), *most[:2], *widths, most[2]])
+        rows.append(
+            [
+                f"`{name[1:-7]}`",
+                *(one.registers for one in of_archs),
+                *most[:2],
+                *widths,
+                most[2],
+                _listed(of_archs[-1].loops),
+            ]
+        )
     return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _widths(counts: Counter[int]) -> str:

@@ -635,7 +635,10 @@ def test_the_kernels_compile_for_a_gpu(tmp_path):
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     environment.pop("TRITON_INTERPRET", None)
     code = """
+        from benchmarks import gpu_report, tilings
         from benchmarks.gpu_report import compiled, compiled_variants
+        scene = tilings.make_scene(gpu_report.LIKE_M64)
+        assert set(tilings.SHOWN) <= set(tilings.measured(tilings.TILINGS[-1], scene))
         for one in [*compiled([90]), *compiled_variants([80])]:
             print(one.name, one.spilled, one.atomics, one.moved, one.shared > 0, "-0.0" in one.ttir)
     """
