@@ -30,6 +30,7 @@ from kornia_patchaug.plan import Plan, Reads, Sampling, image_plan
 
 # The package has a function of each name.
 cuda_regions = import_module("kornia_patchaug.kernels.cuda.regions")
+cuda_frames = import_module("kornia_patchaug.kernels.cuda.frames")
 cuda_gather = import_module("kornia_patchaug.kernels.cuda.gather")
 cuda_taps = import_module("kornia_patchaug.kernels.cuda.taps")
 pytestmark = pytest.mark.cuda
@@ -54,6 +55,7 @@ def call(
 
 
 def tile_as_on_a_gpu(monkeypatch) -> None:
+    monkeypatch.setattr(cuda_frames, "ROWS", 16)  # fewer than there are of some object
     for tiling, sizes in TILINGS:
         for name, size in sizes.items():
             monkeypatch.setitem(tiling, name, size)
@@ -519,6 +521,15 @@ def test_the_gradient_of_the_source_of_any_theta(padding_mode, theta):
     for mode in MODES:
         objects = images, boxes[:2], theta.double().expand(2, 2, 3), obj_to_img[:2]
         assert_sample_equals_the_reference(*call(objects, padding_mode, mode), Wanted(True, False, False))
+
+
+@pytest.mark.parametrize("padding_mode", CROP_PADDINGS)
+def test_the_gradient_of_the_source_of_pictures_of_even_width(padding_mode):
+    """Pixels are looked up in pairs: here the last is the right one of its pair, in others it is the left one."""
+    images, *objects = scene("partly outside", channels=1)
+    for align_corners in TRUTH:
+        inputs, plan = call((images[..., :16], *objects), padding_mode, align_corners=align_corners)
+        assert_sample_equals_the_reference(inputs, plan, Wanted(True, False, False))
 
 
 def test_the_gradient_of_the_source_of_an_almost_singular_theta():

@@ -43,7 +43,7 @@ from kornia_patchaug.kernels.cuda.tables import (
 from kornia_patchaug.kernels.cuda.taps import place_of
 from kornia_patchaug.plan import Plan
 
-OBJECTS, ROWS = 64, 32  # of a program forward; and rows of sums that a program backward adds up at once
+OBJECTS, ROWS = 64, 128  # of a program forward; and rows of sums that a program backward adds up at once
 
 
 def frames(inputs: Inputs, plan: Plan) -> Tensor:
