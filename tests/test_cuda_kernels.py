@@ -477,9 +477,9 @@ def test_painting_keeps_the_bits_of_other_pixels(dtype):
     inputs, plan = some_objects()
     canvas = any_bits(inputs.source.shape, dtype)
     options = inputs._replace(source=canvas), canvas, None, plan, Read.CANVAS, False
-    painted, under, _ = cuda.paint(*options)
+    painted, kept, _ = cuda.paint(*options)
     wanted = Wanted(source=False, boxes=False, canvas=True)
-    grad = cuda.paint_backward(canvas, under, inputs, None, plan, Read.SOURCE, wanted)[1]
+    grad = cuda.paint_backward(canvas, kept, inputs, None, plan, Read.SOURCE, wanted)[1]
     assert_other_pixels_keep_their_bits(plan.windows, canvas, painted, grad)
 
 
@@ -521,6 +521,19 @@ def test_the_gradient_of_the_source_of_any_theta(padding_mode, theta):
     for mode in MODES:
         objects = images, boxes[:2], theta.double().expand(2, 2, 3), obj_to_img[:2]
         assert_sample_equals_the_reference(*call(objects, padding_mode, mode), Wanted(True, False, False))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # of what is then dropped
+def test_infinite_gradients_flow_where_they_were_read_alone():
+    inputs, plan = call(scene("integer", channels=1))
+    values = torch.ones(1, plan.windows.total, dtype=torch.float64, device=DEVICE)
+    values[0, ::23] = torch.inf
+    found, expected = (
+        backend.sample_backward(values, None, inputs, plan, Wanted(True, False, False)).source
+        for backend in (cuda, reference)
+    )
+    assert_equal(found, expected, rtol=1e-11, atol=1e-11)
+    assert expected.isinf().any() and not expected.isinf().all()
 
 
 @pytest.mark.parametrize("padding_mode", CROP_PADDINGS)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import kornia_patchaug.kernels.reference as reference
-from kornia_patchaug.kernels.backend import Backend, Found, Fused, Inputs, Maybe, Read, Sampled, Wanted
+from kornia_patchaug.kernels.backend import Backend, Found, Fused, Inputs, Kept, Maybe, Read, Sampled, Wanted
 from kornia_patchaug.kernels.canvas import Canvas, Sheet
 from kornia_patchaug.kernels.grads import apply, once
 from kornia_patchaug.plan import Plan, Windows
@@ -296,18 +296,19 @@ class _Paint(torch.autograd.Function):
         painted, kept, sampled = way.backend.paint(inputs, pixels, given, way.plan, way.read, way.keep, in_place)
         ctx.set_materialize_grads(False)
         ctx.way = way
-        ctx.save_for_backward(*inputs, opacity, opacity_boxes, sampled, kept)
+        ctx.save_for_backward(*inputs, opacity, opacity_boxes, sampled, *kept)
         return canvas.new_empty(0) if in_place else painted
 
     @staticmethod
     def backward(ctx: Any, grad: Maybe) -> Found:
-        *inputs, opacity, opacity_boxes, sampled, kept = ctx.saved_tensors
+        saved = ctx.saved_tensors
+        inputs, (opacity, opacity_boxes, sampled), kept = saved[:4], saved[4:7], saved[7:]
         wanted, way = Wanted(*ctx.needs_input_grad[:7]), ctx.way  # the inputs are in the order of `Wanted`
         if grad is None and way.sheet is None:
             return (None,) * 8
 
         def gradients() -> Found:
-            given = _carried_back(grad, way.sheet, kept), kept, Inputs(*inputs)
+            given = _carried_back(grad, way.sheet, kept[0]), kept, Inputs(*inputs)
             if way.plan.opacity is not None:
                 read = Inputs(opacity, inputs[1], inputs[2], opacity_boxes)
                 return _paint_backward_of_read(*given, read, sampled, way, way.plan.opacity, wanted)
@@ -315,7 +316,7 @@ class _Paint(torch.autograd.Function):
             of_inputs, *others = way.backend.paint_backward(*given, opacity, *options)
             return *of_inputs, *others, None
 
-        return *once(gradients, grad, *inputs, opacity, opacity_boxes, sampled, kept), None
+        return *once(gradients, grad, *saved), None
 
 
 def _carried_back(grad: Maybe, sheet: Sheet | None, like: Tensor) -> Tensor:
@@ -324,7 +325,7 @@ def _carried_back(grad: Maybe, sheet: Sheet | None, like: Tensor) -> Tensor:
 
 
 def _paint_backward_of_read(
-    grad: Tensor, kept: Tensor, inputs: Inputs, read: Inputs, sampled: Maybe, way: _Way, plan: Plan, wanted: Wanted
+    grad: Tensor, kept: Kept, inputs: Inputs, read: Inputs, sampled: Maybe, way: _Way, plan: Plan, wanted: Wanted
 ) -> Found:
     """The gradients with respect to the inputs of `_Paint` where opacity is ``read`` by a plan of its own: what there
     is, and where it is read, count in the opacity of pixels."""

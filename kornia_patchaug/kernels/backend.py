@@ -12,7 +12,8 @@ from kornia_patchaug.plan import Plan, Windows
 Maybe = Tensor | None  # an input that may be left out, or a gradient that may not be wanted
 Sampled = tuple[Tensor, Tensor]  # values (C, P), and coverage (P,), which is empty where it would be 1 throughout
 Composited = tuple[Tensor, Tensor]  # the canvas, and what was under each flat pixel (C, P), empty if not to be kept
-Painted = tuple[Tensor, Tensor, Maybe]  # the canvas; what is kept, flat (C P,) or (0,); A sampled from a matte (P,)
+Kept = tuple[Tensor, ...]  # what was under each flat pixel, (C P,) or (0,); and what else a backend wants backward
+Painted = tuple[Tensor, Kept, Maybe]  # the canvas; what is kept; A sampled from a matte (P,)
 Found = tuple[Maybe, ...]  # gradients, one for each input
 
 
@@ -104,16 +105,16 @@ class Fused(Backend, Protocol):
         keep: bool,
         in_place: bool = False,
     ) -> Painted:
-        """The painted canvas; what `paint_backward` needs of each flat pixel; and A where it is sampled.
+        """The painted canvas; what `paint_backward` takes; and A where it is sampled.
 
-        The second is empty unless to ``keep``, and for ``Read.PAINTED``; the third is None unless to ``keep``, and
-        sampled, as ``plan.opacity`` says. What reads a source of its own can be painted ``in_place``.
+        What was under each pixel is empty unless to ``keep``, and for ``Read.PAINTED``; the third is None unless to
+        ``keep``, and sampled, as ``plan.opacity`` says. What reads a source of its own can be painted ``in_place``.
         """
 
     def paint_backward(
         self,
         grad: Tensor,
-        kept: Tensor,
+        kept: Kept,
         inputs: Inputs,
         opacity: Maybe,
         plan: Plan,

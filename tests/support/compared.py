@@ -13,7 +13,7 @@ from torch import Tensor
 import kornia_patchaug as kp
 from kornia_patchaug import kernels
 from kornia_patchaug.kernels import cpu, reference
-from kornia_patchaug.kernels.backend import Gradients, Inputs, Opacity, Read, Wanted
+from kornia_patchaug.kernels.backend import Gradients, Inputs, Kept, Opacity, Read, Wanted
 from kornia_patchaug.plan import START, Plan
 
 # Relative to the largest value of each result, and at least to 1. Both round in other places: a position of some tens
@@ -78,17 +78,17 @@ def paint(inputs: Inputs, canvas: Tensor, opacity: Opacity, plan: Plan, read: Re
             start, area = plan.windows.host[n, START], plan.windows.areas[n]
             its = opacity if opacity is None else opacity[rows] if opacity.ndim == 2 else opacity[start : start + area]
             canvas = paint(one, canvas, its, plan.rows(rows), Read.SOURCE, False)[0]
-        return canvas, inputs.boxes.new_empty(0), None
+        return canvas, (inputs.boxes.new_empty(0),), None
     with patch.object(kernels, "backend_of", lambda *_: reference):
         values, coverage = kernels.sample(inputs.source, inputs.theta, inputs.boxes, plan, inputs.source_boxes)
         if opacity is not None:
             values, coverage = (of_pixels(opacity, plan) * one for one in (values, coverage))
         painted = kernels.composite(canvas, values, coverage, plan.windows)
-    kept = reference.composite(canvas, values, coverage, plan.windows, keep)[1]
+    under = reference.composite(canvas, values, coverage, plan.windows, keep)[1]
     if keep and not plan.sampling.by_reach:
         whole, _ = reference.sample(inputs, replace(plan, box_coverage=False))
-        kept = kept - whole
-    return painted, kept, None
+        under = under - whole
+    return painted, (under,), None
 
 
 def of_pixels(opacity: Tensor, plan: Plan) -> Tensor:
@@ -102,7 +102,7 @@ def of_pixels(opacity: Tensor, plan: Plan) -> Tensor:
 
 def paint_backward(
     grad: Tensor,
-    kept: Tensor,
+    kept: Kept,
     inputs: Inputs,
     opacity: Tensor | None,
     plan: Plan,
@@ -123,9 +123,9 @@ def paint_backward(
             outputs, grads = [paint(Inputs(*varied), varied[0], of_opacity, plan, read, False)[0]], [grad]
         else:
             values, coverage = kernels.sample(*varied[:3], plan, varied[3])
-            under = kept
-            if kept.numel() and not plan.sampling.by_reach:
-                under = kept + reference.sample(inputs, replace(plan, box_coverage=False))[0]
+            (under,) = kept
+            if under.numel() and not plan.sampling.by_reach:
+                under = under + reference.sample(inputs, replace(plan, box_coverage=False))[0]
             if opacity is not None:
                 values, coverage = (of_pixels(of_opacity, plan) * one for one in (values, coverage))
             under = under.reshape(values.shape if under.numel() else 0)
@@ -199,6 +199,8 @@ def through_float32(name: str, *arguments) -> tuple:
     def widened(value):
         if isinstance(value, Inputs):
             return Inputs(*map(widened, value))
+        if type(value) is tuple:
+            return tuple(map(widened, value))
         return value.float() if isinstance(value, Tensor) and value.dtype in HALVES else value
 
     results = DEFINED[name](*map(widened, arguments))

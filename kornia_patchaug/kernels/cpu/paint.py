@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Opacity, Painted, Read, Wanted
+from kornia_patchaug.kernels.backend import Gradients, Inputs, Kept, Maybe, Opacity, Painted, Read, Wanted
 from kornia_patchaug.kernels.cpu.arrays import (
     NOTHING,
     contiguous,
@@ -108,7 +108,7 @@ def paint(
     else:
         scene, sampled = _scene(inputs, canvas, opacity, plan), None
     out, kept = _painted(inputs.source, canvas, scene, read, keep and read is not Read.PAINTED, in_place)
-    return canvas if in_place else shaped(out, canvas), torch.from_numpy(kept), sampled if keep else None
+    return canvas if in_place else shaped(out, canvas), (torch.from_numpy(kept),), sampled if keep else None
 
 
 def _scene(inputs: Inputs, canvas: Tensor, opacity: Maybe, plan: Plan, wanted: Wanted = NOTHING) -> Scene:
@@ -158,7 +158,7 @@ def _painted(
 
 def paint_backward(
     grad: Tensor,
-    kept: Tensor,
+    kept: Kept,
     inputs: Inputs,
     opacity: Maybe,
     plan: Plan,
@@ -188,7 +188,7 @@ def paint_backward(
         values, came = fresh(job.channels * job.total, like), flat(grad, like)
         out = came if in_place else fresh(came.size, like) if wanted.canvas else sparse(came.size, like)
         grads = Grads(values, of_opacity, of_pixels, differences)
-        arguments = bare, came[: 0 if in_place else None], flat(kept, like), grads, out, wanted.canvas
+        arguments = bare, came[: 0 if in_place else None], flat(kept[0], like), grads, out, wanted.canvas
         work = job.total if in_place else grad.numel()
         spread(take_off_loop, arguments, place.bands, work, lambda: room_of(like))
         if read is Read.CANVAS and wanted.canvas:

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kornia_patchaug.kernels.backend import Gradients, Inputs, Maybe, Opacity, Painted, Read, Wanted
+from kornia_patchaug.kernels.backend import Gradients, Inputs, Kept, Maybe, Opacity, Painted, Read, Wanted
 from kornia_patchaug.kernels.cuda.frames import frames, frames_backward
 from kornia_patchaug.kernels.cuda.gather import gather
 from kornia_patchaug.kernels.cuda.planes import group_of, packed, packed_planes, planes_of
@@ -58,12 +58,12 @@ def paint(
     buffers = opacity, under if keep else None
     options = TILING | {"IN_PLACE": in_place}
     _launch(_paint_kernel, inputs, plan, canvas, painted, objects, *lists[:2], *buffers, **options)
-    return painted, under, matte if keep else None
+    return painted, (under, objects), matte if keep else None
 
 
 def paint_backward(
     grad: Tensor,
-    kept: Tensor,
+    kept: Kept,
     inputs: Inputs,
     opacity: Maybe,
     plan: Plan,
@@ -72,7 +72,7 @@ def paint_backward(
     in_place: bool = False,
 ) -> tuple[Gradients, Maybe, Maybe]:
     """As `backend.Fused.paint_backward`."""
-    lists, objects, channels = _lists_of(plan, grad), frames(inputs, plan), grad.shape[1]
+    lists, (under, objects), channels = _lists_of(plan, grad), kept, grad.shape[1]
     of_source, of_canvas, of_opacity = wanted.canvas if read is Read.CANVAS else wanted.source, None, None
     if in_place or wanted.canvas:
         of_canvas = grad if in_place else torch.empty_like(grad)
@@ -84,8 +84,8 @@ def paint_backward(
     if of_objects:
         sums = objects.new_empty(int(counts_of(plan.windows).sum()) * groups, SUMS.value)
     grad_values = packed(channels, plan.windows.total, objects) if of_source else None
-    under, of_each = kept if kept.numel() else None, of_opacity if each else None
-    buffers = opacity, under, grad_values, of_each, sums, lists[2] if of_objects else None
+    of_each = of_opacity if each else None
+    buffers = opacity, under if under.numel() else None, grad_values, of_each, sums, lists[2] if of_objects else None
     options = ONE_WARP | {"IN_PLACE": in_place, "BOXES": wanted.boxes}
     _launch(_paint_backward_kernel, inputs, plan, grad, of_canvas, objects, *lists[:2], *buffers, **options)
     found = Gradients(None, None, None, None)
