@@ -283,6 +283,7 @@ def _looked_up(
 @triton.jit
 def _put(pixels, stride, found, there, ADD: tl.constexpr, CHANNELS: tl.constexpr):
     """Write what was found of the program's planes, or add it to what is there; a plane at a time, as `read_planes`."""
+    stride = tl.cast(stride, tl.int64)
     for k in tl.static_range(CHANNELS):
         state = plane_of(found, k, CHANNELS)
         if ADD:

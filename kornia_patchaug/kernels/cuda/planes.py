@@ -49,7 +49,7 @@ def read_planes(pixels, stride, there, instead, CHANNELS: tl.constexpr):
 
     A load for each plane: of pointers in two dimensions, Triton 3.6 gives the planes of a pixel to several threads.
     """
-    plane = tl.arange(0, CHANNELS + (CHANNELS == 3))[:, None]
+    plane, stride = tl.arange(0, CHANNELS + (CHANNELS == 3))[:, None], tl.cast(stride, tl.int64)
     found = tl.where(plane < CHANNELS, tl.load(pixels, there, instead)[None, :], 0.0)
     for k in tl.static_range(1, CHANNELS):
         found = tl.where(plane == k, tl.load(pixels + k * stride, there, instead)[None, :], found)

@@ -205,7 +205,7 @@ def interpolated(
 @triton.jit
 def _by_texel(pixels, stride, grad, there, CHANNELS: tl.constexpr):
     """The gradient with respect to a weight: what comes times its texel, of all planes."""
-    found = plane_of(grad, 0, CHANNELS) * tl.load(pixels, there, 0.0).to(grad.dtype)
+    found, stride = plane_of(grad, 0, CHANNELS) * tl.load(pixels, there, 0.0).to(grad.dtype), tl.cast(stride, tl.int64)
     for k in tl.static_range(1, CHANNELS):
         found = tl.fma(plane_of(grad, k, CHANNELS), tl.load(pixels + k * stride, there, 0.0).to(grad.dtype), found)
     return found
