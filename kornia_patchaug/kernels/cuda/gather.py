@@ -70,7 +70,7 @@ SOME, MANY, FEW = 2, 8, 8
 
 def gather(grad_values: Maybe, objects: Tensor, source: Tensor, plan: Plan, covered: bool, into: Maybe) -> Maybe:
     """The gradient with respect to a source, for that with respect to values, ``(C, P)`` or `packed`, of objects with
-    these `reference.frames`; or None if it was added ``into`` a tensor. Values are times the share of each pixel in its
+    these `frames`; or None if it was added ``into`` a tensor. Values are times the share of each pixel in its
     box if ``covered``."""
     if grad_values is None or not source.numel() or not plan.windows.total:
         return None if into is not None else source.new_zeros(source.shape)
@@ -228,9 +228,9 @@ def _looked_up(
         for i in range(0, tl.max(end - row) + 1):
             down = (row + i).to(real)
             dy = down + from_y
-            by_x, by_y = ahead_x - moves_x * dy, ahead_y - moves_y * dy
+            on_x, on_y = ahead_x - moves_x * dy, ahead_y - moves_y * dy
             at_column, last = _within(
-                tl.maximum(by_x - reach_x, by_y - reach_y), tl.minimum(by_x + reach_x, by_y + reach_y), end_x
+                tl.maximum(on_x - reach_x, on_y - reach_y), tl.minimum(on_x + reach_x, on_y + reach_y), end_x
             )
             count = tl.where(row + i <= end, last - at_column, -1)
             column, flat = at_column.to(real), (row + i).to(INT) * columns + at_column.to(INT)
