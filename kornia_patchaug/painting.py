@@ -207,7 +207,8 @@ def paint_peeled(images: Tensor, objects: Objects, plan: Plan, size: tuple[int, 
         host = plan.reads.host.copy()
         host[:, PICTURE] = 0
         host[:, ORIGIN_X:LOW_X] += places.host[:, LEFT:WIDTH] - areas.host[:, LEFT:WIDTH]
-        kernels.paint(aside.finished(), picture, *read_by(objects, replace(plan, reads=Reads(host))))
+        plan = replace(plan, reads=Reads(host), reached=lambda: places)
+        kernels.paint(aside.finished(), picture, *read_by(objects, plan))
     else:
         kernels.composite(
             picture, *_laid_over(torch.cat(crops), objects, plan, np.array(order, np.int64)), plan.windows

@@ -523,6 +523,35 @@ def test_the_gradient_of_the_source_of_any_theta(padding_mode, theta):
         assert_sample_equals_the_reference(*call(objects, padding_mode, mode), Wanted(True, False, False))
 
 
+@pytest.mark.parametrize("padding_mode", [*CROP_PADDINGS, "image"])
+def test_the_gradient_of_the_source_of_boxes_that_end_far_away(padding_mode):
+    """In float32 positions are rounded at the size of what is added up, also where that comes to little."""
+    image = torch.rand(1, 1, 20, 24, generator=torch.Generator().manual_seed(0))
+    for k, far in enumerate([5e4, 1e5] * 4):
+        box = torch.tensor([[-far - 0.3, -0.7 * far, 14.2 + k % 4, 15.6]])
+        slopes = torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(k)) / far
+        inputs, plan = call(
+            (image, box, torch.eye(2, 3) + slopes, torch.tensor([0])), padding_mode, dtype=torch.float32
+        )
+        values = torch.ones_like(cuda.sample(inputs, plan)[0])
+        found, expected = (
+            backend.sample_backward(values, None, inputs, plan, Wanted(True, False, False)).source
+            for backend in (cuda, reference)
+        )
+        assert_equal(found, expected, rtol=0, atol=1e-2 if padding_mode == "zeros" else 1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
+@pytest.mark.parametrize("padding_mode", CROP_PADDINGS)
+def test_the_gradient_of_the_source_of_a_theta_that_is_not_a_number(padding_mode):
+    image, box = torch.rand(1, 1, 20, 24), torch.tensor([[3.0, 4, 14, 15]])
+    for k in range(6):
+        theta = torch.eye(2, 3).flatten()
+        theta[k] = torch.nan
+        inputs, plan = call((image, box, theta[None], torch.tensor([0])), padding_mode, dtype=torch.float32)
+        assert_sample_equals_the_reference(inputs, plan, Wanted(True, False, False))
+
+
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # of what is then dropped
 def test_infinite_gradients_flow_where_they_were_read_alone():
     inputs, plan = call(scene("integer", channels=1))
@@ -641,6 +670,20 @@ def test_the_public_function_on_them_equals_the_oracle(kind, padding_mode, mode,
         painted = kp.affine_patches(**given, obj_to_img=obj_to_img.to(DEVICE), **options)
         expected = oracle.affine_patches(images, boxes, theta, obj_to_img, alpha=matte, **options)
         assert_close(painted.cpu(), expected, 1e-9)
+        gradients.append(torch.autograd.grad((painted * weight).sum(), leaves))
+    assert_all_equal(*gradients, 1e-9)
+
+
+@pytest.mark.parametrize("padding_mode", PADDINGS)
+def test_the_gradient_of_images_through_a_fill_equals_that_of_the_reference(padding_mode, monkeypatch):
+    images, boxes, theta, obj_to_img = scene("fractional", channels=2)
+    boxes[0], theta[0] = boxes.new_tensor([0.8, 3.8, 16.03, 12.4]), theta.new_tensor([[1.6, 0, 0.1], [-0.2, 0.5, 0.1]])
+    weight = torch.rand(images.shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64).to(DEVICE)
+    gradients = []
+    for backend in (cuda, reference):
+        monkeypatch.setattr(kernels, "backend_of", lambda *_, backend=backend: backend)
+        leaves = [t.detach().to(DEVICE).requires_grad_() for t in (images, boxes, theta)]
+        painted = kp.affine_patches(*leaves, obj_to_img.to(DEVICE), padding_mode=padding_mode, fill=0.3)
         gradients.append(torch.autograd.grad((painted * weight).sum(), leaves))
     assert_all_equal(*gradients, 1e-9)
 

@@ -129,10 +129,11 @@ def _inverse(slope):
 
 
 @triton.jit
-def _range(corner, ahead, below):
-    """The least and the most position of a window along one axis, with a margin for any rounding; and that."""
+def _range(corner, ahead, below, largest):
+    """The least and the most position of a window along one axis, with a margin for any rounding, also of sums of
+    numbers so large; and that."""
     zero = ahead * 0
-    margin = 1e-3 + 1e-6 * (tl.abs(ahead) + tl.abs(below) + tl.abs(corner))
+    margin = 1e-3 + 1e-6 * (tl.abs(ahead) + tl.abs(below) + tl.abs(corner) + largest)
     least = corner + tl.minimum(ahead, zero) + tl.minimum(below, zero)
     return least - margin, corner + tl.maximum(ahead, zero) + tl.maximum(below, zero) + margin, margin
 
@@ -181,12 +182,15 @@ def _frames_kernel(
     corner_x, corner_y = place_of(from_x, from_y, a, b, tx, centre_x, c, d, ty, centre_y)
     end_x = (tl.load(window + WIDTH, mask=mask, other=1) - 1).to(x1.dtype)
     end_y = (tl.load(window + HEIGHT, mask=mask, other=1) - 1).to(y1.dtype)
-    least_x, most_x, margin_x = _range(corner_x, a * end_x, b * end_y)
-    least_y, most_y, margin_y = _range(corner_y, c * end_x, d * end_y)
+    read_x, read_y = tx + centre_x - 0.5, ty + centre_y - 0.5
+    largest_x = tl.abs(a * from_x) + tl.abs(b * from_y) + tl.abs(tx) + tl.abs(centre_x)
+    largest_y = tl.abs(c * from_x) + tl.abs(d * from_y) + tl.abs(ty) + tl.abs(centre_y)
+    least_x, most_x, margin_x = _range(corner_x, a * end_x, b * end_y, largest_x)
+    least_y, most_y, margin_y = _range(corner_y, c * end_x, d * end_y, largest_y)
     tl.store(row + FROM_X, from_x, mask=mask)
     tl.store(row + FROM_Y, from_y, mask=mask)
-    tl.store(row + CENTRE_X, tx + centre_x - 0.5, mask=mask)
-    tl.store(row + CENTRE_Y, ty + centre_y - 0.5, mask=mask)
+    tl.store(row + CENTRE_X, read_x, mask=mask)
+    tl.store(row + CENTRE_Y, read_y, mask=mask)
     tl.store(row + LEAST_X, least_x, mask=mask)
     tl.store(row + LEAST_Y, least_y, mask=mask)
     tl.store(row + MOST_X, most_x, mask=mask)

@@ -103,6 +103,13 @@ def _within(low, high, last):
 
 
 @triton.jit
+def _numbers(by_column, by_row, centre):
+    """How positions along one axis go on, or, if they are no numbers, what leads to the place 0."""
+    none = (by_column != by_column) | (by_row != by_row) | (centre != centre)
+    return tl.where(none, 0.0, by_column), tl.where(none, 0.0, by_row), tl.where(none, 0.0, centre)
+
+
+@triton.jit
 def _cells(least, most, margin, mirror, span):
     """Between which mirrors, counted along one axis, the least position of a window lies, and how many such cells there
     are up to the most; infinitely many where rounding mixes them up."""
@@ -175,6 +182,9 @@ def _looked_up(
     x1, y1, x2, y2 = tl.load(frame + X1), tl.load(frame + Y1), tl.load(frame + X2), tl.load(frame + Y2)
     from_x, from_y = tl.load(frame + FROM_X), tl.load(frame + FROM_Y)
     centre_x, centre_y = tl.load(frame + CENTRE_X), tl.load(frame + CENTRE_Y)
+    if not EXACT:  # what is no number is read at the place 0, by any column and row
+        a, b, centre_x = _numbers(a, b, centre_x)
+        c, d, centre_y = _numbers(c, d, centre_y)
     least_x, least_y = tl.load(frame + LEAST_X), tl.load(frame + LEAST_Y)
     most_x, most_y = tl.load(frame + MOST_X), tl.load(frame + MOST_Y)
     margin_x, margin_y = tl.load(frame + MARGIN_X), tl.load(frame + MARGIN_Y)
