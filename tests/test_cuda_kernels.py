@@ -538,7 +538,8 @@ def test_the_gradient_of_the_source_of_boxes_that_end_far_away(padding_mode):
             backend.sample_backward(values, None, inputs, plan, Wanted(True, False, False)).source
             for backend in (cuda, reference)
         )
-        assert_equal(found, expected, rtol=0, atol=1e-2 if padding_mode == "zeros" else 1e-4)
+        # Half a box is up to 2**16, of which the last place is 2**-8; beside zeros each adds up in an order of its own.
+        assert_equal(found, expected, rtol=0, atol=2**-8 if padding_mode == "zeros" else 1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
